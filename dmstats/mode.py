@@ -1,0 +1,20 @@
+"""What a filemap follows: the file itself, or whatever file stands at its path."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class FilemapdMode(Enum):
+    """The modes of dmfilemapd(8) (libdm: dm_filemapd_mode_t)."""
+
+    INODE = "inode"
+    PATH = "path"
+
+    @classmethod
+    def from_string(cls, text: str) -> FilemapdMode:
+        """Return the mode named by `text`, or raise ValueError that says which there are."""
+        try:
+            return cls(text)
+        except ValueError:
+            raise ValueError(f"unknown mode {text!r}: it is 'inode' or 'path'") from None
