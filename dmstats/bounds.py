@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 _UNIT_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _BOUND = re.compile(r"(\d+)\s*(ns|us|ms|s)")
@@ -17,14 +18,16 @@ def parse_bound(text: str) -> int:
     """
     match = _BOUND.fullmatch(text.strip())
     if match is None or int(match[1]) == 0:
-        raise ValueError(f"{text!r} is no histogram bound: a whole number above 0 and ns, us, ms or s, as in 100us")
+        raise ValueError(
+            f"{text!r} is no histogram bound: a whole number above 0 and ns, us, ms or s, as in 100us"
+        )
     return int(match[1]) * _UNIT_NS[match[2]]
 
 
 def parse_bounds(texts: Iterable[str]) -> tuple[int, ...]:
     """Return the bounds in nanoseconds, or raise ValueError where they are not strictly increasing."""
     bounds = tuple(parse_bound(text) for text in texts)
-    for lower, upper in zip(bounds, bounds[1:], strict=False):
+    for lower, upper in pairwise(bounds):
         if lower >= upper:
             raise ValueError(
                 f"histogram bounds must increase: {format_bound(lower)} stands before {format_bound(upper)}"
@@ -49,7 +52,9 @@ def to_kernel(bounds_ns: Sequence[int], *, precise: bool) -> tuple[int, ...]:
         return tuple(bounds_ns)
     for bound in bounds_ns:
         if bound % _NS_PER_MS:
-            raise ValueError(f"the bound {format_bound(bound)} needs precise timestamps: without, bounds are whole ms")
+            raise ValueError(
+                f"the bound {format_bound(bound)} needs precise timestamps: without, bounds are whole ms"
+            )
     return tuple(bound // _NS_PER_MS for bound in bounds_ns)
 
 

@@ -1,0 +1,172 @@
+"""Carry out a plan, in an order that leaves the group whole after every message.
+
+1. New regions are made, each with the file's mark.
+2. What is to go and bears no mark yet gets one, so that it can be found once no tag lists it.
+3. The tag is set on the lowest of the members that stay; a former leader that stays loses its own.
+4. The counters of what is to go are read and handed on; only then it is deleted, lowest id first.
+
+Killed between any two messages, the next run finds by tag or by mark all that this one made or left.
+"""
+
+from __future__ import annotations
+
+import errno
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from dmstats.counters import Counters
+from dmstats.device import Device
+from dmstats.errors import DmError
+from dmstats.group import as_ranges
+from dmstats.marker import parse_mark
+from dmstats.ownership import GroupSpec, Own
+from dmstats.plan import Plan
+from dmstats.region import Region
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A region's last counters. `key` tells the region from any other that gets its id."""
+
+    key: str
+    counters: Counters
+
+
+class Retirement(Protocol):
+    """Who keeps the counters of regions that go."""
+
+    def intend(self, retired: Sequence[Retired]) -> None:
+        """Keep these counters as what counts should their regions be gone; return when they are safe."""
+
+    def done(self, retired: Sequence[Retired]) -> None:
+        """The regions have gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The group after a plan was carried out: its members, ids ascending, none where it has no region.
+    `failure` is what kept the rest of the plan from being made."""
+
+    members: tuple[Region, ...]
+    failure: DmError | None = None
+
+
+def region_key(region: Region) -> str:
+    """Return what tells `region` from others that had or will have its id, among a file's own."""
+    return f"{region.id}:{region.start}+{region.length}"
+
+
+def apply(
+    device: Device, plan: Plan, own: Own, spec: GroupSpec, mark: str, retirement: Retirement
+) -> Applied:
+    """Carry out `plan` for a group that is as `spec` says; new regions bear `mark`.
+
+    Where a region is refused the rest is left to a later run: the group is then set to what there is.
+    Raises DmError for other messages that fail.
+    """
+    created, failure = _create(device, plan, spec, mark)
+    members = sorted([*plan.keep, *created], key=lambda r: r.id)
+    if failure is not None and not members:
+        return Applied(own.regions, failure)
+    retire = [_marked(device, region, mark, own) for region in plan.retire]
+    if members:
+        members = _set_tag(device, members, spec, mark)
+    _retire(device, retire, created, retirement)
+    return Applied(tuple(members), failure)
+
+
+def _create(device: Device, plan: Plan, spec: GroupSpec, mark: str) -> tuple[list[Region], DmError | None]:
+    created: list[Region] = []
+    for start, end in plan.create:
+        try:
+            number = device.create(
+                start, end - start, precise=spec.precise, bounds=spec.bounds, program=spec.program, aux=mark
+            )
+        except DmError as error:
+            return created, error
+        created.append(
+            Region(number, start, end - start, end - start, spec.program, mark, spec.precise, spec.bounds)
+        )
+    return created, None
+
+
+def _marked(device: Device, region: Region, mark: str, own: Own) -> Region:
+    """Mark a region that is to go. One with a tag keeps it: until the new tag is set it is what there is."""
+    if parse_mark(region.aux) is not None or region.aux.startswith("DMS_GROUP="):
+        return region
+    if own.group is not None and region.id == own.group.id:
+        return region
+    return _set_aux(device, region, mark)
+
+
+def _set_aux(device: Device, region: Region, aux: str) -> Region:
+    device.set_aux(region.id, aux)
+    return replace(region, aux=aux)
+
+
+def _set_tag(device: Device, members: Sequence[Region], spec: GroupSpec, mark: str) -> list[Region]:
+    """Set the tag on the lowest member and take away any other that a member bears."""
+    leader, *others = members
+    tag = str(spec.tag(as_ranges(region.id for region in members)))
+    if leader.aux != tag:
+        leader = _set_aux(device, leader, tag)
+    return [
+        leader,
+        *(_set_aux(device, r, mark) if r.aux.startswith("DMS_GROUP=") else r for r in others),
+    ]
+
+
+def _retire(
+    device: Device, regions: Sequence[Region], created: Sequence[Region], retirement: Retirement
+) -> None:
+    last = _last_counters(device, regions, created)
+    if not last:
+        return
+    retired = [Retired(region_key(region), counters) for region, counters in last]
+    retirement.intend(retired)
+    for region, _ in last:
+        try:
+            device.delete(region.id)
+        except DmError as error:
+            if error.errno != errno.ENOENT:
+                raise
+    retirement.done(retired)
+
+
+def _last_counters(
+    device: Device, regions: Sequence[Region], created: Sequence[Region]
+) -> list[tuple[Region, Counters]]:
+    """Return the counters of `regions` less what `created` ones on the same sectors have counted already;
+    regions that have gone are left out.
+
+    Both count from the moment the new one is made until the old one is read: what the new one has then is in
+    the old one's counters too, and is taken off there. The two are read one right after the other.
+    """
+    news = sorted(created, key=lambda r: r.start)
+    ends = [new.end for new in news]
+    counted: dict[int, Counters] = {}
+    last = []
+    for old in regions:
+        counters = _read(device, old)
+        if counters is None:
+            continue
+        for new in news[bisect_right(ends, old.start) :]:
+            if new.start >= old.end:
+                break
+            if new.id not in counted:
+                counted[new.id] = _read(device, new) or Counters()
+            counters, counted[new.id] = counters.take(counted[new.id])
+        last.append((old, counters.settled()))
+    return last
+
+
+def _read(device: Device, region: Region) -> Counters | None:
+    """Return the region's counters, or None where it has gone."""
+    try:
+        return device.print(region)
+    except DmError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None

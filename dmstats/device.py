@@ -1,0 +1,102 @@
+"""The dm_stats messages of one device (Documentation/admin-guide/device-mapper/statistics.rst)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dmstats import ioctl
+from dmstats.counters import Counters, parse_print
+from dmstats.errors import DmError
+from dmstats.region import Listing, Region, parse_list
+
+SECTOR: Final = 512
+
+# What dm_split_args() in drivers/md/dm-table.c takes for the end of a word: the kernel's isspace() counts
+# 0xa0 too, the second byte of many letters in UTF-8.
+_SPLITS = re.compile(rb"[\x09-\x0d\x20\xa0\\]")
+
+
+def escape(word: str) -> bytes:
+    """Return `word` such that the kernel reads it as one word with just these bytes; an empty one is "-"."""
+    return _SPLITS.sub(rb"\\\g<0>", word.encode("utf-8", "surrogateescape")) or b"-"
+
+
+class Device:
+    """One device-mapper device, known by its number (st_dev of a file on it). Every method is one message."""
+
+    def __init__(self, dev: int) -> None:
+        self.dev = dev
+        self.number = ioctl.device_text(dev)
+
+    def _send(self, message: str | bytes) -> str:
+        return ioctl.target_message(self.dev, message.encode() if isinstance(message, str) else message)
+
+    def create(
+        self,
+        start: int,
+        length: int,
+        *,
+        precise: bool = False,
+        bounds: Sequence[int] = (),
+        program: str = "dmstats",
+        aux: str = "",
+    ) -> int:
+        """Make a region of one area over `length` sectors from `start` and return its id.
+
+        `bounds` are the kernel's: ns with `precise`, else ms. Raises DmError: EINVAL for a range or bounds
+        that it won't have, ENOMEM where its limits on memory are reached.
+        """
+        options = ["precise_timestamps"] if precise else []
+        if bounds:
+            options.append("histogram:" + ",".join(map(str, bounds)))
+        head = " ".join(["@stats_create", f"{start}+{length}", "/1", str(len(options)), *options])
+        reply = self._send(b" ".join([head.encode(), escape(program), escape(aux)]))
+        return int(reply)
+
+    def delete(self, region_id: int) -> None:
+        """Delete a region. Raises DmError (ENOENT where there is none)."""
+        self._send(f"@stats_delete {region_id}")
+
+    def clear(self, region_id: int) -> None:
+        """Zero a region's counters, except what is in flight. Raises DmError."""
+        self._send(f"@stats_clear {region_id}")
+
+    def list(self, program: str | None = None) -> Listing:
+        """Return the regions of all programs, or of just `program`. Raises DmError."""
+        return parse_list(self.list_text(program))
+
+    def list_text(self, program: str | None = None) -> str:
+        """Return the reply to @stats_list as it came: enough to see whether anything changed."""
+        return self._send(b"@stats_list" if program is None else b"@stats_list " + escape(program))
+
+    def print(self, region: Region) -> Counters:
+        """Return a region's counters. Raises DmError, ENOENT too where the id now stands for another range."""
+        return self._counters("@stats_print", region)
+
+    def print_clear(self, region: Region) -> Counters:
+        """Return a region's counters and zero them, in one step. Raises DmError like print()."""
+        return self._counters("@stats_print_clear", region)
+
+    def _counters(self, command: str, region: Region) -> Counters:
+        reply = self._send(f"{command} {region.id}")
+        if not reply.startswith(f"{region.start}+{region.step} "):
+            raise DmError(2, f"{command} {region.id} (its range is another now)", self.number)
+        return parse_print(reply, precise=region.precise)
+
+    def set_aux(self, region_id: int, aux: str) -> None:
+        """Set a region's aux. Raises DmError (ENOENT where there is no such region)."""
+        self._send(b"@stats_set_aux %d %s" % (region_id, escape(aux)))
+
+    def name(self) -> str:
+        """Return the device's name, or its number where it has gone."""
+        try:
+            return Path(f"/sys/dev/block/{self.number}/dm/name").read_text(encoding="utf-8").rstrip("\n")
+        except OSError:
+            return self.number
+
+    def io_text(self) -> str:
+        """Return /sys/dev/block/M:m/stat: the same text twice means that no I/O was done in between."""
+        return Path(f"/sys/dev/block/{self.number}/stat").read_text(encoding="ascii")

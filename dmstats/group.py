@@ -1,0 +1,118 @@
+"""Groups of regions: a tag in the aux of the lowest member (libdm: libdm-stats.c, _parse_aux_data_group)."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dmstats.region import Region
+
+# What libdm can rewrite; what is longer it shows but fails to edit.
+MAX_TAG_BYTES: Final = 1023
+
+_MEMBERS = r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*"
+_QUOTED = re.compile(rf'DMS_GROUP="(.*?)":({_MEMBERS})(?:#(.*))?', re.ASCII | re.DOTALL)
+_PLAIN = re.compile(rf"DMS_GROUP=(.*?):({_MEMBERS})(?:#(.*))?", re.ASCII | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A group's tag. `quoted` tells the form: libdm from 1.02.197 on writes the alias in quotes, earlier ones
+    without, and each misreads the other, so a tag keeps the form it had."""
+
+    alias: str
+    quoted: bool
+    members: tuple[range, ...]
+    userdata: str
+
+    def __str__(self) -> str:
+        alias = f'"{self.alias}"' if self.quoted and self.alias else self.alias
+        return f"DMS_GROUP={alias}:{members_text(self.members)}#{self.userdata or '-'}"
+
+    def length(self) -> int:
+        """Return how many bytes the tag takes in the aux."""
+        return len(str(self).encode("utf-8", "surrogateescape"))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A tag and those of its members that are there; the first is the leader, whose id is the group's."""
+
+    tag: Tag
+    regions: tuple[Region, ...]
+
+    @property
+    def id(self) -> int:
+        """The group_id: the lowest member."""
+        return self.regions[0].id
+
+    @property
+    def leader(self) -> Region:
+        """The region that bears the tag."""
+        return self.regions[0]
+
+
+def as_ranges(ids: Iterable[int]) -> tuple[range, ...]:
+    """Return ids as ranges of neighbours, ascending."""
+    ranges: list[range] = []
+    for number in sorted(ids):
+        if ranges and ranges[-1].stop == number:
+            ranges[-1] = range(ranges[-1].start, number + 1)
+        else:
+            ranges.append(range(number, number + 1))
+    return tuple(ranges)
+
+
+def members_text(members: Iterable[range]) -> str:
+    """Return members as a tag lists them, "0-3,7"."""
+    return ",".join(f"{r.start}-{r.stop - 1}" if len(r) > 1 else str(r.start) for r in members)
+
+
+def _parse_members(text: str) -> tuple[range, ...]:
+    """Return the ranges of a list such as "0-3,7"; none where a range runs backwards."""
+    ranges = []
+    for item in text.split(","):
+        first, _, last = item.partition("-")
+        if int(last or first) < int(first):
+            return ()
+        ranges.append(range(int(first), int(last or first) + 1))
+    return tuple(sorted(ranges, key=lambda r: r.start))
+
+
+def parse_tag(aux: str, region_id: int) -> Tag | None:
+    """Return the tag in the aux of region `region_id`, or None where there is none that stands for it:
+    the region must be the lowest member."""
+    for form, quoted in ((_QUOTED, True), (_PLAIN, False)):
+        match = form.fullmatch(aux)
+        if match is None:
+            continue
+        members = _parse_members(match[2])
+        if members and members[0].start == region_id:
+            userdata = match[3] or ""
+            return Tag(match[1], quoted, members, "" if userdata == "-" else userdata)
+    return None
+
+
+def _present(members: Sequence[range], regions: Sequence[Region], ids: Sequence[int]) -> Iterable[Region]:
+    """Walk the regions that are there, not the ids that a tag claims: it may claim any number."""
+    for span in members:
+        for region in regions[bisect_left(ids, span.start) :]:
+            if region.id >= span.stop:
+                break
+            yield region
+
+
+def groups_of(regions: Sequence[Region]) -> dict[int, Group]:
+    """Return the groups among `regions` (ids ascending), by id. Members that have gone are left out."""
+    ids = [region.id for region in regions]
+    found = {}
+    for region in regions:
+        if not region.aux.startswith("DMS_GROUP="):
+            continue
+        tag = parse_tag(region.aux, region.id)
+        if tag is not None:
+            found[region.id] = Group(tag, tuple(_present(tag.members, regions, ids)))
+    return found

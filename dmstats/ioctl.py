@@ -1,0 +1,89 @@
+"""The one device-mapper ioctl: a target message to a device, by device number.
+
+Layout and flags are those of linux/dm-ioctl.h; that an empty name and uuid select by `dev` is
+find_device() in drivers/md/dm-ioctl.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl  # noqa: TID251 - the module's one ioctl
+import functools
+import os
+import struct
+from typing import Final
+
+from dmstats.errors import DmError, NoDeviceMapperError, NoPermissionError
+
+CONTROL_NODE: Final = "/dev/mapper/control"
+DM_TARGET_MSG: Final = 0xC138FD0E
+DM_BUFFER_FULL_FLAG: Final = 1 << 8
+DM_DATA_OUT_FLAG: Final = 1 << 16
+
+# The fields: version (3), data_size, data_start, target_count, open_count, flags, event_nr, padding, dev, name, uuid.
+DM_IOCTL: Final = struct.Struct("=6Ii3IQ128s129s7x")
+DM_TARGET_MESSAGE: Final = struct.Struct("=Q")  # sector, followed by the text
+_DATA_START_FLAGS: Final = struct.Struct("=I8xI")
+_DATA_START_OFFSET: Final = 16
+_VERSION: Final = (4, 0, 0)
+_FIRST_BUFFER: Final = 16 * 1024
+
+# Kept for the life of the process: with a long table, growing it anew each time costs five calls for one.
+_buffer = bytearray(_FIRST_BUFFER)
+
+
+@functools.cache
+def _control() -> int:
+    try:
+        return os.open(CONTROL_NODE, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:
+        raise NoPermissionError(
+            f"no permission to open {CONTROL_NODE}: run as root (CAP_SYS_ADMIN)"
+        ) from None
+    except OSError as error:
+        raise NoDeviceMapperError(
+            f"this kernel has no device-mapper ({CONTROL_NODE}: {error.strerror}): try modprobe dm-mod"
+        ) from None
+
+
+def device_text(dev: int) -> str:
+    """Return a device number as the kernel writes it, MAJOR:MINOR."""
+    return f"{os.major(dev)}:{os.minor(dev)}"
+
+
+def target_message(dev: int, message: bytes) -> str:
+    """Send `message` to the device with number `dev` and return the reply, empty where there is none.
+
+    The reply is decoded as UTF-8 with surrogateescape, so that nothing of it is lost. A reply that
+    overflows the buffer is asked for again with twice the room; the kernel checks for that before it acts,
+    for @stats_create and @stats_print_clear too.
+
+    Raises DmError, NoPermissionError and NoDeviceMapperError.
+    """
+    global _buffer  # noqa: PLW0603 - one buffer a process is the point
+    control = _control()
+    text_at = DM_IOCTL.size + DM_TARGET_MESSAGE.size
+    while text_at + len(message) + 1 > len(_buffer):
+        _buffer = bytearray(2 * len(_buffer))
+    while True:
+        DM_IOCTL.pack_into(_buffer, 0, *_VERSION, len(_buffer), DM_IOCTL.size, 0, 0, 0, 0, 0, dev, b"", b"")
+        DM_TARGET_MESSAGE.pack_into(_buffer, DM_IOCTL.size, 0)
+        _buffer[text_at : text_at + len(message) + 1] = message + b"\0"
+        try:
+            fcntl.ioctl(control, DM_TARGET_MSG, _buffer, True)
+        except OSError as error:
+            raise _refused(error, dev, message) from None
+        data_start, flags = _DATA_START_FLAGS.unpack_from(_buffer, _DATA_START_OFFSET)
+        if not flags & DM_BUFFER_FULL_FLAG:
+            break
+        _buffer = bytearray(2 * len(_buffer))
+    if not flags & DM_DATA_OUT_FLAG:
+        return ""
+    return _buffer[data_start : _buffer.index(0, data_start)].decode("utf-8", "surrogateescape")
+
+
+def _refused(error: OSError, dev: int, message: bytes) -> DmError | NoPermissionError:
+    number = error.errno or errno.EIO
+    if number in (errno.EPERM, errno.EACCES):
+        return NoPermissionError("device-mapper refused: it asks for CAP_SYS_ADMIN, run as root")
+    return DmError(number, message[:60].decode("utf-8", "replace"), device_text(dev))

@@ -1,0 +1,162 @@
+"""What to do so that a group's regions cover a file's ranges: keep, create, retire. Pure and linear."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dmstats.group import MAX_TAG_BYTES, as_ranges, members_text
+from dmstats.ranges import Range, limited
+from dmstats.region import Region
+
+# So many regions on what one could cover are made one; before, joining costs more than it saves.
+MAX_PIECES: Final = 8
+
+_TRIES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`keep` stays as it is, `create` is to be made, then `retire` goes. `target` is what will be covered."""
+
+    target: tuple[Range, ...]
+    keep: tuple[Region, ...]
+    create: tuple[Range, ...]
+    retire: tuple[Region, ...]
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is to be made or to go."""
+        return not self.create and not self.retire
+
+
+@dataclass(slots=True)
+class _Cover:
+    """One target range, the regions kept on it and the gaps between them."""
+
+    target: Range
+    kept: list[Region]
+    gaps: list[Range]
+
+    @property
+    def pieces(self) -> int:
+        return len(self.kept) + len(self.gaps)
+
+    def has_room_for(self, region: Region) -> bool:
+        """Tell whether `region`, at or behind the last one kept, lies in the target and on no other region."""
+        free_from = self.kept[-1].end if self.kept else self.target.start
+        return free_from <= region.start and region.end <= self.target.end
+
+    def rejoin(self) -> list[Region]:
+        """Give up the kept regions for a single new one, and return them."""
+        given_up, self.kept, self.gaps = self.kept, [], [self.target]
+        return given_up
+
+
+def decide(
+    ranges: Sequence[Range],
+    regions: Iterable[Region],
+    *,
+    most: int,
+    members: Collection[int] = (),
+    join: bool = False,
+) -> Plan:
+    """Return the plan that brings `regions` to cover `ranges` with at most `most` of them.
+
+    A region stays while it lies within what is to be covered; of two that overlap, a group's member
+    (`members`, ids) goes before one that is not, then the longer one. With `join` every range is brought to one
+    region, else only where it has more than MAX_PIECES.
+    """
+    target = limited(ranges, most)
+    covers, retire = _covers(
+        target, sorted(regions, key=lambda r: (r.start, r.id not in members, -r.end, r.id))
+    )
+    bound = 1 if join else MAX_PIECES
+    for cover in covers:
+        if cover.pieces > bound:
+            retire += cover.rejoin()
+    surplus = sum(cover.pieces for cover in covers) - max(most, 1)
+    for cover in sorted(covers, key=lambda c: -c.pieces) if surplus > 0 else ():
+        if surplus <= 0:
+            break
+        surplus -= cover.pieces - 1
+        retire += cover.rejoin()
+    return Plan(
+        target,
+        tuple(region for cover in covers for region in cover.kept),
+        tuple(gap for cover in covers for gap in cover.gaps),
+        tuple(sorted(retire, key=lambda r: r.id)),
+    )
+
+
+def _covers(target: Sequence[Range], regions: Iterable[Region]) -> tuple[list[_Cover], list[Region]]:
+    """Return for each target range what stays on it, and the regions that stay on none."""
+    covers = [_Cover(piece, [], []) for piece in target]
+    retire: list[Region] = []
+    at = 0
+    for region in regions:
+        while at < len(covers) and covers[at].target.end <= region.start:
+            at += 1
+        cover = covers[at] if at < len(covers) else None
+        if cover is None or not cover.has_room_for(region):
+            retire.append(region)
+        else:
+            cover.kept.append(region)
+    for cover in covers:
+        cover.gaps = _gaps(cover.target, cover.kept)
+    return covers, retire
+
+
+def _gaps(target: Range, kept: Sequence[Region]) -> list[Range]:
+    gaps = []
+    end = target.start
+    for region in kept:
+        if region.start > end:
+            gaps.append(Range(end, region.start))
+        end = region.end
+    if end < target.end:
+        gaps.append(Range(end, target.end))
+    return gaps
+
+
+def expected_ids(used: Collection[int], count: int) -> list[int]:
+    """Return the ids that the next `count` regions will get: the lowest free ones."""
+    taken = used if isinstance(used, (set, frozenset)) else set(used)
+    ids: list[int] = []
+    number = 0
+    while len(ids) < count:
+        if number not in taken:
+            ids.append(number)
+        number += 1
+    return ids
+
+
+def tag_fits(ids: Iterable[int], overhead: int) -> bool:
+    """Tell whether a tag that lists `ids` and has `overhead` bytes beside them can be edited by libdm."""
+    return len(members_text(as_ranges(ids))) + overhead <= MAX_TAG_BYTES
+
+
+def compacted(plan: Plan, used: Collection[int], overhead: int) -> Plan | None:
+    """Return the plan, or one that makes more regions anew, such that the ids' list fits into a tag.
+
+    Members with the highest ids are made anew first: the kernel gives the lowest free ids, so that each of
+    them fills a hole further down. None where others' ids leave no way.
+    """
+    taken = frozenset(used)
+    if tag_fits([*(r.id for r in plan.keep), *expected_ids(taken, len(plan.create))], overhead):
+        return plan
+    by_id = sorted(plan.keep, key=lambda r: r.id)
+    for moved in range(1, len(by_id) + 1, max(1, len(by_id) // _TRIES)):
+        stay = [region.id for region in by_id[: len(by_id) - moved]]
+        if tag_fits([*stay, *expected_ids(taken, len(plan.create) + moved)], overhead):
+            break
+    else:
+        return None
+    again = {region.id for region in by_id[len(by_id) - moved :]}
+    return Plan(
+        plan.target,
+        tuple(region for region in plan.keep if region.id not in again),
+        tuple(sorted([*plan.create, *(Range(r.start, r.end) for r in plan.keep if r.id in again)])),
+        tuple(sorted([*plan.retire, *(r for r in plan.keep if r.id in again)], key=lambda r: r.id)),
+    )

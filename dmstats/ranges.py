@@ -1,0 +1,103 @@
+"""Ranges of sectors on a device, and what a file's extents make of them. Pure and linear."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from dmstats.fiemap import NOT_ON_DISK, Extent, ExtentFlag
+
+_SECTOR: Final = 512
+
+
+class Range(NamedTuple):
+    """The sectors from `start` to before `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """The number of sectors."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a file has on its device.
+
+    `ranges` are ascending and don't touch. `unplaced_bytes` lie in extents without a place that could be
+    counted; `landing` tells that some of them wait for delayed allocation, which ends without an event.
+    `extents` counts those on disk, pieces that touch on disk and in the file being one.
+    """
+
+    ranges: tuple[Range, ...]
+    extents: int
+    unplaced_bytes: int
+    landing: bool
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> tuple[Range, ...]:
+    """Return the union of ranges, ascending, those that touch or overlap made one."""
+    union: list[Range] = []
+    for start, end in sorted(ranges):
+        if union and start <= union[-1].end:
+            if end > union[-1].end:
+                union[-1] = Range(union[-1].start, end)
+        else:
+            union.append(Range(start, end))
+    return tuple(union)
+
+
+def footprint(extents: Sequence[Extent]) -> Footprint:
+    """Return where `extents`, by logical offset, lie on the device."""
+    placed: list[tuple[int, int]] = []
+    count = unplaced = 0
+    landing = False
+    logical_end = physical_end = -1
+    for logical, physical, length, flags in extents:
+        if flags & NOT_ON_DISK:
+            unplaced += length
+            landing = landing or bool(flags & ExtentFlag.DELALLOC)
+            continue
+        if (logical, physical) != (logical_end, physical_end):
+            count += 1
+        logical_end, physical_end = logical + length, physical + length
+        placed.append((physical // _SECTOR, -(-physical_end // _SECTOR)))
+    return Footprint(joined(placed), count, unplaced, landing)
+
+
+def limited(ranges: Sequence[Range], most: int) -> tuple[Range, ...]:
+    """Return at most `most` (at least one) ranges that cover `ranges`, joined across the smallest gaps."""
+    surplus = len(ranges) - max(most, 1)
+    if surplus <= 0:
+        return tuple(ranges)
+    bridged = set(
+        heapq.nsmallest(surplus, range(1, len(ranges)), key=lambda i: ranges[i].start - ranges[i - 1].end)
+    )
+    result: list[Range] = []
+    for i, piece in enumerate(ranges):
+        if i in bridged:
+            result[-1] = Range(result[-1].start, piece.end)
+        else:
+            result.append(piece)
+    return tuple(result)
+
+
+def overlap(one: Sequence[Range], other: Sequence[Range]) -> int:
+    """Return how many sectors two unions (ascending, not overlapping within themselves) share."""
+    shared = i = j = 0
+    while i < len(one) and j < len(other):
+        shared += max(0, min(one[i].end, other[j].end) - max(one[i].start, other[j].start))
+        if one[i].end <= other[j].end:
+            i += 1
+        else:
+            j += 1
+    return shared
+
+
+def total(ranges: Iterable[Range]) -> int:
+    """Return the sectors in `ranges`."""
+    return sum(end - start for start, end in ranges)

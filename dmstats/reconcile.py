@@ -1,0 +1,115 @@
+"""One step of the reconcile: from where a file lies and what is its own to a group in step with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dmstats.apply import Applied, Retired, Retirement, apply
+from dmstats.device import SECTOR, Device
+from dmstats.errors import DmError
+from dmstats.files import FileIdentity
+from dmstats.marker import process_mark
+from dmstats.ownership import GroupSpec, Own
+from dmstats.plan import Plan, compacted, decide
+from dmstats.ranges import Footprint, joined, overlap, total
+from dmstats.region import Region
+
+UNLIMITED: Final = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many regions a file may have, and all programs together on its device."""
+
+    file: int = UNLIMITED
+    device: int = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A group after a step. `uncovered_bytes` of the file's are counted by no region, `excess_bytes` of
+    others' are counted with it; `limit` says which limit made it so, `failure` what the kernel refused."""
+
+    group_id: int | None
+    members: tuple[Region, ...]
+    extents: int
+    uncovered_bytes: int
+    excess_bytes: int
+    created: int
+    retired: int
+    limit: str | None = None
+    failure: DmError | None = None
+
+
+class Forget:
+    """A Retirement for whoever does not keep counters."""
+
+    def intend(self, retired: Sequence[Retired]) -> None:
+        """Keep nothing."""
+
+    def done(self, retired: Sequence[Retired]) -> None:
+        """Keep nothing."""
+
+
+def reconcile(
+    device: Device,
+    file: FileIdentity,
+    where: Footprint,
+    regions: Sequence[Region],
+    own: Own,
+    spec: GroupSpec,
+    *,
+    limits: Limits,
+    retirement: Retirement,
+    join: bool = False,
+) -> Outcome:
+    """Bring the group of `own` in step with `where`. `regions` are all of the device's, of all programs.
+
+    Raises DmError for a message that failed, other than a create (see Outcome.failure).
+    """
+    plan, limit = plan_within(where, regions, own, spec, limits, join=join)
+    if plan.idle and own.group is not None and own.members() == {region.id for region in plan.keep}:
+        applied = Applied(own.group.regions)
+    else:
+        applied = apply(device, plan, own, spec, str(process_mark(file)), retirement)
+    return _outcome(where, applied, plan, limit)
+
+
+def plan_within(
+    where: Footprint, regions: Sequence[Region], own: Own, spec: GroupSpec, limits: Limits, *, join: bool
+) -> tuple[Plan, str | None]:
+    """Return the plan within the limits and within what a tag can list, and the limit that was reached."""
+    room = limits.device - (len(regions) - len(own.regions))
+    most = max(1, min(limits.file, room))
+    members = own.members()
+    ids = {region.id for region in regions}
+    overhead = spec.tag(()).length()
+    while True:
+        plan = decide(where.ranges, own.regions, most=most, members=members, join=join)
+        fitting = compacted(plan, ids, overhead)
+        if fitting is not None:
+            break
+        most = max(1, min(most, len(plan.target)) // 2)
+    if len(fitting.target) == len(where.ranges):
+        return fitting, None
+    if most < min(limits.file, room):
+        return fitting, "the length of a group's tag"
+    return fitting, "max_regions of the file" if limits.file <= room else "max_regions of the device"
+
+
+def _outcome(where: Footprint, applied: Applied, plan: Plan, limit: str | None) -> Outcome:
+    covered = joined((region.start, region.end) for region in applied.members)
+    shared = overlap(where.ranges, covered)
+    return Outcome(
+        applied.members[0].id if applied.members else None,
+        applied.members,
+        where.extents,
+        (total(where.ranges) - shared) * SECTOR + where.unplaced_bytes,
+        (total(covered) - shared) * SECTOR,
+        len(plan.create),
+        len(plan.retire),
+        limit,
+        applied.failure,
+    )
