@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -59,12 +59,19 @@ def region_key(region: Region) -> str:
 
 
 def apply(
-    device: Device, plan: Plan, own: Own, spec: GroupSpec, mark: str, retirement: Retirement
+    device: Device,
+    plan: Plan,
+    own: Own,
+    spec: GroupSpec,
+    mark: str,
+    retirement: Retirement,
+    before_move: Callable[[int, int], None],
 ) -> Applied:
     """Carry out `plan` for a group that is as `spec` says; new regions bear `mark`.
 
-    Where a region is refused the rest is left to a later run: the group is then set to what there is.
-    Raises DmError for other messages that fail.
+    `before_move` is told the group's old and new id before the tag is set on another region. Where a region is
+    refused the rest is left to a later run: the group is then set to what there is. Raises DmError for other
+    messages that fail.
     """
     created, failure = _create(device, plan, spec, mark)
     members = sorted([*plan.keep, *created], key=lambda r: r.id)
@@ -72,6 +79,8 @@ def apply(
         return Applied(own.regions, failure)
     retire = [_marked(device, region, mark, own) for region in plan.retire]
     if members:
+        if own.group is not None and own.group.id != members[0].id:
+            before_move(own.group.id, members[0].id)
         members = _set_tag(device, members, spec, mark)
     _retire(device, retire, created, retirement)
     return Applied(tuple(members), failure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,9 @@ class Outcome:
     failure: DmError | None = None
 
 
+NOTHING: Final = Outcome(None, (), 0, 0, 0, 0, 0)
+
+
 class Forget:
     """A Retirement for whoever does not keep counters."""
 
@@ -64,6 +67,7 @@ def reconcile(
     limits: Limits,
     retirement: Retirement,
     join: bool = False,
+    before_move: Callable[[int, int], None] = lambda _old, _new: None,
 ) -> Outcome:
     """Bring the group of `own` in step with `where`. `regions` are all of the device's, of all programs.
 
@@ -73,7 +77,7 @@ def reconcile(
     if plan.idle and own.group is not None and own.members() == {region.id for region in plan.keep}:
         applied = Applied(own.group.regions)
     else:
-        applied = apply(device, plan, own, spec, str(process_mark(file)), retirement)
+        applied = apply(device, plan, own, spec, str(process_mark(file)), retirement, before_move)
     return _outcome(where, applied, plan, limit)
 
 

@@ -1,0 +1,230 @@
+"""What a worker and its supervisor say to each other: one message a packet, on a socketpair of their own.
+
+Packets (SOCK_SEQPACKET) arrive whole and in order, those of a worker that has died too.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+# The kernel doubles it; a packet must fit in. Retired counters come in batches to match.
+_BUFFER: Final = 512 * 1024
+_LARGEST: Final = 256 * 1024
+BATCH: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """Up: the worker holds this file open at descriptor `fd`, so the supervisor can watch just this one."""
+
+    dev: int
+    inode: int
+    generation: int
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """What the supervisor keeps for the worker's successor: the group's id and what it is like."""
+
+    group_id: int
+    alias: str
+    quoted: bool
+    userdata: str
+    program: str
+    precise: bool
+    bounds: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """Up, before the tag is set: the group will have `new` as its id, or still `old`. Wants Ack."""
+
+    seq: int
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Up: the group is in step with the extents. `tag` is what its leader bears."""
+
+    group: dict[str, Any] | None
+    tag: str
+    extents: int
+    regions: int
+    uncovered_bytes: int
+    excess_bytes: int
+    degraded: str | None
+    changed: bool
+    landing: bool
+    joinable: bool
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Up: there is no file at the path; no group is kept meanwhile."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Up: the sum over the group's regions, as of now."""
+
+    live: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Retiring:
+    """Up: regions are about to go; their counters, by key, count once they have. Wants Ack."""
+
+    seq: int
+    retired: list[list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """Up: these regions have gone; `live` is the last sum over those that stay."""
+
+    keys: list[str]
+    live: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Up, at the start: which of the predecessor's unfinished retirements still have their region."""
+
+    still_there: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Up: somebody else did something to the group; `what` is a word to count by."""
+
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Up: the worker ends, with this exit status and for this reason."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Down: look at the file; `doubt`: at the group too, `join`: its regions may be joined now."""
+
+    doubt: bool = False
+    join: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Down: read the counters, unless the device did nothing since the last time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Down: end; `delete` the group before, its counters retired."""
+
+    delete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Down: what message `seq` said is safe."""
+
+    seq: int
+
+
+Message = (
+    Holds
+    | Moving
+    | Mapped
+    | Waiting
+    | Sampled
+    | Retiring
+    | Retired
+    | Settled
+    | Noticed
+    | Ending
+    | Look
+    | Sample
+    | Stop
+    | Ack
+)
+_KINDS: Final[dict[str, type[Message]]] = {
+    kind.__name__: kind
+    for kind in (
+        Holds,
+        Moving,
+        Mapped,
+        Waiting,
+        Sampled,
+        Retiring,
+        Retired,
+        Settled,
+        Noticed,
+        Ending,
+        Look,
+        Sample,
+        Stop,
+        Ack,
+    )
+}
+
+
+def encode(message: Message) -> bytes:
+    """Return the packet for `message`."""
+    values = [getattr(message, field.name) for field in fields(message)]
+    return json.dumps([type(message).__name__, *values], separators=(",", ":")).encode()
+
+
+def decode(packet: bytes) -> Message:
+    """Return the message in `packet`, or raise ValueError."""
+    try:
+        name, *values = json.loads(packet)
+        return _KINDS[name](*values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"no message of ours: {packet[:80]!r}") from error
+
+
+class Channel:
+    """One end of the socketpair."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector."""
+        return self.socket.fileno()
+
+    def send(self, message: Message) -> None:
+        """Send `message`; waits for room where the socket blocks. Raises OSError where the other end is gone."""
+        self.socket.send(encode(message), socket.MSG_NOSIGNAL)
+
+    def receive(self) -> Message | None:
+        """Return the next message, or None where the other end is gone. Raises ValueError for another's packet,
+        BlockingIOError where there is none yet and the socket doesn't block."""
+        packet = self.socket.recv(_LARGEST)
+        return decode(packet) if packet else None
+
+    def close(self) -> None:
+        """Close this end."""
+        self.socket.close()
+
+
+def pair() -> tuple[Channel, Channel]:
+    """Return the supervisor's end, which doesn't block, and the worker's."""
+    upper, lower = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    upper.setblocking(False)
+    return Channel(upper), Channel(lower)

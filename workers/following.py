@@ -1,0 +1,116 @@
+"""Which file a path stands for, and whether it is still of interest (modes inode and path)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl  # noqa: TID251 - the lease that tells whether the file is open elsewhere
+import os
+from collections.abc import Iterator
+from enum import Enum, auto
+from pathlib import Path
+
+from dmstats.files import FileIdentity, check_mappable, identify
+from dmstats.mode import FilemapdMode
+
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class Presence(Enum):
+    """What a look at the path finds."""
+
+    HERE = auto()  # the file that is followed
+    REPLACED = auto()  # another file, which is followed from now on
+    MISSING = auto()  # none
+    CLOSED = auto()  # mode inode: the file is unlinked and nobody else has it open
+
+
+class Following:
+    """The file that one filemap is about. It is held open for reading while it is followed."""
+
+    def __init__(self, path: str, mode: FilemapdMode, fd: int | None = None) -> None:
+        self.path = path
+        self.mode = mode
+        self.fd = fd
+        self.identity = identify(fd) if fd is not None else None
+        if fd is not None:
+            check_mappable(fd)
+
+    def find(self) -> Presence:
+        """Look where the file is now, and open the one to follow.
+
+        Raises UnmappableError for a file that can't be mapped, which is then not followed, and OSError where the
+        path can't be opened for another reason than that there is none.
+        """
+        if self.fd is not None and self.mode is FilemapdMode.INODE:
+            if os.fstat(self.fd).st_nlink or open_elsewhere(self.fd):
+                return Presence.HERE
+            return Presence.CLOSED
+        if self.fd is not None and self._still_at_path(self.fd):
+            return Presence.HERE
+        self.let_go()
+        try:
+            fd = os.open(self.path, _OPEN)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return Presence.MISSING
+            raise
+        try:
+            check_mappable(fd)
+            self.identity = identify(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.fd = fd
+        return Presence.REPLACED
+
+    def _still_at_path(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(fd))
+        except FileNotFoundError:
+            return False
+
+    def followed(self) -> tuple[int, FileIdentity]:
+        """Return descriptor and identity of the file that is followed. Raises ValueError where there is none."""
+        if self.fd is None or self.identity is None:
+            raise ValueError(f"{self.path} is not followed")
+        return self.fd, self.identity
+
+    def let_go(self) -> None:
+        """Close the file, so that it can be freed and its file system unmounted."""
+        if self.fd is not None:
+            os.close(self.fd)
+        self.fd = self.identity = None
+
+
+def open_elsewhere(fd: int) -> bool:
+    """Tell whether anybody else has the file open: a write lease is given to its only opener (fcntl(2)).
+
+    Where leases can't be had, the descriptors of all processes are searched.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN or _found_in_proc(fd)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def _found_in_proc(fd: int) -> bool:
+    mine = os.fstat(fd)
+    for link in _descriptors_of_others():
+        try:
+            if os.path.samestat(link.stat(), mine):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _descriptors_of_others() -> Iterator[Path]:
+    own = str(os.getpid())
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and process.name != own:
+            try:
+                yield from (process / "fd").iterdir()
+            except OSError:
+                continue

@@ -1,0 +1,51 @@
+"""One process keeps a group in step: it holds a lock named by device and group_id while it does."""
+
+from __future__ import annotations
+
+import fcntl  # noqa: TID251 - flock(2)
+import os
+from pathlib import Path
+from typing import Final
+
+from dmstats.errors import NotOurGroupError
+from dmstats.ioctl import device_text
+
+# Not in the configuration: two supervisors with different folders must see each other's locks.
+_FOLDER: Final = Path("/run/lock/filemapd")
+
+
+class GroupLock:
+    """The lock on the one group that this process keeps in step. The kernel drops it with the process."""
+
+    def __init__(self) -> None:
+        self._held: tuple[int, int] | None = None
+        self._fd = -1
+
+    def hold(self, dev: int, group_id: int) -> None:
+        """Take the lock on a group, and give up that on the former one.
+
+        Raises NotOurGroupError, which names the process, where another one has it.
+        """
+        if self._held == (dev, group_id):
+            return
+        _FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = _FOLDER / f"{device_text(dev)}.{group_id}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 20, 0).decode("ascii", "replace") or "unknown"
+            os.close(fd)
+            raise NotOurGroupError(
+                f"group {group_id} on device {device_text(dev)} is kept in step by process {holder} already"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        self.release()
+        self._fd, self._held = fd, (dev, group_id)
+
+    def release(self) -> None:
+        """Give the lock up."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._held = -1, None

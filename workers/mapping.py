@@ -1,0 +1,284 @@
+"""One file and its group: each look brings the two in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from dmstats.apply import Retired, Retirement, region_key
+from dmstats.counters import Counters
+from dmstats.device import Device
+from dmstats.errors import GroupNotFoundError, NotOurGroupError
+from dmstats.fiemap import Extent, read_extents
+from dmstats.filemap import default_alias, new_spec
+from dmstats.files import FileIdentity
+from dmstats.group import Group, groups_of
+from dmstats.ioctl import device_text
+from dmstats.marker import Mark, maker_lives, parse_mark, process_mark
+from dmstats.ownership import GroupSpec, Own, find_own, may_adopt, spec_of
+from dmstats.ranges import Footprint, footprint
+from dmstats.reconcile import Limits, Outcome, reconcile
+from dmstats.region import Region
+from workers.following import Following
+from workers.lock import GroupLock
+from workers.totals import Totals
+
+_NOWHERE = Footprint((), 0, 0, landing=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a file's group is to be. `adopt` is the id of a group to take over; `bounds_ns` are a histogram's."""
+
+    program: str = "dmstats"
+    alias: str | None = None
+    precise: bool = True
+    bounds_ns: tuple[int, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    adopt: int | None = None
+    remake: bool = True
+    """Whether a group that is not there, or not any more, is made anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a predecessor left: ids that the group can have, what it is like, the file it was for."""
+
+    ids: tuple[int, ...] = ()
+    spec: GroupSpec | None = None
+    file: FileIdentity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look found and did; without `outcome` the group was left as it is."""
+
+    where: Footprint
+    outcome: Outcome | None
+
+
+class Mapping:
+    """Keeps the group of one followed file in step. `notice` is told, by a word and a text, what others did."""
+
+    def __init__(
+        self,
+        following: Following,
+        wanted: Wanted,
+        known: Known,
+        retirement: Retirement,
+        notice: Callable[[str, str], None],
+        moving: Callable[[int, int], None],
+    ) -> None:
+        self.following = following
+        self.totals = Totals()
+        self.members: tuple[Region, ...] = ()
+        self.spec = known.spec
+        self._wanted = wanted
+        self._ids = set(known.ids)
+        self._former = known.file
+        self._retirement = retirement
+        self._notice = notice
+        self._moving = moving
+        self._extents: list[Extent] | None = None
+        self._where = _NOWHERE
+        self._lock = GroupLock()
+        self._adoption_open = wanted.adopt is not None
+
+    @property
+    def group_id(self) -> int | None:
+        """The group's id, None where there is no group."""
+        return self.members[0].id if self.members else None
+
+    @property
+    def tag(self) -> str:
+        """What the leader's aux is, empty without a group."""
+        return self.members[0].aux if self.members else ""
+
+    @property
+    def joinable(self) -> bool:
+        """Tell whether some regions could be one: there are more than ranges."""
+        return self._extents is not None and any(
+            one.end == other.start for one, other in pairwise(sorted(self.members, key=lambda r: r.start))
+        )
+
+    def look(self, *, doubt: bool = False, join: bool = False) -> Look:
+        """Read the extents and, where they changed or `doubt` or `join` ask for it, bring the group in step.
+
+        Raises GroupNotFoundError where the group is gone and is not to be made anew, NotOurGroupError where
+        another process keeps it in step, other DmStatsErrors as they come.
+        """
+        fd, file = self.following.followed()
+        extents = read_extents(fd)
+        if extents == self._extents and file == self._former and not doubt and not join:
+            return Look(self._where, None)
+        where = footprint(extents)
+        device = Device(file.dev)
+        self._leave_other_device(file)
+        regions = device.list().regions
+        own = self._own(device, regions, file, where)
+        if own.group is not None:
+            self._lock.hold(file.dev, own.group.id)
+        spec = self._spec(fd, file, own)
+        outcome = reconcile(
+            device,
+            file,
+            where,
+            regions,
+            own,
+            spec,
+            limits=self._wanted.limits,
+            retirement=_Accounting(self._retirement, self.totals),
+            join=join,
+            before_move=self._move,
+        )
+        self._settle(file, spec, outcome, extents)
+        self._where = where
+        return Look(where, outcome)
+
+    def release(self) -> None:
+        """Retire the counters and delete the group: its file is gone, or nobody wants it any more."""
+        former = self._former
+        if former is None:
+            return
+        device = Device(former.dev)
+        regions = device.list().regions
+        own = self._own(device, regions, former, _NOWHERE)
+        if own.regions:
+            spec = self.spec or (spec_of(own.group) if own.group else new_spec(former, alias=""))
+            reconcile(
+                device,
+                former,
+                _NOWHERE,
+                regions,
+                own,
+                spec,
+                limits=self._wanted.limits,
+                retirement=_Accounting(self._retirement, self.totals),
+            )
+        self.members, self._extents = (), None
+        self._lock.release()
+
+    def sample(self) -> Counters:
+        """Read and return the sum of the group's counters. Raises DmError, ENOENT where a region has gone."""
+        if self._former is not None:
+            self.totals.sample(Device(self._former.dev), self.members)
+        return self.totals.sum()
+
+    def _move(self, old: int, new: int) -> None:
+        if self._former is not None:
+            self._lock.hold(self._former.dev, new)
+        self._moving(old, new)
+
+    def _leave_other_device(self, file: FileIdentity) -> None:
+        """Another file system may stand at the path now: what was made on the former's device goes."""
+        if self._former is not None and self._former.dev != file.dev:
+            self.release()
+            self._ids.clear()
+
+    def _own(self, device: Device, regions: Sequence[Region], file: FileIdentity, where: Footprint) -> Own:
+        files = [file] if self._former in (None, file) else [file, self._former]
+        if self._adoption_open:
+            self._adopt(regions, file, where)
+        own = find_own(regions, files, known=self._ids, spec=self.spec, left_behind=_left_behind)
+        if own.group is not None and self._is_strange(own.group, file, where):
+            self._notice("reused", f"group {own.group.id} on {device.number} is another's now")
+            mine = {r.id for r in own.regions} - {r.id for r in own.group.regions}
+            own = Own(None, tuple(r for r in own.regions if r.id in mine))
+        if own.group is None and self.members and not self._wanted.remake:
+            raise GroupNotFoundError(self.members[0].id, device.number)
+        self._account_for_lost(own)
+        return own
+
+    def _adopt(self, regions: Sequence[Region], file: FileIdentity, where: Footprint) -> None:
+        """Take over the group that the configuration names, once, unless it is known to be another file's."""
+        if self._ids or not where.ranges:
+            return
+        self._adoption_open = False
+        wanted = self._wanted.adopt
+        assert wanted is not None  # noqa: S101 - see _adoption_open
+        group = groups_of(regions).get(wanted)
+        if group is None and not self._wanted.remake:
+            raise GroupNotFoundError(wanted, device_text(file.dev))
+        if group is None:
+            self._notice("absent", f"there is no group {wanted}: the file gets one of its own")
+        elif not may_adopt(group, file, where.ranges):
+            if not self._wanted.remake:
+                raise NotOurGroupError(f"group {wanted} is not that of {self.following.path}")
+            self._notice("foreign", f"group {wanted} is another's: the file gets one of its own")
+        else:
+            self.spec = spec_of(group)
+            self._ids.add(wanted)
+
+    def _is_strange(self, group: Group, file: FileIdentity, where: Footprint) -> bool:
+        """Tell whether a group without a mark, which has our id and alias, can't be ours: it has none of our
+        regions, or, where those are not known yet, does not lie where the file does."""
+        if parse_mark(group.tag.userdata) is not None:
+            return False
+        if not self.members:
+            return not may_adopt(group, file, where.ranges)
+        ours = {(r.id, r.start, r.length) for r in self.members}
+        return not any((r.id, r.start, r.length) in ours for r in group.regions)
+
+    def _account_for_lost(self, own: Own) -> None:
+        """Regions that somebody deleted take their counters along; what was last read of them counts on."""
+        there = {(r.id, r.start, r.length) for r in own.regions}
+        lost = [r for r in self.members if (r.id, r.start, r.length) not in there]
+        if lost:
+            self._notice(
+                "lost", f"{len(lost)} regions of group {self.group_id} were deleted by somebody else"
+            )
+            last = [Retired(region_key(r), self.totals.gone(r.id).settled()) for r in lost]
+            self._retirement.intend(last)
+            self._retirement.done(last)
+        elif self.members and own.group is None:
+            self._notice("ungrouped", f"group {self.group_id} has no tag any more: it gets it back")
+        elif own.group is not None and self.members and own.group.leader.aux != self.tag:
+            self._notice("retagged", f"the tag of group {own.group.id} was changed by somebody else")
+
+    def _spec(self, fd: int, file: FileIdentity, own: Own) -> GroupSpec:
+        """Return what the group is to be like: as it is, as it was, or as the configuration says."""
+        spec = spec_of(own.group) if own.group is not None else self.spec
+        if spec is None:
+            wanted = self._wanted
+            return new_spec(
+                file,
+                alias=wanted.alias or default_alias(fd),
+                program=wanted.program,
+                precise=wanted.precise,
+                bounds_ns=wanted.bounds_ns,
+            )
+        if self.spec is not None and own.group is not None:
+            # Options are the leader's, which may be new; the group's own are what it had when it was first seen.
+            spec = replace(spec, precise=self.spec.precise, bounds=self.spec.bounds)
+        return spec.for_file(file)
+
+    def _settle(self, file: FileIdentity, spec: GroupSpec, outcome: Outcome, extents: list[Extent]) -> None:
+        self.members = outcome.members
+        self.spec = spec
+        self._former = file
+        self._ids = {outcome.group_id} if outcome.group_id is not None else set()
+        self._extents = None if outcome.failure is not None else extents
+
+
+class _Accounting:
+    """Passes retirements on, and drops the regions that have gone from what is live."""
+
+    def __init__(self, retirement: Retirement, totals: Totals) -> None:
+        self._retirement = retirement
+        self._totals = totals
+
+    def intend(self, retired: Sequence[Retired]) -> None:
+        self._retirement.intend(retired)
+
+    def done(self, retired: Sequence[Retired]) -> None:
+        for one in retired:
+            self._totals.gone(int(one.key.partition(":")[0]))
+        self._retirement.done(retired)
+
+
+def _left_behind(mark: Mark) -> bool:
+    """Tell whether a marked region in no tag may be taken: its maker has gone or is this process, which has no
+    other work under way."""
+    own = process_mark(FileIdentity(0, mark.inode, mark.generation))
+    return mark == own or not maker_lives(mark)

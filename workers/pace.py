@@ -1,0 +1,67 @@
+"""When a file is looked at: at once after a quiet time, then at most twice a second, less where nothing comes of it.
+
+Pure: times are seconds of a monotonic clock, passed in.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SHORTEST: Final = 0.5
+LONGEST: Final = 10.0
+# Delayed allocation lands without an event, so it is looked for.
+LANDING: Final = 0.5
+# Regions that could be one are made one when the file has not changed for so long.
+QUIET: Final = 3.0
+
+
+class Pace:
+    """The turns of one file. `due` is when to look next, None while nothing is known to have happened."""
+
+    __slots__ = ("_event", "_free_from", "_interval", "_join_at", "due")
+
+    def __init__(self) -> None:
+        self.due: float | None = None
+        self._interval = SHORTEST
+        self._event = False
+        # From then on an event is acted on at once; one before waits for it.
+        self._free_from = 0.0
+        self._join_at: float | None = None
+
+    def event(self, now: float) -> None:
+        """Something was done to the file: it is looked at when its turn comes."""
+        self._event = True
+        self._sooner(max(now, self._free_from))
+
+    def urgent(self, now: float) -> None:
+        """Something is known to have changed: only the shortest interval holds the look back."""
+        self._interval = SHORTEST
+        self._free_from = min(self._free_from, now + SHORTEST)
+        self._sooner(max(now, self._free_from))
+
+    def start(self, now: float) -> bool:
+        """The look begins; return whether the regions may be joined in it."""
+        if now > self._free_from + self._interval:
+            self._interval = SHORTEST
+        join = self._join_at is not None and now >= self._join_at
+        self.due = self._join_at = None
+        self._free_from = now + self._interval
+        return join
+
+    def looked(self, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
+        """The look has ended. Extents that are what they were although there was an event make the next turn
+        later."""
+        if changed:
+            self._interval = SHORTEST
+            self._free_from = min(self._free_from, now + SHORTEST)
+        elif self._event:
+            self._interval = min(2 * self._interval, LONGEST)
+        self._event = self.due is not None
+        if joinable:
+            self._join_at = now + QUIET
+            self._sooner(self._join_at)
+        if landing:
+            self._sooner(now + LANDING)
+
+    def _sooner(self, when: float) -> None:
+        self.due = when if self.due is None else min(self.due, when)

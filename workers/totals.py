@@ -1,0 +1,53 @@
+"""What a file's regions count together, and how counters travel and are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dmstats.counters import Counters
+from dmstats.device import Device
+from dmstats.region import Region
+
+
+def pack(counters: Counters) -> list[Any]:
+    """Return counters as plain lists."""
+    return [*counters.scalars(), list(counters.histogram)]
+
+
+def unpack(values: list[Any]) -> Counters:
+    """Return counters from what pack() made. Raises ValueError or TypeError for anything else."""
+    reads, sectors_read, read_ns, writes, sectors_written, write_ns, in_flight, busy_ns, queue_ns, bins = (
+        values
+    )
+    return Counters(
+        reads,
+        sectors_read,
+        read_ns,
+        writes,
+        sectors_written,
+        write_ns,
+        in_flight,
+        busy_ns,
+        queue_ns,
+        tuple(bins),
+    )
+
+
+class Totals:
+    """The last counters of each region of a group."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, Counters] = {}
+
+    def sample(self, device: Device, regions: Iterable[Region]) -> None:
+        """Read the counters of `regions`. Raises DmError, ENOENT where one of the regions has gone."""
+        self._last = {region.id: device.print(region) for region in regions}
+
+    def sum(self) -> Counters:
+        """Return the sum as last read."""
+        return sum(self._last.values(), Counters())
+
+    def gone(self, region_id: int) -> Counters:
+        """Drop a region and return what was last read of it."""
+        return self._last.pop(region_id, Counters())

@@ -1,0 +1,204 @@
+"""Which files are to be looked at: one inotify instance and one sweep of stat for all files of a process.
+
+inotify(7) tells of writes, fallocate, truncation and of what happens to names, but not of stores through mmap(2), nor
+when delayed allocation lands: the sweep compares blocks and size once a second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from inotify_simple import INotify, flags
+
+from workers.pace import Pace
+
+SWEEP: Final = 1.0
+
+# Once only: a guest that writes all day wakes nobody between two looks. Closing tells of defragmentation.
+_FILE_EVENTS: Final = (
+    flags.MODIFY | flags.ATTRIB | flags.CLOSE_WRITE | flags.MOVE_SELF | flags.DELETE_SELF | flags.ONESHOT
+)
+_FOLDER_EVENTS: Final = (
+    flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM | flags.ATTRIB | flags.ONLYDIR
+)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One file: `fd` is open on it, None while there is none; `path` is set where the name matters."""
+
+    fd: int | None
+    path: str | None
+    pace: Pace = field(default_factory=Pace)
+    shape: tuple[int, ...] = ()
+    changed_at: int = 0
+    wd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FolderEvent:
+    """Something happened to `name` in a folder that is watched; an empty name: to any of them."""
+
+    folder: str
+    name: str
+
+
+class Watch:
+    """The files of one process, by a key of the caller's."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _Watched] = {}
+        self._by_wd: dict[int, set[str]] = {}
+        self._folders: dict[int, set[str]] = {}
+        try:
+            self._inotify: INotify | None = INotify(nonblocking=True)
+        except OSError:
+            self._inotify = None  # fs.inotify.max_user_instances is reached: the sweep sees to it
+
+    @property
+    def polling(self) -> bool:
+        """Tell whether there is no inotify instance to be had."""
+        return self._inotify is None
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on, -1 without one."""
+        return -1 if self._inotify is None else self._inotify.fileno()
+
+    def add(self, key: str, fd: int | None, path: str | None) -> None:
+        """Watch the file open at `fd` (O_PATH will do), and what happens to the name `path`.
+
+        A file that was added before under the same key is replaced; its turns go on as they were.
+        """
+        known = self._files.get(key)
+        self.forget(key)
+        watched = self._files[key] = _Watched(fd, path, known.pace if known else Pace())
+        if path is not None:
+            self.add_folder(os.path.dirname(path))
+        self._remember(watched)
+        self._arm(key, watched)
+
+    def forget(self, key: str) -> None:
+        """Watch a file no longer."""
+        watched = self._files.pop(key, None)
+        if watched is not None:
+            self._disarm(key, watched)
+
+    def add_folder(self, folder: str) -> bool:
+        """Tell of names in `folder` too; False where there is no such folder to watch."""
+        if self._inotify is None:
+            return False
+        try:
+            wd = self._inotify.add_watch(folder, _FOLDER_EVENTS)
+        except OSError:
+            return False
+        self._folders.setdefault(wd, set()).add(folder)
+        return True
+
+    def pace(self, key: str) -> Pace | None:
+        """Return the turns of a file."""
+        watched = self._files.get(key)
+        return watched.pace if watched else None
+
+    def read(self, now: float) -> list[FolderEvent]:
+        """Take in what inotify has to tell; return what happened in folders."""
+        told: list[FolderEvent] = []
+        for wd, mask, _, name in self._inotify.read(timeout=0) if self._inotify is not None else ():
+            if mask & flags.Q_OVERFLOW:
+                told += self._overflow(now)
+            elif wd in self._folders:
+                told += self._in_folder(wd, mask, name, now)
+            else:
+                for key in self._by_wd.pop(wd, ()):
+                    self._files[key].wd = None
+                    self._files[key].pace.event(now)
+        return told
+
+    def sweep(self, now: float) -> None:
+        """Compare every file with what it was when it was last looked at."""
+        for watched in self._files.values():
+            if watched.path is not None and self._name_changed(watched.fd, watched.path):
+                watched.pace.urgent(now)
+            elif watched.fd is not None:
+                status = os.fstat(watched.fd)
+                if status.st_nlink == 0 or watched.shape != _shape(status):
+                    watched.pace.urgent(now)
+                elif self._inotify is None and watched.changed_at != status.st_ctime_ns:
+                    watched.pace.event(now)
+
+    def due(self, now: float) -> Iterator[tuple[str, bool]]:
+        """Walk the files whose turn it is, each with whether its regions may be joined.
+
+        The watch is set again before the look, so that what happens from now on is told.
+        """
+        for key, watched in list(self._files.items()):
+            if watched.pace.due is not None and watched.pace.due <= now:
+                join = watched.pace.start(now)
+                self._arm(key, watched)
+                self._remember(watched)
+                yield key, join
+
+    def next_due(self) -> float | None:
+        """Return when the next file's turn comes, None while none is known to."""
+        return min((w.pace.due for w in self._files.values() if w.pace.due is not None), default=None)
+
+    def close(self) -> None:
+        """Give up the inotify instance."""
+        if self._inotify is not None:
+            self._inotify.close()
+
+    def _arm(self, key: str, watched: _Watched) -> None:
+        if self._inotify is None or watched.fd is None or watched.wd is not None:
+            return
+        try:
+            watched.wd = self._inotify.add_watch(f"/proc/self/fd/{watched.fd}", _FILE_EVENTS)
+        except OSError:
+            return  # fs.inotify.max_user_watches is reached: the sweep sees to this file
+        self._by_wd.setdefault(watched.wd, set()).add(key)
+
+    def _disarm(self, key: str, watched: _Watched) -> None:
+        if watched.wd is None or self._inotify is None:
+            return
+        others = self._by_wd.get(watched.wd, set())
+        others.discard(key)
+        if not others:
+            self._by_wd.pop(watched.wd, None)
+            try:
+                self._inotify.rm_watch(watched.wd)
+            except OSError:
+                return  # it fired, which is not read yet
+
+    def _remember(self, watched: _Watched) -> None:
+        if watched.fd is not None:
+            status = os.fstat(watched.fd)
+            watched.shape, watched.changed_at = _shape(status), status.st_ctime_ns
+
+    def _in_folder(self, wd: int, mask: int, name: str, now: float) -> Iterator[FolderEvent]:
+        folders = self._folders.pop(wd) if mask & flags.IGNORED else self._folders[wd]
+        paths = {os.path.join(folder, name) for folder in folders}
+        for watched in self._files.values():
+            if watched.path in paths:
+                watched.pace.urgent(now)
+        for folder in folders:
+            yield FolderEvent(folder, "" if mask & flags.IGNORED else name)
+
+    def _overflow(self, now: float) -> Iterator[FolderEvent]:
+        for watched in self._files.values():
+            watched.pace.urgent(now)
+        for folders in self._folders.values():
+            for folder in folders:
+                yield FolderEvent(folder, "")
+
+    @staticmethod
+    def _name_changed(fd: int | None, path: str) -> bool:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return fd is not None
+        return fd is None or not os.path.samestat(found, os.fstat(fd))
+
+
+def _shape(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_blocks, status.st_size, status.st_nlink
