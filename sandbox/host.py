@@ -1,0 +1,62 @@
+"""What a guest needs of the host: the kernel, room for its memory, a folder for the job."""
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from sandbox import modules
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+# A socket's address holds 108 bytes; the kernel puts one into the job's folder.
+_LONGEST_BASE = 50
+
+
+class SandboxError(Exception):
+    """No guest could do what was asked."""
+
+
+class Unavailable(SandboxError):  # noqa: N818 - it says what happened
+    """This host can't run a guest, or not such a one; the message says what is missing."""
+
+
+def available() -> str | None:
+    """What is missing to run a guest here, None if nothing is."""
+    if shutil.which("linux.uml") is None:
+        return "linux.uml is not installed: apt-get install user-mode-linux"
+    if not modules.ROOT.is_dir():
+        return f"{modules.ROOT} is missing: apt-get install user-mode-linux"
+    return None
+
+
+def memory_size(text: str) -> int:
+    """The bytes in a size such as 512M or 2G. Raises ValueError."""
+    match = re.fullmatch(r"([1-9][0-9]*)([KMG]?)", text.upper())
+    if match is None:
+        raise ValueError(f"not a size: {text!r} (such as 512M or 2G)")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def memory_folder(size: int) -> str:
+    """A folder that can hold the guest's memory, which the kernel maps executable. Raises Unavailable."""
+    seen = []
+    for folder in ("/dev/shm", tempfile.gettempdir(), "/var/tmp"):  # noqa: S108 - a place, not a file's name
+        try:
+            stat = os.statvfs(folder)
+        except OSError:
+            continue
+        free = stat.f_bavail * stat.f_frsize
+        if not stat.f_flag & os.ST_NOEXEC and free >= size and os.access(folder, os.W_OK):
+            return folder
+        seen.append(f"{folder} ({free >> 20} MB free)")
+    raise Unavailable(f"no room for the guest's memory of {size >> 20} MB: {', '.join(seen)}")
+
+
+def make_job_folder() -> Path:
+    """A new folder whose path survives a kernel's command line. Raises Unavailable."""
+    for base in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108 - mkdtemp makes the name
+        resolved = os.path.realpath(base)
+        if len(resolved) <= _LONGEST_BASE and re.fullmatch(r"[\w/.+-]+", resolved, re.ASCII):
+            return Path(tempfile.mkdtemp(prefix="sandbox-", dir=resolved))
+    raise Unavailable("no folder for temporary files with a short and plain path")

@@ -1,0 +1,89 @@
+"""Starts a user-mode-linux kernel under its keeper, with the lines that lead into it."""
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.job import CONTROL_LINE, STDERR_LINE, STDOUT_LINE
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+# Without site: neither the guest's first process nor the keeper needs more than Python's own library.
+_PYTHON = [sys.executable, "-P", "-S", "-m"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel that runs until its keeper ends; closing the lifeline kills it."""
+
+    keeper: subprocess.Popen[bytes]
+    lifeline: int
+    stdout: socket.socket
+    stderr: socket.socket
+    control: socket.socket
+    console: socket.socket
+
+
+def start_kernel(folder: Path, memory: int, memory_at: str) -> Kernel:
+    """Boot the job in a folder with so many bytes of memory, kept in memory_at. Raises OSError."""
+    lifeline_end, lifeline = os.pipe()
+    # Sockets: the kernel polls both ways, which a pipe's end or /dev/null doesn't stand.
+    lines = {number: socket.socketpair() for number in (STDOUT_LINE, STDERR_LINE, CONTROL_LINE)}
+    console, console_end = socket.socketpair()
+    ends = {number: end.fileno() for number, (_, end) in lines.items()}
+    try:
+        keeper = subprocess.Popen(
+            [*_PYTHON, "sandbox.keeper", str(lifeline_end), str(folder), *_command(folder, memory, ends)],
+            stdin=subprocess.DEVNULL,
+            stdout=console_end.fileno(),
+            stderr=console_end.fileno(),
+            env={
+                "PATH": os.defpath,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONPATH": str(_CHECKOUT),
+                "TMPDIR": memory_at,
+            },
+            pass_fds=[lifeline_end, *ends.values()],
+            start_new_session=True,
+        )
+    finally:
+        # Only the kernel has them now, so that its end is theirs.
+        os.close(lifeline_end)
+        for end in (console_end, *(end for _, end in lines.values())):
+            end.close()
+    stdout, stderr, control = (lines[number][0] for number in (STDOUT_LINE, STDERR_LINE, CONTROL_LINE))
+    return Kernel(keeper, lifeline, stdout, stderr, control, console)
+
+
+def _command(folder: Path, memory: int, lines: dict[int, int]) -> list[str]:
+    return [
+        str(shutil.which("linux.uml")),
+        f"mem={memory}",
+        f"uml_dir={folder}/",
+        "umid=uml",  # its pid goes to FOLDER/uml/pid
+        "root=/dev/root",
+        "rootfstype=hostfs",
+        "rootflags=/",
+        "ro",
+        f"init={_write_init(folder)}",
+        "con=null",
+        "con0=fd:1",
+        "ssl=null",
+        *(f"ssl{number}=fd:{fd}" for number, fd in lines.items()),
+    ]
+
+
+def _write_init(folder: Path) -> Path:
+    """The first program: a kernel's command line has no way to write a path with a space, a shell has."""
+    init = folder / "init"
+    init.write_text(
+        "#!/bin/sh\n"
+        f"PYTHONPATH={shlex.quote(str(_CHECKOUT))} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 "
+        f"exec {shlex.join([*_PYTHON, 'sandbox.init', str(folder)])}\n"
+    )
+    init.chmod(0o700)
+    return init

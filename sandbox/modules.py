@@ -1,0 +1,43 @@
+"""Kernel modules of the guest, loaded by path: the host's modprobe knows nothing of them."""
+
+import os
+from pathlib import Path
+
+from sandbox import syscalls
+
+ROOT = Path("/usr/lib/uml/modules")
+
+
+def load(name: str, parameters: str = "") -> None:
+    """Load a module and all it needs, such as load("dm-flakey"); nothing happens if it is loaded.
+
+    Raises FileNotFoundError if the kernel has no such module, OSError if it can't be loaded.
+    """
+    folder = ROOT / os.uname().release
+    table = _dependencies((folder / "modules.dep").read_text())
+    wanted = name.replace("-", "_")
+    try:
+        path = next(path for path in table if Path(path).stem.replace("-", "_") == wanted)
+    except StopIteration:
+        raise FileNotFoundError(f"no kernel module {name} under {folder}") from None
+    for needed in reversed(table[path]):
+        _insert(folder / needed, "")
+    _insert(folder / path, parameters)
+
+
+def _dependencies(text: str) -> dict[str, list[str]]:
+    """modules.dep: for each module's path, what it needs, the ones to be loaded first at the end."""
+    return {
+        path: needed.split()
+        for path, separator, needed in (line.partition(":") for line in text.splitlines())
+        if separator
+    }
+
+
+def _insert(path: Path, parameters: str) -> None:
+    if Path("/sys/module", path.stem.replace("-", "_")).exists():
+        return
+    try:
+        syscalls.insert_module(str(path), parameters)
+    except FileExistsError:
+        return

@@ -1,0 +1,107 @@
+"""One filemap as the supervisor knows it: what is wanted, how its worker stands, what it reported."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from dmstats.counters import Counters
+from supervisor.ledger import Move, add
+from supervisor.selection import Wanted
+from supervisor.spawn import Child
+from supervisor.states import Record
+from supervisor.timers import Timer
+from workers.channel import Holds, Mapped
+
+
+@dataclass(slots=True)
+class Health:
+    """What psutil last told of the worker."""
+
+    rss_bytes: int | None = None
+    cpu_percent: float | None = None
+    status: str | None = None
+
+
+@dataclass(slots=True)
+class Followed:
+    """How the changes of the file were followed; milliseconds from the event to exact cover."""
+
+    changes: int = 0
+    last_ms: float | None = None
+    recent_ms: list[float] = field(default_factory=list)
+    last_at: float | None = None
+
+    def add(self, took_ms: float, at: float) -> None:
+        """Count a change that was followed."""
+        self.changes += 1
+        self.last_ms, self.last_at = took_ms, at
+        self.recent_ms = [*self.recent_ms[-99:], took_ms]
+
+
+@dataclass(slots=True)
+class Filemap:
+    """The runtime record of one file. Times are seconds: `asked_at` monotonic, those shown since the epoch."""
+
+    wanted: Wanted
+    record: Record = field(default_factory=Record)
+    child: Child | None = None
+    timer: Timer | None = None
+    fd: int | None = None
+    """Open with O_PATH on the file that the worker holds: to watch it, and to hand it to the next worker."""
+    holds: Holds | None = None
+    device: str | None = None
+    mapped: Mapped | None = None
+    group_id: int | None = None
+    last_group_id: int | None = None
+    moves: list[Move] = field(default_factory=list)
+    retired: Counters = field(default_factory=Counters)
+    live: Counters = field(default_factory=Counters)
+    followed: Followed = field(default_factory=Followed)
+    happened_at: float | None = None
+    asked_at: float | None = None
+    io_text: str = ""
+    sample_at: float = 0.0
+    reason: str = ""
+    """Last words of the worker."""
+    delete: bool = False
+    """Whether the worker is to delete the group when it is asked to stop."""
+    unseen: bool = False
+    """Its directory does not hold it any more; it goes when its worker ends."""
+    failed_on: tuple[int, ...] | None = None
+    """What stood at the path when the worker said that it can't be mapped."""
+    health: Health = field(default_factory=Health)
+
+    @property
+    def name(self) -> str:
+        """The name, unique in the fleet."""
+        return self.wanted.name
+
+    @property
+    def path(self) -> str:
+        """The path, the key of the fleet."""
+        return self.wanted.path
+
+    def total(self) -> Counters:
+        """Return what the file's regions counted, those that have gone too."""
+        return add(self.retired, self.live)
+
+    def let_go(self) -> None:
+        """Close the file."""
+        if self.fd is not None:
+            os.close(self.fd)
+        self.fd = self.holds = None
+
+    def group(self) -> dict[str, Any] | None:
+        """Return the group as its worker last told it."""
+        return self.mapped.group if self.mapped is not None else None
+
+
+def stands_at(path: str) -> tuple[int, ...] | None:
+    """Return what tells whether the file at `path` is another, or under other rights, than before."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mode, found.st_uid

@@ -1,0 +1,216 @@
+"""What the kernel forgets, in SQLite: retired counters, group moves, what a group was like.
+
+The kernel stays the truth about groups. A ledger that is lost or can't be written costs the retired totals, never
+the service.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dmstats.counters import Counters
+from workers.totals import pack, unpack
+
+_log = logging.getLogger("filemapd.supervisor")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, dev INTEGER, device TEXT, inode INTEGER, generation INTEGER,
+    grp TEXT, moving_to INTEGER, retired TEXT
+);
+CREATE TABLE IF NOT EXISTS pending (
+    path TEXT NOT NULL, key TEXT NOT NULL, counters TEXT NOT NULL, PRIMARY KEY (path, key)
+);
+CREATE TABLE IF NOT EXISTS moves (
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL, old INTEGER NOT NULL, new INTEGER NOT NULL, at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS moves_by_path ON moves (path);
+"""
+_KEPT_MOVES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A group got another id; `at` is seconds since the epoch."""
+
+    old: int
+    new: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one file. `device` names the device it was on beyond a reboot, `group` is as the worker
+    told it (channel.Mapped), `moving_to` an id that it may have instead."""
+
+    device: str = ""
+    dev: int = 0
+    inode: int = 0
+    generation: int = 0
+    group: dict[str, Any] | None = None
+    moving_to: int | None = None
+    retired: Counters = Counters()
+    pending: tuple[str, ...] = ()
+    moves: tuple[Move, ...] = ()
+
+
+class Ledger:
+    """The database, or one in memory where that can't be used: `problem` then says why."""
+
+    def __init__(self, folder: Path) -> None:
+        self.problem: str | None = None
+        self._path = folder / "ledger.sqlite3"
+        self._db = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            return _connect(str(self._path))
+        except sqlite3.DatabaseError as error:
+            return self._set_aside(error)
+        except OSError as error:
+            return self._in_memory(error)
+
+    def _set_aside(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        """A database that is none is kept for whoever wants to look, and a new one begun."""
+        if isinstance(error, sqlite3.OperationalError):
+            return self._in_memory(error)
+        aside = self._path.with_suffix(f".corrupt-{int(time.time())}")
+        _log.error("%s is damaged (%s): it is set aside as %s, totals begin anew", self._path, error, aside.name)
+        try:
+            self._path.rename(aside)
+            return _connect(str(self._path))
+        except (OSError, sqlite3.Error) as again:
+            return self._in_memory(again)
+
+    def _in_memory(self, error: Exception) -> sqlite3.Connection:
+        self.problem = f"{self._path}: {error}"
+        _log.error("the ledger can't be written (%s): totals are kept in memory only", self.problem)
+        return _connect(":memory:")
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Write in one transaction; where the disk won't have it, what can be read goes on in memory."""
+        try:
+            with self._db as db:
+                yield db
+        except sqlite3.Error as error:
+            if self.problem is not None:
+                raise
+            before, self._db = self._db, self._in_memory(error)
+            try:
+                before.backup(self._db)
+            except sqlite3.Error:
+                _log.error("nor read: totals begin anew")  # noqa: TRY400 - the error was told
+            before.close()
+
+    def entry(self, path: str) -> Entry:
+        """Return what is known of the file at `path`."""
+        row = self._db.execute(
+            "SELECT device, dev, inode, generation, grp, moving_to, retired FROM files WHERE path = ?", (path,)
+        ).fetchone()
+        if row is None:
+            return Entry()
+        device, dev, inode, generation, group, moving_to, retired = row
+        pending = self._db.execute("SELECT key FROM pending WHERE path = ?", (path,)).fetchall()
+        moves = self._db.execute(
+            "SELECT old, new, at FROM moves WHERE path = ? ORDER BY id DESC LIMIT ?", (path, _KEPT_MOVES)
+        ).fetchall()
+        return Entry(
+            device or "",
+            dev or 0,
+            inode or 0,
+            generation or 0,
+            json.loads(group) if group else None,
+            moving_to,
+            unpack(json.loads(retired)) if retired else Counters(),
+            tuple(key for (key,) in pending),
+            tuple(Move(*move) for move in reversed(moves)),
+        )
+
+    def holds(self, path: str, device: str, dev: int, inode: int, generation: int) -> None:
+        """Keep which file stands at `path`."""
+        self._set(path, device=device, dev=dev, inode=inode, generation=generation)
+
+    def group(self, path: str, group: dict[str, Any] | None) -> None:
+        """Keep what the file's group is now."""
+        self._set(path, grp=json.dumps(group) if group else None, moving_to=None)
+
+    def moving(self, path: str, new: int) -> None:
+        """Keep that the group may have id `new` from now on."""
+        self._set(path, moving_to=new)
+
+    def moved(self, path: str, move: Move) -> None:
+        """Keep that the group got another id."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO moves (path, old, new, at) VALUES (?, ?, ?, ?)", (path, move.old, move.new, move.at)
+            )
+
+    def retiring(self, path: str, retired: Iterable[tuple[str, Counters]]) -> None:
+        """Keep counters that count once their regions have gone."""
+        rows = [(path, key, json.dumps(pack(counters))) for key, counters in retired]
+        with self._writing() as db:
+            db.execute("INSERT OR IGNORE INTO files (path) VALUES (?)", (path,))
+            db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?, ?)", rows)
+
+    def retired(self, path: str, keys: Iterable[str]) -> Counters:
+        """Have the counters under `keys` count from now on; return the file's retired total."""
+        total = self.entry(path).retired
+        with self._writing() as db:
+            for key in keys:
+                row = db.execute(
+                    "SELECT counters FROM pending WHERE path = ? AND key = ?", (path, key)
+                ).fetchone()
+                if row is not None:
+                    total = add(total, unpack(json.loads(row[0])))
+                    db.execute("DELETE FROM pending WHERE path = ? AND key = ?", (path, key))
+            db.execute("UPDATE files SET retired = ? WHERE path = ?", (json.dumps(pack(total)), path))
+        return total
+
+    def settle(self, path: str, still_there: Iterable[str]) -> Counters:
+        """Forget what was to be retired under the keys `still_there`; the rest did go, and counts."""
+        with self._writing() as db:
+            db.executemany(
+                "DELETE FROM pending WHERE path = ? AND key = ?", [(path, key) for key in still_there]
+            )
+        return self.retired(path, self.entry(path).pending)
+
+    def _set(self, path: str, **values: object) -> None:
+        columns = ", ".join(values)
+        update = ", ".join(f"{column} = excluded.{column}" for column in values)
+        with self._writing() as db:
+            db.execute(
+                f"INSERT INTO files (path, {columns}) VALUES (?{', ?' * len(values)}) "  # noqa: S608 - our names
+                f"ON CONFLICT (path) DO UPDATE SET {update}",
+                (path, *values.values()),
+            )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    """Open a database. WAL without a flush each time: what is written outlives our death, and a machine that
+    goes down takes the regions along anyway."""
+    db = sqlite3.connect(name)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.executescript(_SCHEMA)
+    return db
+
+
+def add(one: Counters, other: Counters) -> Counters:
+    """Return the sum; where the bounds were changed in between, the earlier histogram is left out."""
+    if one.histogram and other.histogram and len(one.histogram) != len(other.histogram):
+        one = replace(one, histogram=())
+    return one + other

@@ -1,0 +1,100 @@
+"""Reads the configuration file. All that is wrong with it is said at once, each with its line and key."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from supervisor import checks, explain
+from supervisor.config import Config
+from supervisor.problems import ConfigError, Problem, key_path
+from supervisor.yamltext import Document, Place, YamlError, read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from supervisor.yamltext import Location
+
+__all__ = ["ConfigError", "Problem", "device_of", "load", "parse"]
+
+# A host has thousands of images, not millions: more is a wrong file.
+MAX_BYTES = 16 * 2**20
+
+
+def load(path: str) -> Config:
+    """Return the configuration in the file `path`. Raises ConfigError."""
+    return parse(_read(path), path, device_of)
+
+
+def device_of(path: str) -> int | None:
+    """Return the st_dev of the file `path`; None where it can't be had."""
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return None
+
+
+def parse(content: bytes, file: str, device: Callable[[str], int | None]) -> Config:
+    """Return the configuration in `content`, which was read from `file`. Raises ConfigError.
+
+    `device` tells the device number of a file, None where it is not known.
+    """
+    try:
+        document = read_document(_decode(content))
+    except YamlError as error:
+        raise ConfigError([_problem(file, error.place, (), str(error))]) from error
+    if not isinstance(document.data, dict):
+        message = "is empty" if document.data is None else "is no mapping"
+        raise ConfigError([_problem(file, Place(1, 1), (), f"{message}: begin it with `version: 1`")])
+
+    config, flaws = _validate(document)
+    flaws += checks.all_checks(
+        checks.valid_parts(document.data), lambda location: document.place(location).line, device
+    )
+    said = {flaw.location for flaw in document.flaws}
+    found = [_problem(file, flaw.place, flaw.location, flaw.message) for flaw in document.flaws]
+    found += [
+        _problem(file, document.place(location), location, message)
+        for location, message in flaws
+        if location not in said
+    ]
+    if config is None or found:
+        raise ConfigError(found)
+    return config
+
+
+def _read(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError([Problem(path, None, None, "", f"can't be read: {why}")]) from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError([Problem(path, None, None, "", f"is larger than {MAX_BYTES >> 20} MiB")])
+    return content
+
+
+def _decode(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        message = f"the byte 0x{content[error.start]:02x} is not UTF-8: save the file as UTF-8"
+        raise YamlError(line, column, message) from error
+
+
+def _validate(document: Document) -> tuple[Config | None, list[tuple[Location, str]]]:
+    """Return the configuration, None where it is not valid, and what is wrong."""
+    try:
+        return Config.model_validate(document.data), []
+    except ValidationError as error:
+        return None, [explain.explain(details) for details in error.errors(include_url=False)]
+
+
+def _problem(file: str, place: Place, location: Location, message: str) -> Problem:
+    return Problem(file, place.line, place.column, key_path(location), message)

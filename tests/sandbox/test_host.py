@@ -1,0 +1,56 @@
+"""What is decided on the host before anything boots."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sandbox.environment import guest_environment
+from sandbox.guest import Guest, GuestLost, Unavailable, available
+from sandbox.host import SandboxError, memory_size
+
+
+@pytest.mark.parametrize(("text", "size"), [("512M", 512 << 20), ("2g", 2 << 30), ("4096", 4096)])
+def test_memory_size(text: str, size: int) -> None:
+    """Sizes are read as people write them."""
+    assert memory_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "2T", "-1G", "1.5G", "G"])
+def test_memory_size_wrong(text: str) -> None:
+    """What is no size is said to be none."""
+    with pytest.raises(ValueError, match="not a size"):
+        memory_size(text)
+
+
+def test_available_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the kernel there is an error with the package's name."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert "apt-get install user-mode-linux" in str(available())
+    with pytest.raises(Unavailable, match="user-mode-linux"):
+        Guest(["true"])
+
+
+def test_hidden_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that the guest covers with its own is refused before the boot."""
+    monkeypatch.chdir("/dev/shm")  # noqa: S108 - nothing is written
+    with pytest.raises(Unavailable, match="a /dev of its own"):
+        Guest(["true"])
+
+
+def test_environment_without_junk() -> None:
+    """The host's session stays out, the rest comes along, tools of the system are found."""
+    host = {"PATH": "/a:/b", "TERM": "xterm", "SSH_AUTH_SOCK": "/s", "SHLVL": "2", "SANDBOX_OUT": "/old"}
+    seen = guest_environment(host, Path("/out"))
+    assert seen["TERM"] == "xterm"
+    assert seen["SANDBOX_OUT"] == "/out"
+    assert seen["DM_DISABLE_UDEV"] == "1"
+    assert not {"SSH_AUTH_SOCK", "SHLVL"} & set(seen)
+    path = seen["PATH"].split(os.pathsep)
+    assert path.index("/a") < path.index("/b") < path.index("/usr/sbin")
+
+
+def test_lost_is_an_error_of_its_own() -> None:
+    """A lost guest is told from one that couldn't be had; both are a SandboxError."""
+    assert issubclass(GuestLost, SandboxError)
+    assert not issubclass(GuestLost, Unavailable)
