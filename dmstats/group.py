@@ -13,7 +13,9 @@ from dmstats.region import Region
 # What libdm can rewrite; what is longer it shows but fails to edit.
 MAX_TAG_BYTES: Final = 1023
 
-_MEMBERS = r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*"
+# A tag is anybody's to write: int() would refuse a number of thousands of digits.
+_ID = r"\d{1,20}"
+_MEMBERS = rf"{_ID}(?:-{_ID})?(?:,{_ID}(?:-{_ID})?)*"
 _QUOTED = re.compile(rf'DMS_GROUP="(.*?)":({_MEMBERS})(?:#(.*))?', re.ASCII | re.DOTALL)
 _PLAIN = re.compile(rf"DMS_GROUP=(.*?):({_MEMBERS})(?:#(.*))?", re.ASCII | re.DOTALL)
 
@@ -68,18 +70,25 @@ def as_ranges(ids: Iterable[int]) -> tuple[range, ...]:
 
 def members_text(members: Iterable[range]) -> str:
     """Return members as a tag lists them, "0-3,7"."""
-    return ",".join(f"{r.start}-{r.stop - 1}" if len(r) > 1 else str(r.start) for r in members)
+    return ",".join(f"{r.start}-{r.stop - 1}" if r.stop - r.start > 1 else str(r.start) for r in members)
 
 
 def _parse_members(text: str) -> tuple[range, ...]:
-    """Return the ranges of a list such as "0-3,7"; none where a range runs backwards."""
-    ranges = []
+    """Return the ranges of a list such as "0-3,7", ascending, those that touch or overlap made one; none where a
+    range runs backwards."""
+    spans = []
     for item in text.split(","):
         first, _, last = item.partition("-")
         if int(last or first) < int(first):
             return ()
-        ranges.append(range(int(first), int(last or first) + 1))
-    return tuple(sorted(ranges, key=lambda r: r.start))
+        spans.append((int(first), int(last or first) + 1))
+    ranges: list[range] = []
+    for start, stop in sorted(spans):
+        if ranges and start <= ranges[-1].stop:
+            ranges[-1] = range(ranges[-1].start, max(stop, ranges[-1].stop))
+        else:
+            ranges.append(range(start, stop))
+    return tuple(ranges)
 
 
 def parse_tag(aux: str, region_id: int) -> Tag | None:

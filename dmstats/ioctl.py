@@ -46,6 +46,11 @@ def _control() -> int:
         ) from None
 
 
+def check() -> None:
+    """Return if there is a device-mapper that this process may use. Raises NoDeviceMapperError, NoPermissionError."""
+    _control()
+
+
 def device_text(dev: int) -> str:
     """Return a device number as the kernel writes it, MAJOR:MINOR."""
     return f"{os.major(dev)}:{os.minor(dev)}"

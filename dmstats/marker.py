@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dmstats.files import FileIdentity
 
-_MARK = re.compile(r"filemapd\.i(\d+)\.g(\d+)(?:\.p(\d+)\.t(\d+))?", re.ASCII)
+_MARK = re.compile(r"filemapd\.i(\d{1,20})\.g(\d{1,20})(?:\.p(\d{1,20})\.t(\d{1,20}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,11 @@ class Listing:
 
 
 # The aux comes unescaped, with whatever its owner put there; only what follows it has a fixed form.
-# ASCII, as the kernel knows no other white space that could end the program's name here.
+# ASCII, as the kernel knows no other white space that could end the program's name here. No number of the kernel's
+# has more than 20 digits; int() would refuse a very long one, and with it the whole list.
 _ROW = re.compile(
-    r"(\d+): (\d+)\+(\d+) (\d+) (\S+) (.*?)( precise_timestamps)?(?: histogram:(\d+(?:,\d+)*))?",
+    r"(\d{1,20}): (\d{1,20})\+(\d{1,20}) (\d{1,20}) (\S+) (.*?)"
+    r"( precise_timestamps)?(?: histogram:(\d{1,20}(?:,\d{1,20})*))?",
     re.ASCII,
 )
 

@@ -58,6 +58,8 @@ class Filemap:
     moves: list[Move] = field(default_factory=list)
     retired: Counters = field(default_factory=Counters)
     live: Counters = field(default_factory=Counters)
+    noticed: dict[str, int] = field(default_factory=dict)
+    """What others did to the group, by kind (channel.Noticed), counted."""
     followed: Followed = field(default_factory=Followed)
     happened_at: float | None = None
     asked_at: float | None = None

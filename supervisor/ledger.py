@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Entry:
     generation: int = 0
     group: dict[str, Any] | None = None
     moving_to: int | None = None
-    retired: Counters = Counters()
+    retired: Counters = field(default_factory=Counters)
     pending: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
 
@@ -84,7 +84,9 @@ class Ledger:
         if isinstance(error, sqlite3.OperationalError):
             return self._in_memory(error)
         aside = self._path.with_suffix(f".corrupt-{int(time.time())}")
-        _log.error("%s is damaged (%s): it is set aside as %s, totals begin anew", self._path, error, aside.name)
+        _log.error(
+            "%s is damaged (%s): it is set aside as %s, totals begin anew", self._path, error, aside.name
+        )
         try:
             self._path.rename(aside)
             return _connect(str(self._path))
@@ -109,13 +111,14 @@ class Ledger:
             try:
                 before.backup(self._db)
             except sqlite3.Error:
-                _log.error("nor read: totals begin anew")  # noqa: TRY400 - the error was told
+                _log.error("nor read: totals begin anew")
             before.close()
 
     def entry(self, path: str) -> Entry:
         """Return what is known of the file at `path`."""
         row = self._db.execute(
-            "SELECT device, dev, inode, generation, grp, moving_to, retired FROM files WHERE path = ?", (path,)
+            "SELECT device, dev, inode, generation, grp, moving_to, retired FROM files WHERE path = ?",
+            (path,),
         ).fetchone()
         if row is None:
             return Entry()
@@ -140,9 +143,9 @@ class Ledger:
         """Keep which file stands at `path`."""
         self._set(path, device=device, dev=dev, inode=inode, generation=generation)
 
-    def group(self, path: str, group: dict[str, Any] | None) -> None:
-        """Keep what the file's group is now."""
-        self._set(path, grp=json.dumps(group) if group else None, moving_to=None)
+    def group(self, path: str, group: dict[str, Any]) -> None:
+        """Keep what the file's group is now; it is kept while the file is empty or missing, too."""
+        self._set(path, grp=json.dumps(group), moving_to=None)
 
     def moving(self, path: str, new: int) -> None:
         """Keep that the group may have id `new` from now on."""
@@ -152,7 +155,8 @@ class Ledger:
         """Keep that the group got another id."""
         with self._writing() as db:
             db.execute(
-                "INSERT INTO moves (path, old, new, at) VALUES (?, ?, ?, ?)", (path, move.old, move.new, move.at)
+                "INSERT INTO moves (path, old, new, at) VALUES (?, ?, ?, ?)",
+                (path, move.old, move.new, move.at),
             )
 
     def retiring(self, path: str, retired: Iterable[tuple[str, Counters]]) -> None:

@@ -16,19 +16,19 @@ from supervisor.units import format_duration
 class State(StrEnum):
     """Where a worker stands."""
 
-    STARTING = "starting"
+    STARTING = "STARTING"
     """Its process runs and has not reported yet."""
-    RUNNING = "running"
+    RUNNING = "RUNNING"
     """It follows the file, and the file is mapped."""
-    WAITING = "waiting"
+    WAITING = "WAITING"
     """Its process runs; the file is missing or empty."""
-    BACKOFF = "backoff"
+    BACKOFF = "BACKOFF"
     """It crashed and starts again at `Record.retry_at`."""
-    STOPPING = "stopping"
+    STOPPING = "STOPPING"
     """Its process has been asked to end."""
-    STOPPED = "stopped"
+    STOPPED = "STOPPED"
     """It was stopped, or has finished; also before its first start."""
-    FAILED = "failed"
+    FAILED = "FAILED"
     """It was given up, or its file can't be mapped."""
 
 

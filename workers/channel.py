@@ -10,6 +10,8 @@ import socket
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from dmstats.group import parse_tag
+
 # The kernel doubles it; a packet must fit in. Retired counters come in batches to match.
 _BUFFER: Final = 512 * 1024
 _LARGEST: Final = 256 * 1024
@@ -63,6 +65,11 @@ class Mapped:
     landing: bool
     joinable: bool
     took_ms: float
+
+    def members(self) -> list[int]:
+        """Return the ids that `tag` lists."""
+        found = parse_tag(self.tag, self.group["group_id"]) if self.group is not None else None
+        return [number for span in found.members for number in span] if found is not None else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,8 @@ class Mapping:
         own = self._own(device, regions, file, where)
         if own.group is not None:
             self._lock.hold(file.dev, own.group.id)
+        if not self.members:
+            self.totals.sample(device, own.regions)
         spec = self._spec(fd, file, own)
         outcome = reconcile(
             device,

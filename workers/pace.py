@@ -18,10 +18,13 @@ QUIET: Final = 3.0
 class Pace:
     """The turns of one file. `due` is when to look next, None while nothing is known to have happened."""
 
-    __slots__ = ("_event", "_free_from", "_interval", "_join_at", "due")
+    __slots__ = ("_event", "_free_from", "_interval", "_join_at", "_since", "due", "happened_at")
 
     def __init__(self) -> None:
         self.due: float | None = None
+        self.happened_at: float | None = None
+        """When that happened for which the last look was begun."""
+        self._since: float | None = None
         self._interval = SHORTEST
         self._event = False
         # From then on an event is acted on at once; one before waits for it.
@@ -31,10 +34,12 @@ class Pace:
     def event(self, now: float) -> None:
         """Something was done to the file: it is looked at when its turn comes."""
         self._event = True
+        self._since = self._since or now
         self._sooner(max(now, self._free_from))
 
     def urgent(self, now: float) -> None:
         """Something is known to have changed: only the shortest interval holds the look back."""
+        self._since = self._since or now
         self._interval = SHORTEST
         self._free_from = min(self._free_from, now + SHORTEST)
         self._sooner(max(now, self._free_from))
@@ -44,6 +49,7 @@ class Pace:
         if now > self._free_from + self._interval:
             self._interval = SHORTEST
         join = self._join_at is not None and now >= self._join_at
+        self.happened_at, self._since = self._since or now, None
         self.due = self._join_at = None
         self._free_from = now + self._interval
         return join

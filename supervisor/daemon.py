@@ -1,0 +1,194 @@
+"""The supervisor process: puts the parts together and runs until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from supervisor import logs, notify
+from supervisor.config import Config
+from supervisor.control import Control, Response
+from supervisor.directories import Directories
+from supervisor.fleet import Fleet
+from supervisor.health import HealthCheck
+from supervisor.ledger import Ledger
+from supervisor.load import ConfigError
+from supervisor.loop import Loop
+from supervisor.spawn import share_memory
+from supervisor.states import LIVE, Event, State
+from supervisor.status import fleet_status
+from supervisor.turns import TABLE_INTERVAL, Turns
+from workers.watch import SWEEP, Watch
+
+_log = logging.getLogger("filemapd.supervisor")
+
+# Beside a channel and a file for each worker: logs, ledger, control, the loop's own.
+_SPARE_DESCRIPTORS = 64
+
+
+class Daemon:
+    """The running supervisor. `load` reads the configuration anew; it raises ConfigError."""
+
+    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
+        self._load = load
+        self._started = time.time()
+        self._log_pipe = logs.install(config.supervisor.log, sys.stderr)
+        self._loop = Loop()
+        self._watch = Watch()
+        self._ledger = Ledger(Path(config.state_dir))
+        self._fleet = Fleet(
+            config,
+            self._ledger,
+            self._watch,
+            self._loop.selector,
+            self._loop.timers,
+            lambda: self._log_pipe.keep,
+        )
+        self._directories = Directories(self._fleet, self._loop.timers)
+        self._turns = Turns(self._fleet)
+        self._health = HealthCheck(self._fleet)
+        self._control = Control(Path(config.runtime_dir) / "control.sock", self._routes())
+
+    def run(self) -> None:
+        """Run the fleet until SIGTERM, SIGINT or the control socket says stop, and all workers have ended."""
+        _raise_descriptor_limit()
+        self._connect()
+        share_memory()
+        _log.info("filemapd started, pid %d", os.getpid())
+        self._changed(self._directories.apply(self._fleet.config))
+        notify.notify("READY=1")
+        while not (self._fleet.stopping and self._fleet.over):
+            self._loop.turn(self._watch.next_due())
+            self._turns.looks(time.monotonic())
+        _log.info("filemapd stopped")
+
+    def close(self) -> None:
+        """Give up what is open; the logs last."""
+        self._control.close()
+        self._watch.close()
+        self._ledger.close()
+        self._loop.close()
+        self._log_pipe.close()
+
+    def _connect(self) -> None:
+        loop = self._loop
+        loop.on_signals(
+            {
+                signal.SIGTERM: self._stop,
+                signal.SIGINT: self._stop,
+                signal.SIGHUP: self._reload_for_signal,
+                signal.SIGCHLD: self._fleet.reap,
+            }
+        )
+        loop.selector.register(self._log_pipe, selectors.EVENT_READ, lambda _: self._log_pipe.drain())
+        self._control.register(loop.selector)
+        if self._watch.polling:
+            _log.warning(
+                "no inotify instance to be had (fs.inotify.max_user_instances): changes are polled for"
+            )
+        else:
+            loop.selector.register(self._watch, selectors.EVENT_READ, self._watched)
+        loop.every(SWEEP, self._sweep)
+        loop.every(TABLE_INTERVAL, self._turns.tables)
+        loop.every(self._fleet.config.supervisor.health.interval, self._health.check)
+
+    def _watched(self, _events: int) -> None:
+        self._directories.changed(self._watch.read(time.monotonic()))
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        self._watch.sweep(now)
+        self._turns.samples(now)
+        self._directories.look_for_missing()
+        self._control.tick(now)
+
+    def _stop(self) -> None:
+        if not self._fleet.stopping:
+            _log.info("stopping")
+            notify.notify("STOPPING=1")
+            self._fleet.stop()
+
+    # Reload.
+
+    def _reload_for_signal(self) -> None:
+        try:
+            self._reload()
+        except ConfigError as error:
+            for line in str(error).splitlines():
+                _log.error("not reloaded: %s", line)
+
+    def _reload(self) -> dict[str, list[str]]:
+        """Read the configuration and run what it wants; where it is wrong nothing changes.
+
+        Raises ConfigError.
+        """
+        config, running = self._load(), self._fleet.config
+        for key in ("state_dir", "runtime_dir"):
+            if getattr(config, key) != getattr(running, key):
+                _log.warning("%s takes effect at the next start", key)
+        self._fleet.config = config
+        self._log_pipe.set(config.supervisor.log)
+        changes = self._directories.apply(config)
+        for filemap in self._fleet.filemaps.values():
+            if filemap.record.state is State.FAILED:
+                self._fleet.event(filemap, Event.RESTART, "reload")
+        self._changed(changes)
+        return changes
+
+    @staticmethod
+    def _changed(changes: dict[str, list[str]]) -> None:
+        for what, names in changes.items():
+            if names:
+                _log.info("%s: %s", what, ", ".join(names))
+
+    # Control.
+
+    def _routes(self) -> dict[tuple[str, str], Callable[[Any], Response]]:
+        return {
+            ("GET", "/v1/status"): self._answer_status,
+            ("POST", "/v1/stop"): self._answer_stop,
+            ("POST", "/v1/reload"): self._answer_reload,
+            ("POST", "/v1/restart"): self._answer_restart,
+        }
+
+    def _answer_status(self, _body: object) -> Response:
+        self._health.measure_new()
+        return Response(200, fleet_status(self._fleet, os.getpid(), self._started))
+
+    def _answer_stop(self, _body: object) -> Response:
+        self._loop.timers.at(time.monotonic(), self._stop)
+        return Response(202, {"pid": os.getpid()})
+
+    def _answer_reload(self, _body: object) -> Response:
+        try:
+            return Response(200, self._reload())
+        except ConfigError as error:
+            return Response(422, {"error": str(error)})
+
+    def _answer_restart(self, body: object) -> Response:
+        name = body.get("name") if isinstance(body, dict) else None
+        if not isinstance(name, str):
+            return Response(400, {"error": 'the body must be {"name": NAME}'})
+        for filemap in self._fleet.filemaps.values():
+            if filemap.name == name:
+                live = filemap.record.state in LIVE
+                self._fleet.event(filemap, Event.RESTART, "asked for")
+                return Response(200, {"name": name, "restarted": live})
+        return Response(404, {"error": f"there is no filemap {name!r}"})
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as may be had: each worker needs two here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < _SPARE_DESCRIPTORS * 2:
+        _log.warning("only %d descriptors may be had: set LimitNOFILE", hard)

@@ -1,0 +1,78 @@
+"""Keeps the fleet to what the configuration and its directories hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from supervisor.config import Config
+from supervisor.fleet import Fleet
+from supervisor.selection import Scan, scan, wanted
+from supervisor.timers import Timer, Timers
+from workers.watch import FolderEvent
+
+_log = logging.getLogger("filemapd.supervisor")
+
+# Files that come in one after the other are taken in together.
+_SETTLE: Final = 0.05
+
+
+class Directories:
+    """Scans the directories of the configuration when something happens in them."""
+
+    def __init__(self, fleet: Fleet, timers: Timers) -> None:
+        self._fleet = fleet
+        self._timers = timers
+        self._scans: dict[str, Scan] = {}
+        self._waiting: Timer | None = None
+
+    def apply(self, config: Config) -> dict[str, list[str]]:
+        """Scan all directories and have the fleet run what `config` wants; return what changed, by name."""
+        before = self._scans
+        self._scans = {}
+        for directory in config.directories:
+            self._watch(directory.path, recursive=directory.recursive)
+            found = self._scans[directory.path] = scan(directory)
+            self._tell(directory.path, before.get(directory.path), found)
+        complete = all(found.reason is None for found in self._scans.values())
+        return self._fleet.want(wanted(config, self._scans), complete=complete)
+
+    def changed(self, events: Iterable[FolderEvent]) -> None:
+        """Take in what happened in folders: a scan follows in a moment."""
+        if any(self._concerns(event.folder) for event in events):
+            self.rescan_soon()
+
+    def look_for_missing(self) -> None:
+        """Scan again where a directory could not be read: it may have come, or been mounted, since."""
+        if any(found.reason is not None for found in self._scans.values()):
+            self.rescan_soon()
+
+    def rescan_soon(self) -> None:
+        """Have one scan done for all that happens within a moment."""
+        if self._waiting is None and not self._fleet.stopping:
+            self._waiting = self._timers.at(time.monotonic() + _SETTLE, self._rescan)
+
+    def _rescan(self) -> None:
+        self._waiting = None
+        if not self._fleet.stopping:
+            self.apply(self._fleet.config)
+
+    def _concerns(self, folder: str) -> bool:
+        return any(folder == path or folder.startswith(path + "/") for path in self._scans)
+
+    def _watch(self, path: str, *, recursive: bool) -> None:
+        self._fleet.watch.add_folder(path)
+        for folder, folders, _ in os.walk(path) if recursive else ():
+            for name in folders:
+                self._fleet.watch.add_folder(os.path.join(folder, name))
+
+    @staticmethod
+    def _tell(path: str, before: Scan | None, found: Scan) -> None:
+        """Log what is new about a directory, once."""
+        if found.reason is not None and (before is None or before.reason != found.reason):
+            _log.warning("directory %s: %s: waiting for it", path, found.reason)
+        if found.truncated and (before is None or before.truncated != found.truncated):
+            _log.warning("directory %s: %d files are left out: max_files is reached", path, found.truncated)

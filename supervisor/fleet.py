@@ -1,0 +1,364 @@
+"""The fleet: one filemap a file, each with a worker; events go in, the state machine's actions come out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import selectors
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from dmstats.files import FileIdentity
+from dmstats.ownership import GroupSpec
+from dmstats.reconcile import Limits
+from supervisor import reports
+from supervisor.config import Config
+from supervisor.filemap import Filemap, stands_at
+from supervisor.ledger import Entry, Ledger
+from supervisor.selection import Wanted
+from supervisor.spawn import spawn
+from supervisor.states import LIVE, Action, Event, State, advance
+from supervisor.timers import Timers
+from workers import channel as say
+from workers.exits import Exit
+from workers.mapping import Known
+from workers.mapping import Wanted as WantedGroup
+from workers.process import Job
+from workers.watch import Watch
+
+_log = logging.getLogger("filemapd.supervisor")
+
+GRACE: Final = 5.0
+# So many workers map their files for the first time at once: each create drains the device.
+_STARTING_AT_ONCE: Final = 8
+_UNABLE_AGAIN: Final = 1.0
+
+
+class Fleet:
+    """All filemaps, by path."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        watch: Watch,
+        selector: selectors.BaseSelector,
+        timers: Timers,
+        keep_open: Callable[[], Iterable[int]],
+    ) -> None:
+        self.config = config
+        self.filemaps: dict[str, Filemap] = {}
+        self.ledger = ledger
+        self.watch = watch
+        self.stopping = False
+        self._selector = selector
+        self._timers = timers
+        self._keep_open = keep_open
+        self._by_pid: dict[int, Filemap] = {}
+        self._queue: deque[str] = deque()
+
+    # What is wanted.
+
+    def want(self, files: dict[str, Wanted], *, complete: bool = True) -> dict[str, list[str]]:
+        """Run just `files`; return the names added, changed and removed.
+
+        Unchanged files keep their process. Without `complete` nothing is removed for not being among `files`.
+        """
+        changes: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
+        for path, wanted in files.items():
+            filemap = self.filemaps.get(path)
+            if filemap is None:
+                self.filemaps[path] = self._recalled(wanted)
+                changes["added"].append(wanted.name)
+                self.event(self.filemaps[path], Event.START)
+            elif filemap.wanted != wanted:
+                changes["changed"].append(wanted.name)
+                self._change(filemap, wanted)
+            elif filemap.unseen:
+                filemap.unseen = False
+                self.event(filemap, Event.START)
+        for path in [path for path in self.filemaps if path not in files] if complete else ():
+            if self._drop(self.filemaps[path]):
+                changes["removed"].append(self.filemaps[path].name)
+        self._start_some()
+        return changes
+
+    def _recalled(self, wanted: Wanted) -> Filemap:
+        entry = self.ledger.entry(wanted.path)
+        filemap = Filemap(wanted, retired=entry.retired, moves=list(entry.moves))
+        filemap.last_group_id = entry.group["group_id"] if entry.group else wanted.group_id
+        return filemap
+
+    def _change(self, filemap: Filemap, wanted: Wanted) -> None:
+        renamed = filemap.wanted.name != wanted.name
+        worker_sees = (filemap.wanted.options, filemap.wanted.group_id, filemap.wanted.alias)
+        filemap.wanted = wanted
+        if worker_sees != (wanted.options, wanted.group_id, wanted.alias):
+            filemap.delete = False
+            self.event(filemap, Event.RESTART, reason="its configuration changed")
+        elif renamed:
+            _log.info("%s is now named %s", filemap.path, wanted.name)
+
+    def _drop(self, filemap: Filemap) -> bool:
+        """Stop following a file that is not wanted any more; False where that waits for its end.
+
+        A file that left its directory may be open still (mode inode): then its worker knows when it ends.
+        """
+        left_directory = filemap.wanted.source.startswith("directories") and not os.path.lexists(filemap.path)
+        if left_directory and filemap.record.state is State.RUNNING and filemap.fd is not None:
+            filemap.unseen = True
+            self.watch.pace(filemap.path).urgent(time.monotonic())  # type: ignore[union-attr] # it runs, so it is watched
+            return False
+        filemap.unseen = True
+        filemap.delete = filemap.wanted.group_id is None
+        self.event(filemap, Event.STOP, reason="not wanted any more")
+        self._forget_if_over(filemap)
+        return True
+
+    def _forget_if_over(self, filemap: Filemap) -> None:
+        if filemap.unseen and filemap.record.state not in LIVE:
+            self.watch.forget(filemap.path)
+            filemap.let_go()
+            self.filemaps.pop(filemap.path, None)
+
+    # Events.
+
+    def event(self, filemap: Filemap, event: Event, reason: str = "") -> None:
+        """Advance a filemap's state and do what follows from it."""
+        before = filemap.record.state
+        filemap.record, actions = advance(
+            filemap.record,
+            event,
+            time.monotonic(),
+            self.config.supervisor.restart.policy(),
+            jitter=random.uniform(0.5, 1.5),
+            reason=reason,
+        )
+        state = filemap.record.state
+        if state is not before:
+            level = logging.WARNING if state in {State.FAILED, State.BACKOFF} else logging.INFO
+            text = f": {filemap.record.reason}" if filemap.record.reason else ""
+            _log.log(level, "%s: %s%s", filemap.name, state, text)
+        for action in actions:
+            self._do(filemap, action)
+
+    def _do(self, filemap: Filemap, action: Action) -> None:
+        match action:
+            case Action.SPAWN:
+                self._queue.append(filemap.path)
+                self._timers.at(time.monotonic(), self._start_some)
+            case Action.TERMINATE:
+                self._terminate(filemap)
+            case Action.KILL:
+                self._kill(filemap)
+            case Action.SCHEDULE:
+                when = filemap.record.retry_at or time.monotonic()
+                filemap.timer = self._timers.at(when, partial(self._timer, filemap))
+            case Action.FORGET:
+                if filemap.timer is not None:
+                    filemap.timer.cancel()
+
+    def _timer(self, filemap: Filemap) -> None:
+        filemap.timer = None
+        self.event(filemap, Event.TIMER)
+
+    def _terminate(self, filemap: Filemap) -> None:
+        if filemap.child is None:
+            if filemap.path in self._queue:
+                self._queue.remove(filemap.path)
+            self.event(filemap, Event.EXITED)
+            return
+        self.send(filemap, say.Stop(filemap.delete))
+        child = filemap.child
+        self._timers.at(time.monotonic() + GRACE, partial(self._grace_over, filemap, child.pid))
+
+    def _grace_over(self, filemap: Filemap, pid: int) -> None:
+        if filemap.child is not None and filemap.child.pid == pid:
+            _log.warning("%s: worker %d did not stop within %g s: killed", filemap.name, pid, GRACE)
+            self.event(filemap, Event.KILL_TIMEOUT)
+
+    @staticmethod
+    def _kill(filemap: Filemap) -> None:
+        if filemap.child is not None:
+            os.kill(filemap.child.pid, signal.SIGKILL)
+
+    def kill_for(self, filemap: Filemap, reason: str) -> None:
+        """Kill a worker that is not well; its end is then a crash, for this reason."""
+        _log.warning("%s: worker killed: %s", filemap.name, reason)
+        filemap.reason = reason
+        self._kill(filemap)
+
+    # Processes.
+
+    def _start_some(self) -> None:
+        """Start workers from the queue, as long as not too many are mapping their file for the first time."""
+        starting = sum(
+            f.child is not None and f.record.state is State.STARTING for f in self._by_pid.values()
+        )
+        while self._queue and starting < _STARTING_AT_ONCE:
+            filemap = self.filemaps.get(self._queue.popleft())
+            if filemap is None or filemap.record.state is not State.STARTING or filemap.child is not None:
+                continue
+            if not self._start(filemap):
+                return
+            starting += 1
+
+    def _start(self, filemap: Filemap) -> bool:
+        filemap.reason = ""
+        filemap.failed_on = None
+        filemap.asked_at = time.monotonic()
+        try:
+            child = spawn(self._job(filemap), self._keep_open())
+        except OSError as error:
+            self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}")
+            return False
+        filemap.child = child
+        self._by_pid[child.pid] = filemap
+        self._selector.register(child.channel, selectors.EVENT_READ, partial(self._readable, filemap))
+        return True
+
+    def _job(self, filemap: Filemap) -> Job:
+        wanted, options = filemap.wanted, filemap.wanted.options
+        entry = self.ledger.entry(wanted.path)
+        return Job(
+            path=wanted.path,
+            mode=options.mode,
+            wanted=WantedGroup(
+                program=options.program_id,
+                alias=wanted.alias,
+                precise=options.precise,
+                bounds_ns=options.histogram_ns,
+                limits=Limits(options.max_regions, self.config.devices.max_regions),
+                adopt=wanted.group_id,
+            ),
+            known=_known(entry),
+            fd=filemap.fd,
+            pending=entry.pending,
+            delete=options.on_unlink == "delete",
+        )
+
+    def _readable(self, filemap: Filemap, _events: int) -> None:
+        """Take in what a worker says. Its end is told by its exit, as what it said before counts first."""
+        child = filemap.child
+        while child is not None:
+            try:
+                message = child.channel.receive()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                message = None
+            except ValueError as error:
+                self.kill_for(filemap, str(error))
+                return
+            if message is None:
+                self._selector.unregister(child.channel)
+                return
+            filemap.asked_at = None
+            reports.take(self, filemap, message)
+
+    def send(self, filemap: Filemap, message: say.Message) -> None:
+        """Send a worker a message; one that can't take it is told by its exit, or found stuck."""
+        if filemap.child is None:
+            return
+        if filemap.asked_at is None and not isinstance(message, say.Ack):
+            filemap.asked_at = time.monotonic()
+        try:
+            filemap.child.channel.send(message)
+        except OSError as error:
+            _log.debug("%s: message not sent: %s", filemap.name, error)
+
+    def reap(self) -> None:
+        """Take in which workers have ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            filemap = self._by_pid.pop(pid, None)
+            if filemap is not None and filemap.child is not None:
+                self._exited(filemap, os.waitstatus_to_exitcode(status))
+
+    def _exited(self, filemap: Filemap, status: int) -> None:
+        child = filemap.child
+        if child is None:
+            return
+        registered = child.channel.fileno() in self._selector.get_map()
+        if registered:
+            self._readable(filemap, selectors.EVENT_READ)
+        if child.channel.fileno() in self._selector.get_map():
+            self._selector.unregister(child.channel)
+        child.channel.close()
+        filemap.child = filemap.asked_at = None
+        filemap.health.rss_bytes = filemap.health.cpu_percent = filemap.health.status = None
+        event, reason = _end(status, filemap.reason)
+        if event is Event.UNABLE:
+            filemap.failed_on = stands_at(filemap.path)
+        if event in {Event.UNABLE, Event.ENDED}:
+            filemap.let_go()
+            self.watch.add(filemap.path, None, filemap.path)
+        self.event(filemap, event, reason)
+        if filemap.record.state is State.STOPPED and not self.stopping:
+            self._forget_if_over(filemap)
+        self._start_some()
+
+    # Turns.
+
+    def look(self, filemap: Filemap, *, doubt: bool = False, join: bool = False) -> None:
+        """Have a file looked at: by its worker, or, where it has none, by whether it is another now."""
+        if filemap.child is not None:
+            self.send(filemap, say.Look(doubt, join))
+        elif filemap.record.state is State.STOPPED and not self.stopping and not filemap.unseen:
+            if stands_at(filemap.path) is not None:
+                self.event(filemap, Event.START)
+        elif filemap.record.state is State.FAILED and stands_at(filemap.path) != filemap.failed_on:
+            self.event(filemap, Event.LOOK_AGAIN)
+
+    def stop(self) -> None:
+        """Stop all workers for good."""
+        self.stopping = True
+        for filemap in list(self.filemaps.values()):
+            filemap.delete = self.config.supervisor.on_stop == "delete"
+            self.event(filemap, Event.STOP)
+
+    @property
+    def over(self) -> bool:
+        """Tell whether no worker is left."""
+        return not self._by_pid
+
+
+def _known(entry: Entry) -> Known:
+    """Return what a worker is told of its predecessor."""
+    if not entry.inode:
+        return Known()
+    file = FileIdentity(entry.dev, entry.inode, entry.generation)
+    group = entry.group
+    if group is None:
+        return Known(file=file)
+    ids = [group["group_id"]] if entry.moving_to is None else [group["group_id"], entry.moving_to]
+    spec = GroupSpec(
+        group["alias"],
+        group["quoted"],
+        group["userdata"],
+        group["program"],
+        group["precise"],
+        tuple(group["bounds"]),
+    )
+    return Known(tuple(ids), spec, file)
+
+
+def _end(status: int, reason: str) -> tuple[Event, str]:
+    """Return what a worker's exit status means."""
+    if status == Exit.ENDED:
+        return Event.ENDED, reason
+    if status == Exit.UNABLE:
+        return Event.UNABLE, reason
+    if status < 0:
+        return Event.CRASHED, reason or f"killed by {signal.Signals(-status).name}"
+    return Event.CRASHED, reason or f"exit status {status}"

@@ -1,0 +1,340 @@
+"""The log of the supervisor and its workers: one stream, one record a line.
+
+A worker sends each record as one packet and never waits: what finds no room is dropped, counted, and told with
+the next record that gets through. The supervisor doesn't wait for the reader of its stderr either. No lock and
+no thread is shared by processes, so one that is killed in the middle of a record takes nobody's with it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import select
+import socket
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from multiprocessing_logging import MultiProcessingHandler
+
+from supervisor.config import Log
+
+# As much as the kernel lets us have (net.core.wmem_max); its default holds some 200 records.
+_BUFFER: Final = 4 * 2**20
+_LONGEST: Final = 8192
+# The two long texts of a record with each character escaped to twelve, and the short ones.
+_LARGEST: Final = 256 * 1024
+_LARGEST_INT: Final = 2**63 - 1
+_LAST_SECOND: Final = 253402300799.0
+
+# What goes over the socket, by the names that the attributes of a LogRecord have.
+_FIELDS: Final[dict[str, type[int | float | str]]] = {
+    "levelno": int,
+    "created": float,
+    "process": int,
+    "msg": str,
+    "exc_text": str,
+    "filemap": str,
+    "device": str,
+    "group_id": int,
+    "dropped": int,
+}
+_NEEDED: Final = frozenset({"levelno", "created", "process", "msg"})
+
+
+def encode(record: logging.LogRecord, labels: Mapping[str, object], dropped: int) -> bytes:
+    """Return the packet for `record`; `labels` are for what it doesn't say itself."""
+    have = {**labels, **record.__dict__, "msg": record.getMessage(), "dropped": dropped or None}
+    fields: dict[str, Any] = {}
+    for name, kind in _FIELDS.items():
+        if have.get(name) is not None:
+            value = kind(have[name])
+            fields[name] = _cut(value) if isinstance(value, str) else value
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def decode(packet: bytes | bytearray) -> logging.LogRecord:
+    """Return the record in `packet`, or raise ValueError: a worker may have been taken over."""
+    try:
+        fields = json.loads(packet)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(fields, dict) or not fields.keys() >= _NEEDED:
+        raise ValueError("no record")
+    for name, value in fields.items():
+        if type(value) is not _FIELDS.get(name):
+            raise ValueError("a field that no record has")
+        if isinstance(value, int) and not 0 <= value <= _LARGEST_INT:
+            raise ValueError("a number out of range")
+    if not (math.isfinite(fields["created"]) and 0 <= fields["created"] <= _LAST_SECOND):
+        raise ValueError("no time")
+    return logging.makeLogRecord({**fields, "levelname": logging.getLevelName(fields["levelno"])})
+
+
+def _cut(text: str) -> str:
+    """Return `text`, without its middle where it is long: the end of a traceback says most."""
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2 - 8
+    return f"{text[:half]} [...] {text[-half:]}"
+
+
+def printable(text: str) -> str:
+    """Return `text` with what could end a line or steer a terminal escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class _Text(logging.Formatter):
+    """Lines for people; for the journal without the time and the level, which it keeps itself."""
+
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if exception := _exception(self, record):
+            text += f"\n{exception}"
+        if dropped := getattr(record, "dropped", 0):
+            text += f" (records dropped before this one: {dropped})"
+        name = getattr(record, "filemap", None)
+        if self._journal and name is None:
+            return _priority(record) + printable(text)
+        line = printable(f"{name or 'filemapd'}[{record.process}]: {text}")
+        if self._journal:
+            return _priority(record) + line
+        return f"{_time(record, 'seconds')} {record.levelname:<5} {line}"
+
+
+class _Json(logging.Formatter):
+    """Lines for programs."""
+
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": _time(record, "milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            "exception": _exception(self, record),
+            "file": getattr(record, "filemap", None),
+            "device": getattr(record, "device", None),
+            "group_id": getattr(record, "group_id", None),
+            "pid": record.process,
+            "dropped": getattr(record, "dropped", None) or None,
+        }
+        line = json.dumps({name: value for name, value in fields.items() if value is not None}, default=str)
+        return _priority(record) + line if self._journal else line
+
+
+def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:
+    if record.exc_info and not record.exc_text:
+        record.exc_text = formatter.formatException(record.exc_info)
+    return record.exc_text
+
+
+def _time(record: logging.LogRecord, precision: str) -> str:
+    return datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None).isoformat("T", precision) + "Z"
+
+
+def _priority(record: logging.LogRecord) -> str:
+    """Return what sd-daemon(3) has before a line: the level as syslog knows it."""
+    for level, priority in (
+        (logging.CRITICAL, 2),
+        (logging.ERROR, 3),
+        (logging.WARNING, 4),
+        (logging.INFO, 6),
+    ):
+        if record.levelno >= level:
+            return f"<{priority}>"
+    return "<7>"
+
+
+def _is_journal(fd: int) -> bool:
+    """Tell whether `fd` is the connection to the journal that systemd made for this service."""
+    about = os.fstat(fd)
+    return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
+
+
+class _Writer(logging.Handler):
+    """Writes lines without waiting for who reads them; what finds no room is dropped and counted.
+
+    The description behind stderr is shared with other processes, so it must not be made non-blocking. Where poll
+    finds room in a pipe, there is room for PIPE_BUF bytes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._fd = stream.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLOUT)
+        self._rest = b""
+        self._untold = 0
+        self.dropped = 0
+
+    def set(self, config: Log) -> None:
+        """Take over level and format."""
+        self.setLevel(config.level.upper())
+        formatter = _Json if config.format == "json" else _Text
+        self.setFormatter(formatter(journal=_is_journal(self._fd)))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`; what doesn't fit of its line is kept and comes first the next time."""
+        if not self._push():
+            self._drop()
+            return
+        if self._untold:
+            record.dropped = getattr(record, "dropped", 0) + self._untold
+        self._rest = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        self._untold = 0
+        self._push()
+
+    def flush(self) -> None:
+        """Write what was kept, as far as there is room."""
+        self._push()
+
+    def _push(self) -> bool:
+        """Write what there is room for; True if nothing is left to write."""
+        while self._rest:
+            if not self._poll.poll(0):
+                return False
+            try:
+                written = os.write(self._fd, self._rest[: select.PIPE_BUF])
+            except BlockingIOError:
+                return False
+            except OSError:  # nobody reads it, or the disk is full
+                self._rest = b""
+                self._drop()
+                return True
+            self._rest = self._rest[written:]
+        return True
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._untold += 1
+
+
+class _Handler(MultiProcessingHandler):  # type: ignore[misc] # it comes without types
+    """multiprocessing-logging's handler with packets for its queue.
+
+    Its constructor is not called: it would make a queue, whose lock a killed worker may hold for ever, and a
+    thread, which a process that forks must not have.
+    """
+
+    def __init__(self, writer: _Writer) -> None:
+        logging.Handler.__init__(self)
+        self.sub_handler = writer
+        self.labels: Mapping[str, object] = {}
+        self._pid = os.getpid()
+        self._dropped = 0
+        self.receiver, self.sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.receiver.setblocking(False)
+        self.sender.setblocking(False)
+        # The sender's memory is what counts for a Unix socket, on either side.
+        self.sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+
+    def _send(self, record: logging.LogRecord) -> None:
+        if os.getpid() == self._pid:
+            self.write(record)
+            return
+        try:
+            packet = encode(record, self.labels, self._dropped)
+            self.sender.send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:  # no room, or the supervisor has gone
+            self._dropped += 1
+        else:
+            self._dropped = 0
+
+    def write(self, record: logging.LogRecord) -> None:
+        """Write `record` where its level is high enough; a worker may not know yet that it has changed."""
+        if record.levelno >= self.sub_handler.level:
+            self.sub_handler.handle(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Log that a log call is wrong; logging itself would write it to stderr, and might wait there."""
+        text = f"the log call at {record.pathname}:{record.lineno} is wrong: {sys.exc_info()[1]!r}"
+        level = {"levelno": logging.ERROR, "levelname": "ERROR"}
+        self._send(logging.makeLogRecord({"msg": text, **level}))
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self.receiver.close()
+        self.sender.close()
+        logging.Handler.close(self)
+
+
+class LogPipe:
+    """The supervisor's hold on the log; made by install()."""
+
+    def __init__(self, config: Log, stream: TextIO) -> None:
+        self._writer = _Writer(stream)
+        self._handler = _Handler(self._writer)
+        self._lost = 0
+        self._buffer = bytearray(_LARGEST)
+        self._root = logging.getLogger()
+        self._before = (self._root.level, self._root.handlers[:])
+        self.set(config)
+        self._root.handlers[:] = [self._handler]
+
+    @property
+    def keep(self) -> set[int]:
+        """What a forked worker must keep open."""
+        return {self._handler.sender.fileno()}
+
+    @property
+    def dropped(self) -> int:
+        """How many records are known to be lost, here and in the workers."""
+        return self._writer.dropped + self._lost
+
+    def fileno(self) -> int:
+        """Return the descriptor that can be read when drain() has something to do."""
+        descriptor: int = self._handler.receiver.fileno()
+        return descriptor
+
+    def set(self, config: Log) -> None:
+        """Take over `config`. Workers that run keep the level they were forked with, if that is higher."""
+        self._writer.set(config)
+        self._root.setLevel(config.level.upper())
+
+    def label(self, **labels: object) -> None:
+        """In a worker: have each of its records say this of `filemap`, `device` and `group_id`."""
+        self._handler.labels = labels
+
+    def drain(self, limit: int = 1000) -> int:
+        """Write what the workers have sent, up to `limit` records, without waiting; return how many there were."""
+        self._writer.flush()
+        for count in range(limit):
+            try:
+                size = self._handler.receiver.recv_into(self._buffer)
+            except BlockingIOError:
+                return count
+            self._take(self._buffer[:size])
+        return limit
+
+    def _take(self, packet: bytearray) -> None:
+        try:
+            record = decode(packet)
+        except ValueError:
+            self._lost += 1
+            return
+        self._lost += getattr(record, "dropped", 0)
+        self._handler.write(record)
+
+    def close(self) -> None:
+        """Write what is there, and leave the root logger as it was before install()."""
+        self.drain(limit=100_000)
+        level, self._root.handlers[:] = self._before
+        self._root.setLevel(level)
+        self._handler.close()
+        self._writer.close()
+
+
+def install(config: Log, stream: TextIO) -> LogPipe:
+    """Make the root logger write to `stream`, for this process and those forked from it, and to nothing else."""
+    return LogPipe(config, stream)

@@ -1,0 +1,137 @@
+"""What workers report, taken into the fleet and the ledger."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from dmstats.device import Device
+from supervisor.ledger import Move
+from supervisor.states import Event
+from workers import channel as say
+from workers.totals import unpack
+
+if TYPE_CHECKING:
+    from supervisor.filemap import Filemap
+    from supervisor.fleet import Fleet
+
+_log = logging.getLogger("filemapd.supervisor")
+
+
+def take(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
+    """Take in one message of a filemap's worker."""
+    if isinstance(message, say.Moving | say.Retiring | say.Retired | say.Settled):
+        _account(fleet, filemap, message)
+    else:
+        _report(fleet, filemap, message)
+
+
+def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
+    match message:
+        case say.Holds():
+            _holds(fleet, filemap, message)
+        case say.Mapped():
+            _mapped(fleet, filemap, message)
+        case say.Waiting(reason):
+            _waiting(fleet, filemap, reason)
+        case say.Sampled(live):
+            filemap.live = unpack(live)
+        case say.Noticed(what, _):
+            filemap.noticed[what] = filemap.noticed.get(what, 0) + 1
+        case say.Ending(_, reason):
+            filemap.reason = filemap.reason or reason
+        case other:
+            _log.warning(
+                "%s: ignored a message that is not for a supervisor: %s", filemap.name, type(other).__name__
+            )
+
+
+def _account(
+    fleet: Fleet, filemap: Filemap, message: say.Moving | say.Retiring | say.Retired | say.Settled
+) -> None:
+    """Keep what must not be lost; what wants an Ack gets it once it is safe."""
+    match message:
+        case say.Moving(seq, old, new):
+            if filemap.last_group_id is None:
+                filemap.last_group_id = old
+            fleet.ledger.moving(filemap.path, new)
+            fleet.send(filemap, say.Ack(seq))
+        case say.Retiring(seq, retired):
+            fleet.ledger.retiring(filemap.path, [(key, unpack(values)) for key, values in retired])
+            fleet.send(filemap, say.Ack(seq))
+        case say.Retired(keys, live):
+            filemap.retired = fleet.ledger.retired(filemap.path, keys)
+            filemap.live = unpack(live)
+        case say.Settled(still_there):
+            filemap.retired = fleet.ledger.settle(filemap.path, still_there)
+
+
+def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
+    """Open just what the worker holds, by way of its descriptor, so as to watch it whatever its name is."""
+    filemap.let_go()
+    filemap.holds = message
+    if filemap.child is None:
+        return
+    device = Device(message.dev)
+    filemap.device = device.name()
+    fleet.ledger.holds(filemap.path, filemap.device, message.dev, message.inode, message.generation)
+    try:
+        filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{message.fd}", os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        _log.debug("%s: the worker's file can't be opened: %s", filemap.name, error)
+        return
+    fleet.watch.add(filemap.path, filemap.fd, _watched_name(filemap))
+
+
+def _watched_name(filemap: Filemap) -> str | None:
+    """Return the path where what happens to the name matters: in mode path."""
+    return filemap.path if filemap.wanted.options.mode.value == "path" else None
+
+
+def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
+    now = time.monotonic()
+    filemap.mapped = message
+    group_id = message.group["group_id"] if message.group is not None else None
+    if group_id is not None:
+        _note_move(fleet, filemap, group_id)
+    if message.group is not None and (message.changed or filemap.group_id != group_id):
+        fleet.ledger.group(filemap.path, message.group)
+    filemap.group_id = group_id
+    if message.changed:
+        since = filemap.happened_at if filemap.happened_at is not None else now
+        filemap.followed.add((now - since) * 1000, time.time())
+        _log.debug(
+            "%s: %d extents, %d regions, %.1f ms",
+            filemap.name,
+            message.extents,
+            message.regions,
+            message.took_ms,
+        )
+    filemap.happened_at = None
+    pace = fleet.watch.pace(filemap.path)
+    if pace is not None:
+        pace.looked(now, changed=message.changed, landing=message.landing, joinable=message.joinable)
+    if group_id is None and not message.landing:
+        fleet.event(filemap, Event.WAIT, "the file is empty")
+    else:
+        fleet.event(filemap, Event.READY)
+
+
+def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
+    old = filemap.last_group_id
+    filemap.last_group_id = group_id
+    if old is None or old == group_id:
+        return
+    move = Move(old, group_id, time.time())
+    filemap.moves.append(move)
+    fleet.ledger.moved(filemap.path, move)
+    _log.info("%s: group_id changed from %d to %d on %s", filemap.name, old, group_id, filemap.device)
+
+
+def _waiting(fleet: Fleet, filemap: Filemap, reason: str) -> None:
+    filemap.let_go()
+    filemap.mapped, filemap.group_id = None, None
+    fleet.watch.add(filemap.path, None, filemap.path)
+    fleet.event(filemap, Event.WAIT, reason)

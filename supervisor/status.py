@@ -1,0 +1,72 @@
+"""The status as JSON: read by others, so its keys stay what they are."""
+
+from __future__ import annotations
+
+import statistics
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from supervisor.filemap import Filemap
+from supervisor.fleet import Fleet
+
+
+def rfc3339(seconds: float | None) -> str | None:
+    """Return seconds since the epoch as RFC 3339 in UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def fleet_status(fleet: Fleet, pid: int, started: float) -> dict[str, Any]:
+    """Return the status of all filemaps, by path."""
+    return {
+        "version": version("filemapd"),
+        "pid": pid,
+        "started": rfc3339(started),
+        "ledger_problem": fleet.ledger.problem,
+        "filemaps": [filemap_status(f) for _, f in sorted(fleet.filemaps.items())],
+    }
+
+
+def filemap_status(filemap: Filemap) -> dict[str, Any]:
+    """Return the status of one filemap. Bytes, milliseconds, RFC 3339; null where there is nothing to tell."""
+    mapped, holds, record = filemap.mapped, filemap.holds, filemap.record
+    followed = filemap.followed
+    total = filemap.total()
+    return {
+        "name": filemap.name,
+        "path": filemap.path,
+        "device": filemap.device,
+        "inode": holds.inode if holds else None,
+        "mode": filemap.wanted.options.mode.value,
+        "state": record.state.value,
+        "reason": record.reason or None,
+        "pid": filemap.child.pid if filemap.child else None,
+        "group_id": filemap.group_id,
+        "configured_group_id": filemap.wanted.group_id,
+        "moves": [{"from": m.old, "to": m.new, "at": rfc3339(m.at)} for m in filemap.moves],
+        "extents": mapped.extents if mapped else 0,
+        "regions": mapped.regions if mapped else 0,
+        "uncovered_bytes": mapped.uncovered_bytes if mapped else 0,
+        "excess_bytes": mapped.excess_bytes if mapped else 0,
+        "degraded": mapped.degraded if mapped else None,
+        "restarts": record.restarts,
+        "last_crash": record.last_crash or None,
+        "last_change": rfc3339(followed.last_at),
+        "changes": followed.changes,
+        "follow_ms": round(statistics.median(followed.recent_ms), 1) if followed.recent_ms else None,
+        "follow_ms_max": round(max(followed.recent_ms), 1) if followed.recent_ms else None,
+        "noticed": dict(filemap.noticed),
+        "reads": total.reads,
+        "writes": total.writes,
+        "bytes_read": total.sectors_read * 512,
+        "bytes_written": total.sectors_written * 512,
+        "read_ns": total.read_ns,
+        "write_ns": total.write_ns,
+        "histogram": list(total.histogram),
+        "labels": dict(filemap.wanted.options.labels),
+        "rss_bytes": filemap.health.rss_bytes,
+        "cpu_percent": filemap.health.cpu_percent,
+        "process_status": filemap.health.status,
+    }

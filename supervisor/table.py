@@ -1,0 +1,119 @@
+"""What `filemapd status` prints: one table, and below it why a file isn't followed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_STYLES: Final = {
+    "STARTING": "cyan",
+    "RUNNING": "green",
+    "WAITING": "cyan",
+    "BACKOFF": "yellow",
+    "STOPPING": "cyan",
+    "STOPPED": "dim",
+    "FAILED": "bold red",
+}
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
+_FEW: Final = 10
+_NUMBERS: Final = ("EXTENTS", "REGIONS", "UNCOVERED", "RESTARTS", "RSS", "CPU")
+
+
+def print_status(status: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print `status` (GET /v1/status) for a person."""
+    out = console or Console()
+    out.print(_header(status))
+    if not status["filemaps"]:
+        return
+    out.print(filemap_table(status))
+    for reason in _reasons(status):
+        out.print(reason)
+
+
+def filemap_table(status: Mapping[str, Any]) -> Table:
+    """Return a line for each file."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    # The name is what `filemapd restart` takes: it is folded, never cut.
+    table.add_column("NAME", overflow="fold", min_width=8)
+    table.add_column("STATE", no_wrap=True)
+    table.add_column("GROUP", no_wrap=True)
+    for number in _NUMBERS:
+        table.add_column(number, justify="right", no_wrap=True)
+    for filemap in status["filemaps"]:
+        table.add_row(
+            _text(filemap["name"]),
+            _state(filemap["state"]),
+            _group(filemap["configured_group_id"], filemap["group_id"]),
+            _count(filemap["extents"]),
+            _count(filemap["regions"]),
+            _size(filemap["uncovered_bytes"] or None),
+            _count(filemap["restarts"]),
+            _size(filemap["rss_bytes"]),
+            _percent(filemap["cpu_percent"]),
+        )
+    return table
+
+
+def _header(status: Mapping[str, Any]) -> Text:
+    states = Counter(str(filemap["state"]) for filemap in status["filemaps"])
+    known = [state for state in _STYLES if states[state]]
+    line = _text(f"filemapd {status['version']}, pid {status['pid']}, since {status['started']}: ")
+    total = states.total()
+    line.append(f"{total} file{'' if total == 1 else 's'}")
+    for state in known + sorted(states.keys() - _STYLES.keys()):
+        line.append(f", {states[state]} ").append_text(_state(state))
+    return line
+
+
+def _reasons(status: Mapping[str, Any]) -> list[Text]:
+    """Return why each file that isn't RUNNING isn't."""
+    lines = []
+    for filemap in status["filemaps"]:
+        if filemap["state"] != "RUNNING" and filemap["reason"]:
+            line = _text(filemap["name"])
+            lines.append(line.append(": ").append_text(_text(filemap["reason"])))
+    return lines
+
+
+def _text(value: object) -> Text:
+    """Return `value` as text that is no markup and can't steer the terminal: a guest may choose a file's name."""
+    text = str(value)
+    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
+def _state(state: str) -> Text:
+    text = _text(state)
+    text.stylize(_STYLES.get(state, ""))
+    return text
+
+
+def _group(configured: int | None, now: int | None) -> str:
+    if now is None:
+        return "-"
+    return str(now) if configured in {None, now} else f"{configured}→{now}"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _size(value: float | None) -> str:
+    """Return a number of bytes with a unit, in seven characters at most."""
+    if value is None:
+        return "-"
+    if value < 1024:  # noqa: PLR2004 - below the first unit
+        return f"{value:.0f}B"
+    for unit in _UNITS:
+        value /= 1024
+        if value < 1023.5 or unit == _UNITS[-1]:  # noqa: PLR2004 - what still rounds to four digits
+            break
+    return f"{value:.1f}{unit}" if value < _FEW else f"{value:.0f}{unit}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}%"

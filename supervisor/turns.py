@@ -1,0 +1,88 @@
+"""Whose turn it is: files to look at, groups that others changed, counters to sample."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from dmstats.device import Device
+from dmstats.errors import DmStatsError
+from dmstats.region import Region, parse_list
+from supervisor.filemap import Filemap
+from supervisor.fleet import Fleet
+from workers import channel as say
+
+_log = logging.getLogger("filemapd.supervisor")
+
+# A group deleted or changed by somebody else is noticed within this time.
+TABLE_INTERVAL: Final = 2.0
+
+
+class Turns:
+    """Wakes just the workers concerned. Every method is called by the main loop with the time."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._tables: dict[int, str] = {}
+
+    def looks(self, now: float) -> None:
+        """Have the files looked at whose turn it is."""
+        for path, join in self._fleet.watch.due(now):
+            filemap = self._fleet.filemaps.get(path)
+            if filemap is not None:
+                pace = self._fleet.watch.pace(path)
+                filemap.happened_at = pace.happened_at if pace is not None else now
+                self._fleet.look(filemap, join=join)
+
+    def samples(self, now: float) -> None:
+        """Have counters read where the interval is over and the device did I/O since the last time."""
+        for dev, filemaps in self._by_device(f for f in self._running() if f.sample_at <= now).items():
+            try:
+                io_text = Device(dev).io_text()
+            except OSError:
+                continue
+            for filemap in filemaps:
+                filemap.sample_at = now + filemap.wanted.options.sample_seconds
+                if filemap.io_text != io_text:
+                    filemap.io_text = io_text
+                    self._fleet.send(filemap, say.Sample())
+
+    def tables(self) -> None:
+        """Compare each device's regions with what the workers reported, and wake those who are concerned."""
+        devices = self._by_device(self._running())
+        for dev in self._tables.keys() - devices.keys():
+            del self._tables[dev]
+        for dev, filemaps in devices.items():
+            try:
+                table = Device(dev).list_text()
+            except DmStatsError as error:
+                _log.warning("regions can't be listed: %s", error)
+                continue
+            if self._tables.get(dev) != table:
+                self._tables[dev] = table
+                self._doubt(filemaps, parse_list(table).regions)
+
+    def _doubt(self, filemaps: Iterable[Filemap], regions: Iterable[Region]) -> None:
+        """Wake the workers whose group is not as they reported. One that is at work just now will find it so."""
+        tags = {region.id: region.aux for region in regions}
+        for filemap in filemaps:
+            mapped = filemap.mapped
+            if mapped is None or filemap.group_id is None:
+                continue
+            if tags.get(filemap.group_id) != mapped.tag or any(n not in tags for n in mapped.members()):
+                filemap.happened_at = time.monotonic()
+                self._fleet.look(filemap, doubt=True)
+
+    def _running(self) -> Iterable[Filemap]:
+        return (f for f in self._fleet.filemaps.values() if f.child is not None and f.mapped is not None)
+
+    @staticmethod
+    def _by_device(filemaps: Iterable[Filemap]) -> dict[int, list[Filemap]]:
+        devices: defaultdict[int, list[Filemap]] = defaultdict(list)
+        for filemap in filemaps:
+            if filemap.holds is not None:
+                devices[filemap.holds.dev].append(filemap)
+        return devices
