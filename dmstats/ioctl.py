@@ -33,7 +33,11 @@ _buffer = bytearray(_FIRST_BUFFER)
 
 
 @functools.cache
-def _control() -> int:
+def control() -> int:
+    """Return the descriptor of the control node, opened once a process and inherited by its forks.
+
+    Raises NoDeviceMapperError and NoPermissionError.
+    """
     try:
         return os.open(CONTROL_NODE, os.O_RDWR | os.O_CLOEXEC)
     except PermissionError:
@@ -44,11 +48,6 @@ def _control() -> int:
         raise NoDeviceMapperError(
             f"this kernel has no device-mapper ({CONTROL_NODE}: {error.strerror}): try modprobe dm-mod"
         ) from None
-
-
-def check() -> None:
-    """Return if there is a device-mapper that this process may use. Raises NoDeviceMapperError, NoPermissionError."""
-    _control()
 
 
 def device_text(dev: int) -> str:
@@ -66,7 +65,7 @@ def target_message(dev: int, message: bytes) -> str:
     Raises DmError, NoPermissionError and NoDeviceMapperError.
     """
     global _buffer  # noqa: PLW0603 - one buffer a process is the point
-    control = _control()
+    node = control()
     text_at = DM_IOCTL.size + DM_TARGET_MESSAGE.size
     while text_at + len(message) + 1 > len(_buffer):
         _buffer = bytearray(2 * len(_buffer))
@@ -75,7 +74,7 @@ def target_message(dev: int, message: bytes) -> str:
         DM_TARGET_MESSAGE.pack_into(_buffer, DM_IOCTL.size, 0)
         _buffer[text_at : text_at + len(message) + 1] = message + b"\0"
         try:
-            fcntl.ioctl(control, DM_TARGET_MSG, _buffer, True)
+            fcntl.ioctl(node, DM_TARGET_MSG, _buffer, True)
         except OSError as error:
             raise _refused(error, dev, message) from None
         data_start, flags = _DATA_START_FLAGS.unpack_from(_buffer, _DATA_START_OFFSET)

@@ -54,7 +54,7 @@ def run(context: click.Context, config: str) -> None:
     path = os.path.abspath(config)
     loaded = _load(path, context.obj)
     try:
-        ioctl.check()
+        ioctl.control()
         lock = single.take(Path(loaded.runtime_dir))
         daemon = Daemon(loaded, lambda: _load_or_raise(path, context.obj))
     except (DmStatsError, OSError, single.AnotherSupervisorError, AlreadyRunning) as error:

@@ -142,6 +142,7 @@ class Control:
         for client in list(self._clients):
             client.close()
         self._listen_no_more()
+        self._selector = None
         self._listener.close()
         try:
             if self._path.stat().st_ino == self._inode:

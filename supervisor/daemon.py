@@ -13,10 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dmstats import ioctl
 from supervisor import logs, notify
 from supervisor.config import Config
 from supervisor.control import Control, Response
 from supervisor.directories import Directories
+from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
 from supervisor.health import HealthCheck
 from supervisor.ledger import Ledger
@@ -50,7 +52,8 @@ class Daemon:
             self._watch,
             self._loop.selector,
             self._loop.timers,
-            lambda: self._log_pipe.keep,
+            lambda: {ioctl.control(), *self._log_pipe.keep},
+            self._label,
         )
         self._directories = Directories(self._fleet, self._loop.timers)
         self._turns = Turns(self._fleet)
@@ -115,6 +118,10 @@ class Daemon:
             _log.info("stopping")
             notify.notify("STOPPING=1")
             self._fleet.stop()
+
+    def _label(self, filemap: Filemap) -> None:
+        """In a worker: have its log records say which file they are about."""
+        self._log_pipe.label(filemap=filemap.name, device=filemap.device, group_id=filemap.group_id)
 
     # Reload.
 

@@ -50,6 +50,7 @@ class Fleet:
         selector: selectors.BaseSelector,
         timers: Timers,
         keep_open: Callable[[], Iterable[int]],
+        in_worker: Callable[[Filemap], None],
     ) -> None:
         self.config = config
         self.filemaps: dict[str, Filemap] = {}
@@ -59,6 +60,7 @@ class Fleet:
         self._selector = selector
         self._timers = timers
         self._keep_open = keep_open
+        self._in_worker = in_worker
         self._by_pid: dict[int, Filemap] = {}
         self._queue: deque[str] = deque()
 
@@ -82,9 +84,9 @@ class Fleet:
             elif filemap.unseen:
                 filemap.unseen = False
                 self.event(filemap, Event.START)
-        for path in [path for path in self.filemaps if path not in files] if complete else ():
-            if self._drop(self.filemaps[path]):
-                changes["removed"].append(self.filemaps[path].name)
+        for filemap in [f for path, f in self.filemaps.items() if path not in files] if complete else ():
+            if self._drop(filemap):
+                changes["removed"].append(filemap.name)
         self._start_some()
         return changes
 
@@ -213,7 +215,7 @@ class Fleet:
         filemap.failed_on = None
         filemap.asked_at = time.monotonic()
         try:
-            child = spawn(self._job(filemap), self._keep_open())
+            child = spawn(self._job(filemap), self._keep_open(), partial(self._in_worker, filemap))
         except OSError as error:
             self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}")
             return False
@@ -298,15 +300,21 @@ class Fleet:
         filemap.child = filemap.asked_at = None
         filemap.health.rss_bytes = filemap.health.cpu_percent = filemap.health.status = None
         event, reason = _end(status, filemap.reason)
+        if filemap.record.again:
+            reason = ""  # why the former ended is no reason of its successor's
         if event is Event.UNABLE:
             filemap.failed_on = stands_at(filemap.path)
         if event in {Event.UNABLE, Event.ENDED}:
-            filemap.let_go()
-            self.watch.add(filemap.path, None, filemap.path)
+            self.let_go(filemap)
         self.event(filemap, event, reason)
         if filemap.record.state is State.STOPPED and not self.stopping:
             self._forget_if_over(filemap)
         self._start_some()
+
+    def let_go(self, filemap: Filemap) -> None:
+        """Hold a filemap's file open no longer, and wait for what comes to stand at its path."""
+        self.watch.add(filemap.path, None, filemap.path)
+        filemap.let_go()
 
     # Turns.
 

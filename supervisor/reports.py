@@ -70,13 +70,13 @@ def _account(
 
 def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
     """Open just what the worker holds, by way of its descriptor, so as to watch it whatever its name is."""
-    filemap.let_go()
-    filemap.holds = message
     if filemap.child is None:
         return
     device = Device(message.dev)
     filemap.device = device.name()
     fleet.ledger.holds(filemap.path, filemap.device, message.dev, message.inode, message.generation)
+    fleet.let_go(filemap)
+    filemap.holds = message
     try:
         filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{message.fd}", os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
@@ -92,14 +92,14 @@ def _watched_name(filemap: Filemap) -> str | None:
 
 def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
     now = time.monotonic()
-    filemap.mapped = message
+    first, filemap.mapped = filemap.mapped is None, message
     group_id = message.group["group_id"] if message.group is not None else None
     if group_id is not None:
         _note_move(fleet, filemap, group_id)
     if message.group is not None and (message.changed or filemap.group_id != group_id):
         fleet.ledger.group(filemap.path, message.group)
     filemap.group_id = group_id
-    if message.changed:
+    if message.changed and not first:
         since = filemap.happened_at if filemap.happened_at is not None else now
         filemap.followed.add((now - since) * 1000, time.time())
         _log.debug(
@@ -131,7 +131,6 @@ def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
 
 
 def _waiting(fleet: Fleet, filemap: Filemap, reason: str) -> None:
-    filemap.let_go()
+    fleet.let_go(filemap)
     filemap.mapped, filemap.group_id = None, None
-    fleet.watch.add(filemap.path, None, filemap.path)
     fleet.event(filemap, Event.WAIT, reason)

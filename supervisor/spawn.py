@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -30,8 +30,9 @@ def share_memory() -> None:
     gc.freeze()
 
 
-def spawn(job: process.Job, keep: Iterable[int]) -> Child:
-    """Fork a worker for `job`. `job.fd` may be open with O_PATH; `keep` stay open in the child beside stdio.
+def spawn(job: process.Job, keep: Iterable[int], first: Callable[[], None]) -> Child:
+    """Fork a worker for `job`, which begins by calling `first`. `job.fd` may be open with O_PATH; `keep` stay
+    open in the child beside stdio.
 
     Raises OSError where no process or socket is to be had.
     """
@@ -44,18 +45,21 @@ def spawn(job: process.Job, keep: Iterable[int]) -> Child:
         theirs.close()
         raise
     if pid == 0:
-        _child(job, theirs, {theirs.fileno(), *keep}, parent)
+        _child(job, theirs, {theirs.fileno(), *keep}, parent, first)
     theirs.close()
     return Child(pid, ours)
 
 
-def _child(job: process.Job, own: channel.Channel, keep: set[int], parent: int) -> NoReturn:
+def _child(
+    job: process.Job, own: channel.Channel, keep: set[int], parent: int, first: Callable[[], None]
+) -> NoReturn:
     status = int(Exit.FAILED)
     try:
         _reset_signals()
         die_with_parent(parent)
         fd = _reopened(job.fd)
         _close_all_but({0, 1, 2, *keep} | ({fd} if fd is not None else set()))
+        first()
         status = int(process.run(own, replace(job, fd=fd)))
     except BaseException as error:  # noqa: BLE001 - nothing of the supervisor's may run on in its child
         sys.stderr.write(f"a worker failed to start: {type(error).__name__}: {error}\n")
@@ -87,6 +91,7 @@ def _close_all_but(keep: set[int]) -> None:
     """Close what is inherited: the channels of other workers above all, whose ends would never be seen."""
     low = 0
     for fd in sorted(keep):
-        os.closerange(low, fd)
+        if low < fd:  # CPython takes the empty range that ends at 0 for all there are
+            os.closerange(low, fd)
         low = fd + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))

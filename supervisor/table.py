@@ -62,11 +62,11 @@ def filemap_table(status: Mapping[str, Any]) -> Table:
 def _header(status: Mapping[str, Any]) -> Text:
     states = Counter(str(filemap["state"]) for filemap in status["filemaps"])
     known = [state for state in _STYLES if states[state]]
-    line = _text(f"filemapd {status['version']}, pid {status['pid']}, since {status['started']}: ")
     total = states.total()
-    line.append(f"{total} file{'' if total == 1 else 's'}")
-    for state in known + sorted(states.keys() - _STYLES.keys()):
-        line.append(f", {states[state]} ").append_text(_state(state))
+    line = _text(f"filemapd {status['version']}, pid {status['pid']}, since {status['started']}")
+    line.append(f"\n{total} file{'' if total == 1 else 's'}")
+    for number, state in enumerate(known + sorted(states.keys() - _STYLES.keys())):
+        line.append(f"{', ' if number else ': '}{states[state]} ").append_text(_state(state))
     return line
 
 
