@@ -1,0 +1,121 @@
+"""A model of a device's dm_stats: it reads the messages as drivers/md/dm-stats.c does, and counts no time.
+
+tests/kernel/test_device.py sends the same messages to it and to a real device, and compares.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from dmstats.device import Device
+from dmstats.errors import DmError
+
+_SPACES = b"\t\n\v\f\r \xa0"
+_MUTE = (b"@stats_list", b"@stats_print")
+
+
+def split_words(message: bytes) -> list[bytes]:
+    """Split as dm_split_args() in drivers/md/dm-table.c: at the kernel's isspace(), a backslash quotes."""
+    words: list[bytes] = []
+    at = 0
+    while True:
+        while at < len(message) and message[at] in _SPACES:
+            at += 1
+        if at == len(message):
+            return words
+        word = bytearray()
+        while at < len(message) and message[at] not in _SPACES:
+            if message[at : at + 1] == b"\\" and at + 1 < len(message):
+                at += 1
+            word.append(message[at])
+            at += 1
+        words.append(bytes(word))
+
+
+@dataclass(slots=True)
+class Row:
+    """One region of the model."""
+
+    start: int
+    length: int
+    options: tuple[bytes, ...]
+    program: bytes
+    aux: bytes
+    reads: int = 0
+
+
+class Killed(BaseException):
+    """The process that sends the messages was killed."""
+
+
+class ModelDevice(Device):
+    """A device that answers from memory. `fuse` is how many messages that change something still get through
+    before the sender is killed, None for any number."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.rows: dict[int, Row] = {}
+        self.fuse: int | None = None
+
+    def read(self, sector: int) -> None:
+        """Do one read of one sector."""
+        for row in self.rows.values():
+            if row.start <= sector < row.start + row.length:
+                row.reads += 1
+
+    def _send(self, message: str | bytes) -> str:
+        raw = message.encode() if isinstance(message, str) else message
+        command, *words = split_words(raw)
+        if command not in _MUTE:
+            if self.fuse == 0:
+                raise Killed
+            if self.fuse is not None:
+                self.fuse -= 1
+        return self._answer(command, words).decode("utf-8", "surrogateescape")
+
+    def _answer(self, command: bytes, words: list[bytes]) -> bytes:
+        if command == b"@stats_create":
+            return self._create(*words)
+        if command == b"@stats_list":
+            return b"".join(
+                self._shown(number)
+                for number in sorted(self.rows)
+                if not words or self.rows[number].program == words[0]
+            )
+        number = int(words[0])
+        if number not in self.rows:
+            raise DmError(errno.ENOENT, command.decode(), "the model")
+        row = self.rows[number]
+        if command == b"@stats_print":
+            return b"%d+%d %d 0 %d 0 0 0 0 0 0 0 0 0 0 0\n" % (
+                row.start,
+                row.length,
+                row.reads,
+                row.reads,
+            )
+        if command == b"@stats_delete":
+            del self.rows[number]
+        elif command == b"@stats_clear":
+            row.reads = 0
+        elif command == b"@stats_set_aux" and len(words) == 2:
+            row.aux = words[1]
+        else:
+            raise DmError(errno.EINVAL, command.decode(), "the model")
+        return b""
+
+    def _create(self, where: bytes, step: bytes, count: bytes, *words: bytes) -> bytes:
+        options, (program, aux) = words[: int(count)], words[int(count) :]
+        start, length = map(int, where.split(b"+"))
+        if step != b"/1" or length == 0:
+            raise DmError(errno.EINVAL, "@stats_create", "the model")
+        number = next(n for n in range(len(self.rows) + 1) if n not in self.rows)
+        self.rows[number] = Row(start, length, tuple(options), program, aux)
+        return b"%d" % number
+
+    def _shown(self, number: int) -> bytes:
+        row = self.rows[number]
+        words = [b"%d+%d" % (row.start, row.length), b"%d" % row.length, row.program, row.aux]
+        # The kernel writes them in this order, however they were given.
+        words += sorted(row.options, key=lambda option: option.startswith(b"histogram:"))
+        return b"%d: %s\n" % (number, b" ".join(words))

@@ -1,0 +1,90 @@
+"""Replies to @stats_print, recorded from a kernel, and the arithmetic of counters."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmstats.counters import Counters, parse_print
+from tests.unit.data import recorded_text
+
+NUMBERS = st.integers(0, 2**40)
+COUNTERS = st.builds(
+    Counters, *[NUMBERS] * 9, st.lists(NUMBERS, min_size=3, max_size=3).map(tuple)
+)
+
+
+def test_recorded_milliseconds() -> None:
+    """Without precise timestamps the kernel's ms are ns here; the merges, fields 2 and 6, are left out."""
+    assert parse_print(recorded_text("print_nameless.txt"), precise=False) == Counters(
+        reads=15, sectors_read=120, writes=10, sectors_written=160, write_ns=0, in_flight=0
+    )
+    line = "0+8 1 2 3 4 5 6 7 8 9 10 11 12 13\n"
+    assert parse_print(line, precise=False) == Counters(
+        1, 3, 4_000_000, 5, 7, 8_000_000, 9, 10_000_000, 11_000_000
+    )
+    assert parse_print(line, precise=True) == Counters(1, 3, 4, 5, 7, 8, 9, 10, 11)
+
+
+def test_recorded_precise() -> None:
+    """With precise timestamps the figures are ns already."""
+    assert parse_print(recorded_text("print_precise.txt"), precise=True) == Counters(
+        reads=3, sectors_read=24, read_ns=10240, writes=2, sectors_written=32, write_ns=14080, busy_ns=23040, queue_ns=23040
+    )
+
+
+def test_recorded_histograms() -> None:
+    """A histogram has one bin more than bounds, with and without precise timestamps."""
+    assert parse_print(recorded_text("print_histogram.txt"), precise=False).histogram == (5, 0, 0, 0)
+    precise = parse_print(recorded_text("print_precise_histogram.txt"), precise=True)
+    assert precise.histogram == (5, 0, 0)
+    assert (precise.reads, precise.writes, precise.read_ns) == (3, 2, 8704)
+
+
+def test_recorded_areas() -> None:
+    """The areas of a region are added up, their histograms too."""
+    assert parse_print(recorded_text("print_areas.txt"), precise=True).reads == 3
+    total = parse_print(recorded_text("print_areas_histogram.txt"), precise=False)
+    assert (total.reads, total.writes, total.sectors_read, total.histogram) == (12, 8, 96, (20, 0))
+
+
+@pytest.mark.parametrize("text", ["", "0+8", "0+8 1 2 3", "0+8 1 2 3 4 5 6 7 8 9 10 11 12 x", "0+8" + " 1" * 15])
+def test_other_forms_are_refused(text: str) -> None:
+    """A line of another form is an error, never counters that are made up."""
+    with pytest.raises(ValueError, match=r"fields|invalid literal"):
+        parse_print(text, precise=True)
+
+
+@given(st.lists(COUNTERS, max_size=5))
+def test_sum_is_field_by_field(many: list[Counters]) -> None:
+    """Counters add up field by field, in any order; none at all count nothing."""
+    total = reduce(Counters.__add__, many, Counters())
+    assert total.scalars() == tuple(map(sum, zip(*(c.scalars() for c in many), strict=True))) or not many
+    assert total == reduce(Counters.__add__, reversed(many), Counters())
+
+
+def test_histograms_of_different_bins_do_not_add_up() -> None:
+    """Bins that mean different things are not added; a region without a histogram adds to one that has it."""
+    with pytest.raises(ValueError, match="3 and 2 bins"):
+        Counters(histogram=(1, 2, 3)) + Counters(histogram=(1, 2))
+    assert (Counters(histogram=(1, 2)) + Counters()).histogram == (1, 2)
+    assert (Counters() + Counters(histogram=(1, 2))).histogram == (1, 2)
+
+
+@given(COUNTERS, COUNTERS)
+def test_take_takes_what_both_have(one: Counters, other: Counters) -> None:
+    """What is taken off the one is taken off the other: no figure goes below zero, and none is lost or made up."""
+    mine, theirs = one.take(other)
+    columns = (one.scalars(), other.scalars(), mine.scalars(), theirs.scalars())
+    for a, b, left, rest in zip(*columns, strict=True):
+        assert (left, rest) == (a - min(a, b), b - min(a, b))
+    for a, b, left, rest in zip(one.histogram, other.histogram, mine.histogram, theirs.histogram, strict=True):
+        assert (left, rest) == (a - min(a, b), b - min(a, b))
+
+
+def test_settled() -> None:
+    """What was in flight when a region went doesn't count on."""
+    assert Counters(reads=5, in_flight=2, histogram=(5,)).settled() == Counters(reads=5, histogram=(5,))

@@ -1,0 +1,422 @@
+"""Which regions are a file's own, and a model of a device on which files are followed, killed and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dmstats.apply import Retired
+from dmstats.counters import Counters
+from dmstats.filemap import new_spec
+from dmstats.files import FileIdentity
+from dmstats.group import Group, as_ranges, groups_of, parse_tag
+from dmstats.marker import Mark, file_mark, parse_mark, process_mark
+from dmstats.ownership import GroupSpec, Own, find_own, may_adopt, spec_of
+from dmstats.ranges import Footprint, Range, joined, total
+from dmstats.reconcile import UNLIMITED, Limits, Outcome, reconcile
+from dmstats.region import Region
+from tests.unit.model import Killed, ModelDevice
+
+FILE = FileIdentity(1, 12, 7)
+OTHER = FileIdentity(1, 13, 7)
+OURS = Mark(FILE.inode, FILE.generation, 100, 5000)
+SPEC = new_spec(FILE, alias="vm.img")
+ADOPTED = GroupSpec("vm.img", False, "user", "dmstats", precise=False, bounds=())
+
+
+def region(number: int, aux: str = "-", program: str = "dmstats") -> Region:
+    """Return a region of eight sectors that stands where its id says."""
+    return Region(number, 8 * number, 8, 8, program, aux)
+
+
+def tag(spec: GroupSpec, *ids: int) -> str:
+    """Return the tag of a group of these ids."""
+    return str(spec.tag(as_ranges(ids)))
+
+
+def gone(_mark: Mark) -> bool:
+    """Say that the maker has gone."""
+    return True
+
+
+def lives(_mark: Mark) -> bool:
+    """Say that the maker lives."""
+    return False
+
+
+def ids(own: Own) -> list[int]:
+    """Return the ids that are the file's own."""
+    return [r.id for r in own.regions]
+
+
+def test_own_by_mark() -> None:
+    """A group whose userdata is the file's mark is the file's, and so are its members; another file's is not."""
+    regions = [
+        region(0, tag(new_spec(OTHER, alias="vm.img"), 0)),
+        region(2, tag(SPEC, 2, 4)),
+        region(3),
+        region(4, str(OURS)),
+    ]
+    own = find_own(regions, [FILE], left_behind=gone)
+    assert own.group is not None
+    assert own.group.id == 2
+    assert ids(own) == [2, 4]
+    assert own.members() == {2, 4}
+    assert find_own(regions, [FileIdentity(1, 12, 8)], left_behind=gone) == Own(None, ())
+
+
+def test_own_of_a_file_and_the_one_it_replaces() -> None:
+    """With the file that was replaced, that one's group is found."""
+    regions = [region(0, tag(SPEC, 0))]
+    assert ids(find_own(regions, [OTHER, FILE], left_behind=gone)) == [0]
+
+
+def test_adopted_by_id_and_looks() -> None:
+    """A group without a mark is the file's where its id is known and it looks as it did: alias, userdata, program."""
+    regions = [region(1, tag(ADOPTED, 1, 2)), region(2)]
+    own = find_own(regions, [FILE], known=[1], spec=ADOPTED, left_behind=gone)
+    assert ids(own) == [1, 2]
+    for strange in (
+        GroupSpec("other", False, "user", "dmstats", precise=False, bounds=()),
+        GroupSpec("vm.img", False, "", "dmstats", precise=False, bounds=()),
+        GroupSpec("vm.img", False, "user", "libvirt", precise=False, bounds=()),
+    ):
+        assert find_own(regions, [FILE], known=[1], spec=strange, left_behind=gone) == Own(None, ())
+    assert find_own(regions, [FILE], known=[2], spec=ADOPTED, left_behind=gone) == Own(None, ())
+    assert find_own(regions, [FILE], spec=ADOPTED, left_behind=gone) == Own(None, ())
+
+
+def test_id_reused_by_another_file() -> None:
+    """A known id that is another file's group by now is left alone, however alike it looks."""
+    regions = [region(1, tag(new_spec(OTHER, alias="vm.img"), 1))]
+    assert find_own(regions, [FILE], known=[1], spec=SPEC, left_behind=gone) == Own(None, ())
+
+
+def test_stale_tag_lists_somebody_elses_region() -> None:
+    """A region that got the id of a former member is not the file's: neither a stranger's, nor another file's, nor
+    another group's leader, nor in an adopted group one of another program."""
+    strangers = [
+        region(1),
+        region(2, "-", "libvirt"),
+        region(3, str(Mark(OTHER.inode, OTHER.generation, 100, 5000))),
+        region(4, tag(ADOPTED, 4)),
+    ]
+    marked = [region(0, tag(SPEC, *range(6))), *strangers, region(5, str(OURS))]
+    own = find_own(marked, [FILE], left_behind=gone)
+    assert ids(own) == [0, 5]
+    assert own.members() == {0, 5}
+    adopted = [region(0, tag(ADOPTED, *range(6))), *strangers, region(5, str(OURS))]
+    # Nothing tells region 1 from the adopted group's own.
+    assert ids(find_own(adopted, [FILE], known=[0], spec=ADOPTED, left_behind=gone)) == [0, 1, 5]
+
+
+def test_two_tags_after_a_move_cut_short() -> None:
+    """Where a move was cut short both groups' members are the file's, and the one that is taken is one of them."""
+    regions = [region(0, tag(SPEC, 0, 3)), region(2, tag(SPEC, 2, 3)), region(3, str(OURS))]
+    own = find_own(regions, [FILE], left_behind=gone)
+    assert ids(own) == [0, 2, 3]
+    assert own.group is not None
+    assert own.group.id in (0, 2)
+
+
+def test_left_behind() -> None:
+    """A marked region in no tag is the file's once its maker has gone; while that lives, it is left alone. One that
+    stands in somebody's own group is not taken from there."""
+    regions = [region(0, str(OURS)), region(1), region(2, tag(ADOPTED, 2, 3)), region(3, str(OURS))]
+    assert ids(find_own(regions, [FILE], left_behind=gone)) == [0]
+    assert find_own(regions, [FILE], left_behind=lives) == Own(None, ())
+    asked: list[Mark] = []
+    find_own(regions, [FILE], left_behind=lambda mark: not asked.append(mark))
+    assert asked == [OURS]
+
+
+def test_stale_tag_of_another_file_hides_nothing() -> None:
+    """A region that was left behind is found though another file's tag lists its id since before it was made."""
+    regions = [region(0, tag(new_spec(OTHER, alias="b"), 0, 1)), region(1, str(OURS))]
+    assert ids(find_own(regions, [FILE], left_behind=gone)) == [1]
+
+
+def group(*regions: Region) -> Group:
+    """Return the group that the first of the regions leads."""
+    return groups_of(regions)[regions[0].id]
+
+
+def test_may_adopt() -> None:
+    """A group can be taken over where it bears the file's mark, or none and lies at least in part where the file
+    does; not where it bears another's mark, in its tag or on a member."""
+    here, elsewhere = [Range(12, 20)], [Range(800, 808)]
+    plain = group(region(0, tag(ADOPTED, 0, 1)), region(1))
+    assert may_adopt(plain, FILE, here)
+    assert not may_adopt(plain, FILE, elsewhere)
+    assert not may_adopt(plain, FILE, [])
+    ours = group(region(0, tag(SPEC, 0, 1)), region(1))
+    assert may_adopt(ours, FILE, elsewhere)
+    assert not may_adopt(ours, OTHER, here)
+    other_member = group(region(0, tag(ADOPTED, 0, 1)), region(1, str(OURS)))
+    assert may_adopt(other_member, FILE, here)
+    assert not may_adopt(other_member, OTHER, here)
+
+
+def test_spec_of() -> None:
+    """What stays of a group: its alias, its tag's form, its userdata, and its leader's program and options."""
+    leader = Region(0, 0, 8, 8, "libvirt", 'DMS_GROUP="a b":0-1#u', precise=True, bounds=(5, 6))
+    assert spec_of(group(leader, region(1))) == GroupSpec(
+        "a b", True, "u", "libvirt", precise=True, bounds=(5, 6)
+    )
+
+
+def test_spec_for_another_file() -> None:
+    """On its way to another file a group's mark changes, and what a user wrote stays."""
+    assert SPEC.for_file(OTHER).userdata == str(file_mark(OTHER))
+    assert ADOPTED.for_file(OTHER) == ADOPTED
+
+
+@pytest.mark.parametrize("alias", ["", "vm", "a b", "ü"])
+def test_tag_of_a_spec(alias: str) -> None:
+    """The tag that a spec makes is read back as a group of that spec."""
+    spec = GroupSpec(alias, bool(alias), "u", "dmstats", precise=False, bounds=())
+    parsed = parse_tag(tag(spec, 0, 1, 2), 0)
+    assert parsed == spec.tag((range(3),))
+
+
+class Kept:
+    """Retired counters as a file's ledger keeps them, over kills: what was intended counts once its region is gone."""
+
+    def __init__(self, device: ModelDevice) -> None:
+        self.device = device
+        self.reads = 0
+        self.intended: dict[str, Counters] = {}
+
+    def intend(self, retired: Sequence[Retired]) -> None:
+        """Keep the counters as what counts should their regions be gone."""
+        self.intended = {one.key: one.counters for one in retired}
+
+    def done(self, retired: Sequence[Retired]) -> None:
+        """Count them: the regions have gone."""
+        assert {one.key for one in retired} == self.intended.keys()
+        self.settle()
+
+    def settle(self) -> None:
+        """Count what was intended for regions that have gone, and forget the rest."""
+        there = {f"{number}:{row.start}+{row.length}" for number, row in self.device.rows.items()}
+        self.reads += sum(one.reads for key, one in self.intended.items() if key not in there)
+        self.intended = {}
+
+
+def sectors(ranges: Sequence[tuple[int, int]]) -> list[int]:
+    """Return every sector of ranges, as often as it occurs."""
+    return [sector for start, end in ranges for sector in range(start, end)]
+
+
+PLACES = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(1, 9)).map(lambda p: (p[0], p[0] + p[1])), max_size=6
+).map(joined)
+FILES = st.sampled_from([0, 1])
+STRANGE_AUX = st.sampled_from(["-", "x y", "DMS_GROUP=theirs:0-9#-", "filemapd.i99.g1.p1.t1", "DMS_GROUP=:1-0#"])
+
+
+class Followed:
+    """A file of the model."""
+
+    def __init__(self, identity: FileIdentity, device: ModelDevice) -> None:
+        self.identity = identity
+        self.former: FileIdentity | None = None
+        self.ranges: tuple[Range, ...] = ()
+        self.ledger = Kept(device)
+        self.expected = 0
+        self.at_rest = True
+        self.limit = UNLIMITED
+
+
+class DeviceHistory(RuleBasedStateMachine):
+    """Two files and another program on one device: files change, their runs are killed between any two messages,
+    others make and delete regions, and files are replaced by others on the same blocks."""
+
+    @initialize()
+    def start(self) -> None:
+        """Begin with an empty device."""
+        self.device = ModelDevice()
+        self.files = [Followed(FileIdentity(0, 10 + n, 1), self.device) for n in range(2)]
+        self.theirs: dict[int, tuple[int, int, bytes]] = {}
+        self.inode = 100
+
+    def run(self, file: Followed, limit: int, join: bool) -> Outcome:
+        """Do what a worker does at one look."""
+        regions = self.device.list().regions
+        identities = [file.identity] if file.former is None else [file.identity, file.former]
+        own = find_own(regions, identities, left_behind=gone)
+        spec = new_spec(file.identity, alias="a b") if own.group is None else spec_of(own.group)
+        where = Footprint(file.ranges, len(file.ranges), 0, landing=False)
+        file.ledger.settle()
+        return reconcile(
+            self.device,
+            file.identity,
+            where,
+            regions,
+            own,
+            spec.for_file(file.identity),
+            limits=Limits(file=limit),
+            retirement=file.ledger,
+            join=join,
+        )
+
+    @rule(which=FILES, places=PLACES)
+    def change(self, which: int, places: tuple[Range, ...]) -> None:
+        """The file's extents are others now; what they share with before may be anything."""
+        self.files[which].ranges = places
+        self.files[which].at_rest = False
+
+    @rule(which=FILES, places=PLACES)
+    def grow(self, which: int, places: tuple[Range, ...]) -> None:
+        """The file grows where it will."""
+        self.change(which, joined([*self.files[which].ranges, *places]))
+
+    @precondition(lambda self: all(f.former is None for f in self.files))
+    @rule(which=FILES)
+    def replace(self, which: int) -> None:
+        """Another file stands at the path, on the same blocks: a reflinked copy, or one that got them next."""
+        self.inode += 1
+        file = self.files[which]
+        file.former, file.identity = file.identity, FileIdentity(0, self.inode, 1)
+        file.at_rest = False
+
+    @rule(which=FILES, limit=st.sampled_from([UNLIMITED, UNLIMITED, 1, 2, 4]), join=st.booleans())
+    def follow(self, which: int, limit: int, join: bool) -> None:
+        """A whole run: afterwards the group covers the file, and all that is the file's stands in it."""
+        file = self.files[which]
+        outcome = self.run(file, limit, join)
+        assert outcome.failure is None
+        file.former, file.at_rest = None, True
+        listing = self.device.list().regions
+        groups = [
+            g for g in groups_of(listing).values() if parse_mark(g.tag.userdata) == file_mark(file.identity)
+        ]
+        assert len(groups) == (1 if file.ranges else 0)
+        members = groups[0].regions if groups else ()
+        assert tuple(members) == outcome.members
+        self.check_cover(file, members, limit)
+        marked = {r.id for r in listing if self.bears_mark(r, file.identity)}
+        assert marked == {r.id for r in members}, "a region of the file stands in no tag"
+        for g in groups:
+            assert {n for span in g.tag.members for n in span} == {r.id for r in members}
+            assert outcome.group_id == g.id == min(r.id for r in members)
+        assert sum(r.aux.startswith("DMS_GROUP=") for r in members) == len(groups), "a tag that leads no group"
+
+    def check_cover(self, file: Followed, members: Sequence[Region], limit: int) -> None:
+        """The members cover the file exactly and once, or, limited, with some excess."""
+        covered = sectors([(r.start, r.end) for r in members])
+        assert len(covered) == len(set(covered))
+        assert set(covered) >= set(sectors(file.ranges))
+        assert len(members) <= limit
+        if limit == UNLIMITED:
+            assert len(covered) == total(file.ranges)
+
+    @staticmethod
+    def bears_mark(one: Region, file: FileIdentity) -> bool:
+        """Tell whether a region is marked for a file, as a member or in its tag."""
+        parsed = parse_tag(one.aux, one.id)
+        mark = parse_mark(parsed.userdata if parsed else one.aux)
+        return one.program == "dmstats" and mark is not None and mark.names(file)
+
+    @rule(which=FILES, fuse=st.integers(0, 25), limit=st.sampled_from([UNLIMITED, 2]), join=st.booleans())
+    def killed(self, which: int, fuse: int, limit: int, join: bool) -> None:
+        """A run that is killed after some of its messages; others' regions are as they were even so."""
+        file = self.files[which]
+        others = self.not_of(file)
+        self.device.fuse = fuse
+        try:
+            self.run(file, limit, join)
+        except Killed:
+            file.at_rest = False
+        else:
+            file.former, file.at_rest = None, True
+        self.device.fuse = None
+        assert self.not_of(file) == others
+
+    def not_of(self, file: Followed) -> dict[int, tuple[int, bytes]]:
+        """Return the regions that are another file's."""
+        (other,) = (f for f in self.files if f is not file)
+        names = [other.identity, *([other.former] if other.former else [])]
+        return {
+            r.id: (r.start, self.device.rows[r.id].aux)
+            for r in self.device.list().regions
+            if any(self.bears_mark(r, name) for name in names)
+        }
+
+    @rule(sector=st.integers(0, 50))
+    def read(self, sector: int) -> None:
+        """I/O while the files are at rest: it counts in every file whose group lies there."""
+        if not all(file.at_rest for file in self.files):
+            return
+        for file in self.files:
+            file.expected += any(r.start <= sector < r.end for r in self.live(file))
+        self.device.read(sector)
+
+    def live(self, file: Followed) -> tuple[Region, ...]:
+        """Return the members of a file's group."""
+        group = find_own(self.device.list().regions, [file.identity], left_behind=gone).group
+        return group.regions if group else ()
+
+    @rule(start=st.integers(0, 50), length=st.integers(1, 20), aux=STRANGE_AUX)
+    def other_creates(self, start: int, length: int, aux: str) -> None:
+        """Another program makes a region, with whatever in its aux."""
+        number = self.device.create(start, length, program="theirs", aux=aux)
+        row = self.device.rows[number]
+        self.theirs[number] = (row.start, row.length, row.aux)
+
+    @precondition(lambda self: self.theirs)
+    @rule(data=st.data())
+    def other_deletes(self, data: st.DataObject) -> None:
+        """Another program deletes one of its regions: its id goes to whoever is next."""
+        number = data.draw(st.sampled_from(sorted(self.theirs)))
+        self.device.delete(number)
+        del self.theirs[number]
+
+    @precondition(lambda self: all(f.at_rest for f in self.files))
+    @rule(which=FILES, data=st.data())
+    def somebody_deletes_ours(self, which: int, data: st.DataObject) -> None:
+        """Somebody deletes a region of ours: what it counted goes with it."""
+        members = self.live(self.files[which])
+        if members:
+            number = data.draw(st.sampled_from([r.id for r in members]))
+            self.files[which].expected -= self.device.rows[number].reads
+            self.device.delete(number)
+            self.files[which].at_rest = False
+
+    @invariant()
+    def others_are_as_they_were(self) -> None:
+        """No region of another program was changed or deleted."""
+        if not hasattr(self, "device"):
+            return
+        there = {
+            n: (r.start, r.length, r.aux) for n, r in self.device.rows.items() if r.program == b"theirs"
+        }
+        assert there == self.theirs
+
+    @invariant()
+    def nothing_counted_is_lost(self) -> None:
+        """What was retired and what the group counted since are all the reads there were, each once."""
+        if not hasattr(self, "device"):
+            return
+        for file in self.files:
+            if file.at_rest:
+                live = sum(self.device.rows[r.id].reads for r in self.live(file))
+                assert file.ledger.reads + live == file.expected
+
+
+DeviceHistory.TestCase.settings = settings(
+    max_examples=4000, stateful_step_count=40, deadline=None, phases=set(Phase) - {Phase.explain}
+)
+TestDeviceHistory = DeviceHistory.TestCase
+TestDeviceHistory.__doc__ = DeviceHistory.__doc__
+
+
+def test_process_mark_is_what_runs_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A region made for a file bears its mark and this process's."""
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    assert process_mark(FILE).pid == 1
+    assert process_mark(FILE).names(FILE)

@@ -1,0 +1,104 @@
+"""Ranges against models that look at every sector."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmstats.fiemap import Extent, ExtentFlag
+from dmstats.ranges import Range, footprint, joined, limited, overlap, total
+
+PAIRS = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 8)).map(lambda p: (p[0], p[0] + p[1])), max_size=12)
+UNIONS = PAIRS.map(joined)
+
+
+def sectors(ranges: object) -> set[int]:
+    """Return every sector of ranges."""
+    assert isinstance(ranges, (list, tuple))
+    return {sector for start, end in ranges for sector in range(start, end)}
+
+
+@given(PAIRS)
+def test_joined(pairs: list[tuple[int, int]]) -> None:
+    """The union has just the ranges' sectors; its parts ascend and don't touch."""
+    union = joined(pairs)
+    assert sectors(union) == sectors(pairs)
+    assert all(one.end < other.start for one, other in zip(union, union[1:], strict=False))
+    assert all(part.length > 0 for part in union)
+    assert total(union) == len(sectors(pairs))
+
+
+@given(UNIONS, UNIONS)
+def test_overlap(one: tuple[Range, ...], other: tuple[Range, ...]) -> None:
+    """The overlap counts the sectors that both have, whichever comes first."""
+    shared = len(sectors(one) & sectors(other))
+    assert overlap(one, other) == overlap(other, one) == shared
+
+
+def fewest_extra(union: tuple[Range, ...], most: int) -> int:
+    """Return how few sectors too many it takes to cover a union with so many ranges: its smallest gaps."""
+    gaps = sorted(other.start - one.end for one, other in zip(union, union[1:], strict=False))
+    return sum(gaps[: max(0, len(union) - max(most, 1))])
+
+
+@given(UNIONS, st.integers(-1, 13))
+def test_limited(union: tuple[Range, ...], most: int) -> None:
+    """At most so many ranges (but one) cover all, with no more than the smallest gaps on top."""
+    parts = limited(union, most)
+    assert len(parts) == min(len(union), max(most, 1))
+    assert sectors(parts) >= sectors(union)
+    assert len(sectors(parts)) - len(sectors(union)) == fewest_extra(union, most)
+    assert parts == joined(parts)
+
+
+FLAGS = st.sampled_from(
+    [0, 0x800, 0x2000, ExtentFlag.UNKNOWN, 0x7, ExtentFlag.ENCODED, ExtentFlag.DATA_INLINE, ExtentFlag.DELALLOC]
+)
+EXTENTS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 4), st.integers(0, 2), FLAGS), max_size=10)
+
+
+@given(EXTENTS, st.sampled_from([1024, 4096]))
+def test_footprint(drawn: list[tuple[int, int, int, int]], block: int) -> None:
+    """What has a place on the device is covered to the sector; what has none is counted in bytes."""
+    extents: list[Extent] = []
+    logical = 0
+    for physical, blocks, hole, flags in drawn:
+        logical += hole * block
+        extents.append(Extent(logical, physical * block, blocks * block, int(flags)))
+        logical += blocks * block
+    where = footprint(extents)
+    unplaced = [e for e in extents if e.flags & 0x20E]
+    placed = [e for e in extents if not e.flags & 0x20E]
+    assert sectors(where.ranges) == {
+        sector for e in placed for sector in range(e.physical // 512, (e.physical + e.length) // 512)
+    }
+    assert where.ranges == joined(where.ranges)
+    assert where.unplaced_bytes == sum(e.length for e in unplaced)
+    assert where.landing == any(e.flags & ExtentFlag.DELALLOC for e in unplaced)
+    separate = sum(
+        1
+        for i, e in enumerate(placed)
+        if i == 0
+        or (placed[i - 1].logical + placed[i - 1].length, placed[i - 1].physical + placed[i - 1].length)
+        != (e.logical, e.physical)
+    )
+    assert where.extents == separate
+
+
+def test_pieces_of_sectors_are_covered_whole() -> None:
+    """A place that doesn't end on a sector is covered to the sector's end."""
+    assert footprint([Extent(0, 513, 512, 0)]).ranges == (Range(1, 3),)
+
+
+def test_flags_without_a_place() -> None:
+    """Inline and encoded data and extents of unknown place are left out, and only delayed allocation will land."""
+    for flags in (ExtentFlag.UNKNOWN, ExtentFlag.ENCODED, ExtentFlag.DATA_INLINE):
+        where = footprint([Extent(0, 4096, 100, flags)])
+        assert (where.ranges, where.extents, where.unplaced_bytes, where.landing) == ((), 0, 100, False)
+
+
+def test_many_ranges_are_linear() -> None:
+    """A hundred thousand ranges, of which half must go, take no quadratic time: this would take hours then."""
+    many = tuple(Range(4 * i, 4 * i + 1 + i % 2) for i in range(100_000))
+    assert len(limited(many, 50_000)) == 50_000
+    assert overlap(many, many) == total(many)

@@ -1,0 +1,133 @@
+"""Replies to @stats_list, recorded from a kernel, and the words of a message."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmstats.device import escape
+from dmstats.region import Listing, Region, parse_list
+from tests.unit.data import recorded_text
+from tests.unit.model import split_words
+
+
+def any_bytes(text: bytes) -> str:
+    """Return bytes as dmstats decodes them."""
+    return text.decode("utf-8", "surrogateescape")
+
+
+def test_no_regions() -> None:
+    """The reply of a device without regions has none."""
+    assert parse_list(recorded_text("list_empty.txt")) == Listing(())
+
+
+def test_recorded_list() -> None:
+    """Rows are read with and without precise timestamps and histogram, with one area and several."""
+    listing = parse_list(recorded_text("list.txt"))
+    assert listing.unread == ()
+    assert listing.regions == (
+        Region(0, 0, 64, 64, "dmstats", "-"),
+        Region(1, 64, 64, 64, "dmstats", "-", precise=True),
+        Region(2, 128, 64, 64, "dmstats", "-", bounds=(1, 10, 100)),
+        Region(3, 192, 64, 64, "other", "aux", precise=True, bounds=(100_000, 1_000_000)),
+        Region(4, 256, 100, 34, "dmstats", "-", precise=True),
+        Region(5, 0, 256, 64, "dmstats", "-", bounds=(5,)),
+        Region(6, 0, 131072, 131072, "-", "-"),
+    )
+    assert [region.end for region in listing.regions[:2]] == [64, 128]
+
+
+def test_recorded_odd_rows() -> None:
+    """An aux of any bytes is read as it is; the rows that can't be read are set aside, and the others are there."""
+    listing = parse_list(recorded_text("list_odd.txt"))
+    assert {region.id: region.aux for region in listing.regions} == {
+        0: "two words  here",
+        1: "back\\slash",
+        2: "tab\there",
+        3: "one",
+        4: any_bytes(b"caf\xc3\xa9"),
+        5: any_bytes(b"split\xc3\xa0"),
+        6: any_bytes(b"no\xff\xfetext"),
+        7: "end",
+        8: 'DMS_GROUP="vm 1":8-9#mine',
+        9: "x" * 5000,
+        11: "-",
+    }
+    assert listing.unread == ("line", "10: 800+8 8 tab\tname -")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "0: 0+8 8 dmstats",
+        "x: 0+8 8 dmstats -",
+        "0: 0-8 8 dmstats -",
+        "٣: 0+8 8 dmstats -",
+        "garbage",
+        "9" * 5000 + ": 0+8 8 dmstats -",
+    ],
+)
+def test_bad_row_loses_nothing_else(row: str) -> None:
+    """A row of another form costs only itself."""
+    listing = parse_list(f"0: 0+8 8 dmstats -\n{row}\n7: 8+8 8 dmstats -\n")
+    assert [region.id for region in listing.regions] == [0, 7]
+    assert listing.unread == (row,)
+
+
+@pytest.mark.parametrize("aux", ["a histogram:" + "9" * 5000, "a histogram:1," + "9" * 5000, "DMS_GROUP=:0-" + "9" * 5000])
+def test_numbers_beyond_reason(aux: str) -> None:
+    """An aux with a number of thousands of digits, which Python won't read, doesn't lose the list."""
+    listing = parse_list(f"0: 0+8 8 dmstats {aux}\n1: 8+8 8 dmstats -\n")
+    assert [region.id for region in listing.regions] == [0, 1]
+    assert listing.regions[0].aux == aux
+
+
+ROWS = st.lists(
+    st.builds(
+        Region,
+        st.integers(0, 2**31 - 1),
+        st.integers(0, 2**64 - 1),
+        st.integers(1, 2**64 - 1),
+        st.integers(1, 2**64 - 1),
+        st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Zs")), min_size=1),
+        st.text(st.characters(exclude_characters="\n\0"), min_size=1),
+        st.booleans(),
+        st.lists(st.integers(1, 2**63), max_size=3).map(tuple),
+    ).filter(lambda r: "precise_timestamps" not in r.aux and "histogram:" not in r.aux),
+    max_size=6,
+)
+
+
+@given(ROWS)
+def test_rows_are_read_back(regions: list[Region]) -> None:
+    """Rows written in the kernel's form are read as what was written, whatever the aux holds."""
+    text = "".join(
+        f"{r.id}: {r.start}+{r.length} {r.step} {r.program} {r.aux}"
+        + (" precise_timestamps" if r.precise else "")
+        + (" histogram:" + ",".join(map(str, r.bounds)) if r.bounds else "")
+        + "\n"
+        for r in regions
+    )
+    assert parse_list(text) == Listing(tuple(regions))
+
+
+@given(st.text())
+def test_any_text_is_read(text: str) -> None:
+    """No reply makes the parser fail."""
+    listing = parse_list(text)
+    assert len(listing.regions) + len(listing.unread) == sum(1 for line in text.split("\n") if line)
+
+
+@given(st.lists(st.binary(min_size=1).filter(lambda word: b"\0" not in word), min_size=1))
+def test_escaped_words_stay_one(words: list[bytes]) -> None:
+    """The kernel splits escaped words where they end, and reads each with its own bytes."""
+    message = b" ".join(escape(any_bytes(word)) for word in words)
+    assert split_words(message) == words
+
+
+def test_escape_covers_what_the_kernel_splits_at() -> None:
+    """Tabs, newlines, 0xA0 as the second byte of a letter, and backslashes are quoted; an empty word is a dash."""
+    assert escape("a b\tc\nd\\e") == b"a\\ b\\\tc\\\nd\\\\e"
+    assert escape("à") == b"\xc3\\\xa0"
+    assert escape("") == b"-"

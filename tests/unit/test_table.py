@@ -1,0 +1,144 @@
+"""What `filemapd status` prints."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from supervisor.table import print_status
+
+FILEMAP: dict[str, Any] = {
+    "name": "db01.img",
+    "path": "/var/lib/libvirt/images/db01.img",
+    "device": "vg-lv",
+    "inode": 12,
+    "mode": "inode",
+    "state": "RUNNING",
+    "reason": None,
+    "pid": 123,
+    "group_id": 4,
+    "configured_group_id": 4,
+    "moves": [],
+    "extents": 12,
+    "regions": 13,
+    "uncovered_bytes": 0,
+    "excess_bytes": 0,
+    "restarts": 1,
+    "last_change": None,
+    "rss_bytes": 31 << 20,
+    "cpu_percent": 0.25,
+}
+
+
+def printed(*filemaps: dict[str, Any], terminal: bool = False) -> list[str]:
+    """Return the lines for FILEMAP with these changes, on 80 columns."""
+    out = io.StringIO()
+    status = {
+        "version": "0.1.0",
+        "pid": 812,
+        "started": "2026-11-23T03:20:22Z",
+        "filemaps": [FILEMAP | changes for changes in filemaps],
+    }
+    console = Console(
+        file=out, width=80, force_terminal=terminal, color_system="standard" if terminal else None
+    )
+    print_status(status, console)
+    return out.getvalue().splitlines()
+
+
+def row(**changes: Any) -> list[str]:
+    """Return the cells of one file's line."""
+    return printed(changes)[3].split()
+
+
+def test_a_file_is_a_line() -> None:
+    """All columns, in their order, below a header with the daemon and the states."""
+    assert printed({}) == [
+        "filemapd 0.1.0, pid 812, since 2026-11-23T03:20:22Z",
+        "1 file: 1 RUNNING",
+        "NAME     STATE   GROUP EXTENTS REGIONS UNCOVERED RESTARTS   RSS  CPU",
+        "db01.img RUNNING 4          12      13         -        1 31MiB 0.2%",
+    ]
+
+
+def test_no_files() -> None:
+    """A daemon without files has no table."""
+    assert printed() == ["filemapd 0.1.0, pid 812, since 2026-11-23T03:20:22Z", "0 files"]
+
+
+def test_the_states_are_counted_in_the_order_of_a_life() -> None:
+    """The header tells how many stand where; a word from a newer daemon comes last."""
+    states = ("FAILED", "RUNNING", "RUNNING", "ODD", "STARTING")
+    assert printed(*({"state": state} for state in states))[1] == (
+        "5 files: 1 STARTING, 2 RUNNING, 1 FAILED, 1 ODD"
+    )
+
+
+def test_a_moved_group_shows_where_it_was() -> None:
+    """A group that left its configured id shows both; one that filemapd made, or hasn't any, doesn't."""
+    assert row(configured_group_id=0)[2] == "0→4"
+    assert row(configured_group_id=None)[2] == "4"
+    assert row(configured_group_id=0, group_id=None)[2] == "-"
+
+
+def test_bytes_are_for_people() -> None:
+    """Bytes have a unit; nothing uncovered is a dash."""
+    sizes = {
+        0: "-",
+        1: "1B",
+        1023: "1023B",
+        1536: "1.5KiB",
+        2**20 - 1: "1.0MiB",
+        2**40: "1.0TiB",
+        2**60: "1024PiB",
+    }
+    assert {size: row(uncovered_bytes=size)[5] for size in sizes} == sizes
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    """A file without a process has neither memory nor CPU time."""
+    nothing = {"group_id": None, "extents": None, "regions": None, "rss_bytes": None, "cpu_percent": None}
+    assert row(state="FAILED", **nothing) == ["db01.img", "FAILED", "-", "-", "-", "-", "1", "-", "-"]
+
+
+def test_reasons_come_below() -> None:
+    """Each file that isn't RUNNING has its reason in full below the table; one that is has none."""
+    lines = printed(
+        {"reason": "all is well"},
+        {"name": "b", "state": "FAILED", "reason": "not on a device-mapper device"},
+        {"name": "c", "state": "STOPPED"},
+    )
+    assert lines[6:] == ["b: not on a device-mapper device"]
+
+
+def test_colour_is_for_terminals() -> None:
+    """A terminal gets colours, a file the words alone."""
+    assert "\x1b[32mRUNNING" in "\n".join(printed({}, terminal=True))
+    assert "\x1b" not in "\n".join(printed({}))
+
+
+def test_a_long_name_is_shown_whole() -> None:
+    """The name is what `restart` takes, so it is folded within its column and not cut."""
+    name = "images/" + "0123456789" * 5
+    lines = printed(
+        {"name": name, "configured_group_id": 1000, "uncovered_bytes": 1023 << 20, "state": "STOPPING"}
+    )
+    assert "".join(line.split(" ")[0] for line in lines[3:]) == name
+    assert "1000→4" in lines[3]
+
+
+def test_names_are_no_markup() -> None:
+    """Square brackets and colons in a name are shown as they are."""
+    assert row(name="[red]:x:")[0] == "[red]:x:"
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_nothing_steers_the_terminal(name: str, reason: str) -> None:
+    """Whatever a name or reason holds, every line is printable, and none is wider than the terminal."""
+    lines = printed({"name": name, "reason": reason, "state": "FAILED"})
+    assert all(line.isprintable() for line in lines)
+    assert all(len(line) <= 80 for line in lines)
