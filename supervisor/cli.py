@@ -131,9 +131,11 @@ def restart(context: click.Context, name: str) -> None:
 @click.pass_context
 def stop(context: click.Context) -> None:
     """Stop the supervisor and wait for its end."""
+    from dmstats.marker import start_time  # noqa: PLC0415
+
     pid = _call(context.obj, "POST", "/v1/stop")["pid"]
     deadline = time.monotonic() + _STOP_DEADLINE
-    while os.path.exists(f"/proc/{pid}"):
+    while start_time(pid) is not None:
         if time.monotonic() > deadline:
             _fail(f"filemapd (pid {pid}) has not stopped within {_STOP_DEADLINE:.0f} s")
         time.sleep(0.05)

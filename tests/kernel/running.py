@@ -1,0 +1,136 @@
+"""A supervisor that runs in the guest for a test, and waiting for what it does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from supervisor.client import ControlError, call
+
+T = TypeVar("T")
+
+DEADLINE = 20.0
+_FILEMAPD = (sys.executable, "-c", "from supervisor.cli import main; main()")
+
+
+def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE) -> T:
+    """Return what `condition` gives once that is true; fail at the deadline.
+
+    While it fails, or finds one of two things that it reads gone in between, it is asked again.
+    """
+    until = time.monotonic() + deadline
+    trouble = ""
+    while time.monotonic() < until:
+        try:
+            result = condition()
+        except (AssertionError, LookupError) as error:
+            trouble = str(error)
+        else:
+            if result:
+                return result
+        time.sleep(0.02)
+    raise AssertionError(f"not within {deadline:g} s: {what}\n{trouble}")
+
+
+class Running:
+    """A supervisor process, its folders and its log."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.config = folder / "filemaps.yaml"
+        self.runtime_dir = folder / "run"
+        self.log = folder / "log"
+        self.write(config)
+        self.process = self._start()
+
+    def write(self, config: dict[str, Any]) -> None:
+        """Write the configuration, as JSON, which is YAML."""
+        folders = {"state_dir": str(self.folder / "state"), "runtime_dir": str(self.runtime_dir)}
+        self.config.write_text(json.dumps({"version": 1, **folders, **config}))
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen([*_FILEMAPD, "run", "-c", str(self.config)], stderr=log)
+
+    def again(self) -> None:
+        """Start the supervisor again after its end."""
+        self.process.wait()
+        self.process = self._start()
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a filemapd command against this supervisor."""
+        return subprocess.run(
+            [*_FILEMAPD, "--runtime-dir", str(self.runtime_dir), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return the status; no filemaps while the supervisor does not answer."""
+        try:
+            answer: dict[str, Any] = call(self.runtime_dir, "GET", "/v1/status")
+        except (ControlError, OSError):
+            return {"filemaps": []}
+        return answer
+
+    def filemap(self, path: Path) -> dict[str, Any]:
+        """Return the status of one file, empty where there is none."""
+        for filemap in self.status()["filemaps"]:
+            if filemap["path"] == str(path):
+                return dict(filemap)
+        return {}
+
+    def wait_state(self, path: Path, state: str = "RUNNING") -> dict[str, Any]:
+        """Return a file's status once it is in `state`."""
+
+        def there() -> dict[str, Any]:
+            filemap = self.filemap(path)
+            assert filemap.get("state") == state, f"{filemap}\n{self.log.read_text()[-2000:]}"
+            return filemap
+
+        return wait_for(f"{path.name} is {state}", there)
+
+    def stop(self) -> int:
+        """Send SIGTERM and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE)
+
+
+@contextlib.contextmanager
+def running(folder: Path, config: dict[str, Any]) -> Iterator[Running]:
+    """Run a supervisor on `config` with its folders in `folder`; its log is shown where the test fails."""
+    supervisor = Running(folder, config)
+    try:
+        yield supervisor
+    except BaseException:
+        sys.stderr.write(supervisor.log.read_text()[-4000:])
+        raise
+    finally:
+        if supervisor.process.poll() is None:
+            supervisor.process.send_signal(signal.SIGTERM)
+            try:
+                supervisor.process.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                supervisor.process.kill()
+                supervisor.process.wait()
+
+
+def write(path: Path, megabytes: int, at: int = 0) -> None:
+    """Write random megabytes to a file at an offset in MiB, and have them land on disk."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        for i in range(megabytes):
+            os.pwrite(fd, os.urandom(1 << 20), (at + i) << 20)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
