@@ -2,7 +2,8 @@
 
 1. New regions are made, each with the file's mark.
 2. What is to go and bears no mark yet gets one, so that it can be found once no tag lists it.
-3. The tag is set on the lowest of the members that stay; a former leader that stays loses its own.
+3. The tag is set on the lowest of the members that stay. A former leader that stays loses its own, and what was
+   another file's is marked for this one: the file was replaced by one on the same blocks.
 4. The counters of what is to go are read and handed on; only then it is deleted, lowest id first.
 
 Killed between any two messages, the next run finds by tag or by mark all that this one made or left.
@@ -116,15 +117,24 @@ def _set_aux(device: Device, region: Region, aux: str) -> Region:
 
 
 def _set_tag(device: Device, members: Sequence[Region], spec: GroupSpec, mark: str) -> list[Region]:
-    """Set the tag on the lowest member and take away any other that a member bears."""
+    """Set the tag on the lowest member; mark the others that bear a tag or another file's mark."""
     leader, *others = members
     tag = str(spec.tag(as_ranges(region.id for region in members)))
     if leader.aux != tag:
         leader = _set_aux(device, leader, tag)
     return [
         leader,
-        *(_set_aux(device, r, mark) if r.aux.startswith("DMS_GROUP=") else r for r in others),
+        *(_set_aux(device, r, mark) if bears_anothers(r, mark) else r for r in others),
     ]
+
+
+def bears_anothers(region: Region, mark: str) -> bool:
+    """Tell whether the aux of a member other than the leader is not as it should be in a group marked by `mark`:
+    a tag, which a move that was cut short left, or the mark of the file that this one replaced."""
+    theirs, own = parse_mark(region.aux), parse_mark(mark)
+    if theirs is None or own is None:
+        return region.aux.startswith("DMS_GROUP=")
+    return (theirs.inode, theirs.generation) != (own.inode, own.generation)
 
 
 def _retire(

@@ -20,12 +20,13 @@ from dmstats.ownership import GroupSpec, Own, find_own, may_adopt, spec_of
 from dmstats.ranges import Footprint, footprint
 from dmstats.reconcile import Forget, Limits, reconcile
 
-_UNSAFE_IN_ALIAS = dict.fromkeys([*map(ord, '":#\\'), *range(0x20), 0x7F], "_")
+# libdm 1.02.185 ends an alias at a space, and then finds no group.
+_UNSAFE_IN_ALIAS = dict.fromkeys([*map(ord, ' ":#\\'), *range(0x20), 0x7F], "_")
 
 
 def safe_alias(name: str) -> str:
-    """Return `name` as an alias that every libdm reads back: without quotes, separators, control bytes, and bytes
-    that are no text."""
+    """Return `name` as an alias that every libdm reads back: without quotes, separators, spaces, control bytes,
+    and bytes that are no text."""
     return name.encode("utf-8", "replace").decode().translate(_UNSAFE_IN_ALIAS)
 
 
@@ -132,7 +133,11 @@ def start_filemapd(
         raise FileNotFoundError(errno.ENOENT, "no such command in PATH", "dmfilemapd")
     arguments = [program, str(fd), str(group_id), path, mode.value, str(int(foreground)), str(verbose)]
     daemon = subprocess.Popen(arguments, pass_fds=[fd])
-    if not foreground and daemon.wait() != 0:
+    if foreground:
+        daemon.returncode = (
+            0  # it is the caller's to wait for: Popen, which ends here, must not do so behind its back
+        )
+    elif daemon.wait() != 0:
         raise OSError(errno.ECHILD, f"dmfilemapd ended with status {daemon.returncode}", path)
     return daemon.pid
 

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from dmstats.files import FileIdentity
 
-_MARK = re.compile(r"filemapd\.i(\d{1,20})\.g(\d{1,20})(?:\.p(\d{1,20})\.t(\d{1,20}))?", re.ASCII)
+# libdm 1.02.185 loses the last byte of a group's userdata whenever it rewrites the tag, as `dmstats delete` of a
+# member does (seen with Debian 12's dmstats): the ending is there to be lost.
+_ENDING = ".group"
+_MARK = re.compile(
+    r"filemapd\.i(\d{1,20})\.g(\d{1,20})(?:\.p(\d{1,20})\.t(\d{1,20})|\.(?:g(?:r(?:o(?:up?)?)?)?)?)?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Mark:
 
     def __str__(self) -> str:
         text = f"filemapd.i{self.inode}.g{self.generation}"
-        return f"{text}.p{self.pid}.t{self.started}" if self.pid else text
+        return text + (f".p{self.pid}.t{self.started}" if self.pid else _ENDING)
 
     def names(self, file: FileIdentity) -> bool:
         """Tell whether the mark stands for `file`, on the file's own device."""

@@ -83,7 +83,7 @@ def find_own(
     """
     groups = groups_of(regions)
     ours = [group for group in groups.values() if _is_own(group, files, known, spec)]
-    in_tags = {region.id for group in groups.values() for region in group.regions}
+    in_tags = {region.id for group in groups.values() for region in _spoken_for(group, files)}
     found = {region.id: region for group in ours for region in _own_members(group, files, groups)}
     for region in regions:
         if region.id not in in_tags and _is_orphan(region, files, left_behind):
@@ -106,6 +106,14 @@ def _is_own(
     if mark is not None:
         return _names(mark, files)
     return spec is not None and group.id in known and spec.describes(group)
+
+
+def _spoken_for(group: Group, files: Collection[FileIdentity]) -> Iterable[Region]:
+    """Walk the members that a region marked for `files` can be among: not those of another file's group, nor of
+    another program's, whose tags can list ids that were given away since."""
+    mark = parse_mark(group.tag.userdata)
+    if mark is None or _names(mark, files):
+        yield from (region for region in group.regions if region.program == group.leader.program)
 
 
 def _own_members(group: Group, files: Collection[FileIdentity], groups: dict[int, Group]) -> Iterable[Region]:

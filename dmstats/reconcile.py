@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dmstats.apply import Applied, Retired, Retirement, apply
+from dmstats.apply import Applied, Retired, Retirement, apply, bears_anothers
 from dmstats.device import SECTOR, Device
 from dmstats.errors import DmError
 from dmstats.files import FileIdentity
+from dmstats.group import Group, as_ranges
 from dmstats.marker import process_mark
 from dmstats.ownership import GroupSpec, Own
 from dmstats.plan import Plan, compacted, decide
@@ -74,11 +75,19 @@ def reconcile(
     Raises DmError for a message that failed, other than a create (see Outcome.failure).
     """
     plan, limit = plan_within(where, regions, own, spec, limits, join=join)
-    if plan.idle and own.group is not None and own.members() == {region.id for region in plan.keep}:
+    mark = str(process_mark(file))
+    if own.group is not None and plan.idle and _in_order(own.group, plan.keep, spec, mark):
         applied = Applied(own.group.regions)
     else:
-        applied = apply(device, plan, own, spec, str(process_mark(file)), retirement, before_move)
+        applied = apply(device, plan, own, spec, mark, retirement, before_move)
     return _outcome(where, applied, plan, limit)
+
+
+def _in_order(group: Group, keep: Sequence[Region], spec: GroupSpec, mark: str) -> bool:
+    """Tell whether the group's tag says what it should of just these members, and they bear nothing else."""
+    return group.tag == spec.tag(as_ranges(region.id for region in keep)) and not any(
+        bears_anothers(region, mark) for region in group.regions[1:]
+    )
 
 
 def plan_within(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dmstats.counters import Counters
+from dmstats.mode import FilemapdMode
 from supervisor.ledger import Move, add
 from supervisor.selection import Wanted
 from supervisor.spawn import Child
@@ -51,6 +52,8 @@ class Filemap:
     fd: int | None = None
     """Open with O_PATH on the file that the worker holds: to watch it, and to hand it to the next worker."""
     holds: Holds | None = None
+    kept: Holds | None = None
+    """What the ledger has of it."""
     device: str | None = None
     mapped: Mapped | None = None
     group_id: int | None = None
@@ -84,6 +87,11 @@ class Filemap:
     def path(self) -> str:
         """The path, the key of the fleet."""
         return self.wanted.path
+
+    @property
+    def follows_inode(self) -> bool:
+        """Tell whether the file itself is followed, whatever its name is (mode inode)."""
+        return self.wanted.options.mode is FilemapdMode.INODE
 
     def total(self) -> Counters:
         """Return what the file's regions counted, those that have gone too."""

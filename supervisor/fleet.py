@@ -72,6 +72,7 @@ class Fleet:
         Unchanged files keep their process. Without `complete` nothing is removed for not being among `files`.
         """
         changes: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
+        self._take_renamed(files)
         for path, wanted in files.items():
             filemap = self.filemaps.get(path)
             if filemap is None:
@@ -89,6 +90,28 @@ class Fleet:
                 changes["removed"].append(filemap.name)
         self._start_some()
         return changes
+
+    def _take_renamed(self, files: dict[str, Wanted]) -> None:
+        """A file that is followed itself (mode inode) keeps its worker, and its totals, under a new name."""
+        gone = {
+            (f.holds.dev, f.holds.inode): f
+            for path, f in self.filemaps.items()
+            if path not in files and f.holds is not None and f.fd is not None and f.follows_inode
+        }
+        for path, wanted in files.items() if gone else ():
+            stands = stands_at(path) if path not in self.filemaps else None
+            filemap = gone.pop((stands[0], stands[1]), None) if stands is not None else None
+            if filemap is not None and wanted.options == filemap.wanted.options:
+                _log.info("%s was renamed to %s", filemap.path, path)
+                self._rename(filemap, wanted)
+
+    def _rename(self, filemap: Filemap, wanted: Wanted) -> None:
+        self.watch.forget(filemap.path)
+        self.ledger.rename(filemap.path, wanted.path)
+        del self.filemaps[filemap.path]
+        filemap.wanted, filemap.unseen = wanted, False
+        self.filemaps[wanted.path] = filemap
+        self.watch.add(wanted.path, filemap.fd, None)
 
     def _recalled(self, wanted: Wanted) -> Filemap:
         entry = self.ledger.entry(wanted.path)
@@ -112,7 +135,12 @@ class Fleet:
         A file that left its directory may be open still (mode inode): then its worker knows when it ends.
         """
         left_directory = filemap.wanted.source.startswith("directories") and not os.path.lexists(filemap.path)
-        if left_directory and filemap.record.state is State.RUNNING and filemap.fd is not None:
+        if (
+            left_directory
+            and filemap.follows_inode
+            and filemap.record.state is State.RUNNING
+            and filemap.fd is not None
+        ):
             filemap.unseen = True
             self.watch.pace(filemap.path).urgent(time.monotonic())  # type: ignore[union-attr] # it runs, so it is watched
             return False

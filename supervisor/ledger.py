@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dmstats.counters import Counters
+from workers.channel import Holds
 from workers.totals import pack, unpack
 
 _log = logging.getLogger("filemapd.supervisor")
@@ -139,9 +140,16 @@ class Ledger:
             tuple(Move(*move) for move in reversed(moves)),
         )
 
-    def holds(self, path: str, device: str, dev: int, inode: int, generation: int) -> None:
-        """Keep which file stands at `path`."""
-        self._set(path, device=device, dev=dev, inode=inode, generation=generation)
+    def rename(self, old: str, new: str) -> None:
+        """Keep under path `new` what is known of the file that was at `old`."""
+        with self._writing() as db:
+            for name in ("files", "pending", "moves"):
+                db.execute(f"DELETE FROM {name} WHERE path = ?", (new,))  # noqa: S608 - our names
+                db.execute(f"UPDATE {name} SET path = ? WHERE path = ?", (new, old))  # noqa: S608 - likewise
+
+    def holds(self, path: str, device: str, file: Holds) -> None:
+        """Keep which file the group of `path` is for."""
+        self._set(path, device=device, dev=file.dev, inode=file.inode, generation=file.generation)
 
     def group(self, path: str, group: dict[str, Any]) -> None:
         """Keep what the file's group is now; it is kept while the file is empty or missing, too."""

@@ -74,7 +74,6 @@ def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
         return
     device = Device(message.dev)
     filemap.device = device.name()
-    fleet.ledger.holds(filemap.path, filemap.device, message.dev, message.inode, message.generation)
     fleet.let_go(filemap)
     filemap.holds = message
     try:
@@ -87,7 +86,7 @@ def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
 
 def _watched_name(filemap: Filemap) -> str | None:
     """Return the path where what happens to the name matters: in mode path."""
-    return filemap.path if filemap.wanted.options.mode.value == "path" else None
+    return None if filemap.follows_inode else filemap.path
 
 
 def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
@@ -96,8 +95,7 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
     group_id = message.group["group_id"] if message.group is not None else None
     if group_id is not None:
         _note_move(fleet, filemap, group_id)
-    if message.group is not None and (message.changed or filemap.group_id != group_id):
-        fleet.ledger.group(filemap.path, message.group)
+    _keep(fleet, filemap, message, group_id)
     filemap.group_id = group_id
     if message.changed and not first:
         since = filemap.happened_at if filemap.happened_at is not None else now
@@ -117,6 +115,15 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
         fleet.event(filemap, Event.WAIT, "the file is empty")
     else:
         fleet.event(filemap, Event.READY)
+
+
+def _keep(fleet: Fleet, filemap: Filemap, message: say.Mapped, group_id: int | None) -> None:
+    """Write down which file the group is for, now that it is; before, its predecessor's regions must be found."""
+    if filemap.holds is not None and filemap.kept != filemap.holds:
+        fleet.ledger.holds(filemap.path, filemap.device or "", filemap.holds)
+        filemap.kept = filemap.holds
+    if message.group is not None and (message.changed or filemap.group_id != group_id):
+        fleet.ledger.group(filemap.path, message.group)
 
 
 def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:

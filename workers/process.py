@@ -34,6 +34,8 @@ _log = logging.getLogger("filemapd.worker")
 
 _FIRST_RETRY: Final = 1.0
 _LAST_RETRY: Final = 60.0
+# Whoever keeps the group in step now is often about to end: it was renamed, or its supervisor was killed.
+_BUSY_RETRY: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Worker:
         self._retry_after = _FIRST_RETRY
         self._retry_at: float | None = None
         self._outcome = NOTHING
+        self._busy = False
         self._following = Following(job.path, job.mode, job.fd)
         self._mapping = Mapping(
             self._following, job.wanted, job.known, self, notice=self._noticed, moving=self._moving
@@ -170,12 +173,26 @@ class Worker:
                 self._mapping.release()
             self._channel.send(say.Waiting(f"there is no file at {self._job.path}"))
             return
-        if presence is Presence.REPLACED:
+        if presence is Presence.REPLACED or self._busy:
             self._tell_holds()
         started = time.monotonic()
-        look = self._mapping.look(doubt=doubt, join=join)
+        try:
+            look = self._mapping.look(doubt=doubt, join=join)
+        except NotOurGroupError as error:
+            self._wait_for_group(str(error))
+            return
+        self._busy = False
         self._tell_mapped(look, (time.monotonic() - started) * 1000)
         self._plan_retry(look)
+
+    def _wait_for_group(self, reason: str) -> None:
+        """Another process keeps the file's group in step: try again until that has ended."""
+        if not self._busy:
+            self._channel.send(say.Waiting(reason))
+            self._retry_after = _BUSY_RETRY
+        self._busy = True
+        self._retry_at = time.monotonic() + self._retry_after
+        self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
 
     def _plan_retry(self, look: Look) -> None:
         if look.outcome is None or look.outcome.failure is None:
@@ -244,8 +261,6 @@ def run(channel: say.Channel, job: Job) -> Exit:
         return _last_words(channel, Exit.ENDED, str(end))
     except (UnmappableError, NoPermissionError, NoDeviceMapperError) as error:
         return _last_words(channel, Exit.UNABLE, str(error))
-    except NotOurGroupError as error:
-        return _last_words(channel, Exit.FAILED, str(error))
     except (DmStatsError, OSError) as error:
         _log.error("%s", error)
         return _last_words(channel, Exit.FAILED, str(error))

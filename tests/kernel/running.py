@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +43,8 @@ def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE) 
 class Running:
     """A supervisor process, its folders and its log."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], program: Sequence[str] = _FILEMAPD) -> None:
+        self._program = program
         self.folder = folder
         self.config = folder / "filemaps.yaml"
         self.runtime_dir = folder / "run"
@@ -58,7 +59,7 @@ class Running:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            return subprocess.Popen([*_FILEMAPD, "run", "-c", str(self.config)], stderr=log)
+            return subprocess.Popen([*self._program, "run", "-c", str(self.config)], stderr=log)
 
     def again(self) -> None:
         """Start the supervisor again after its end."""
@@ -107,9 +108,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder: Path, config: dict[str, Any]) -> Iterator[Running]:
+def running(folder: Path, config: dict[str, Any], program: Sequence[str] = _FILEMAPD) -> Iterator[Running]:
     """Run a supervisor on `config` with its folders in `folder`; its log is shown where the test fails."""
-    supervisor = Running(folder, config)
+    supervisor = Running(folder, config, program)
     try:
         yield supervisor
     except BaseException:
