@@ -1,7 +1,7 @@
 """Carry out a plan, in an order that leaves the group whole after every message.
 
 1. New regions are made, each with the file's mark.
-2. What is to go and bears no mark yet gets one, so that it can be found once no tag lists it.
+2. What is to go gets this process's mark, so that it can be found once no tag lists it.
 3. The tag is set on the lowest of the members that stay. A former leader that stays loses its own, and what was
    another file's is marked for this one: the file was replaced by one on the same blocks.
 4. The counters of what is to go are read and handed on; only then it is deleted, lowest id first.
@@ -103,8 +103,9 @@ def _create(device: Device, plan: Plan, spec: GroupSpec, mark: str) -> tuple[lis
 
 
 def _marked(device: Device, region: Region, mark: str, own: Own) -> Region:
-    """Mark a region that is to go. One with a tag keeps it: until the new tag is set it is what there is."""
-    if parse_mark(region.aux) is not None or region.aux.startswith("DMS_GROUP="):
+    """Mark a region that is to go. One with a tag keeps it: until the new tag is set it is what there is. The mark of
+    another process is replaced: that one may outlive this one, and would then be taken for at work on it."""
+    if region.aux == mark or region.aux.startswith("DMS_GROUP="):
         return region
     if own.group is not None and region.id == own.group.id:
         return region

@@ -133,9 +133,10 @@ def _is_orphan(region: Region, files: Collection[FileIdentity], left_behind: Cal
     return mark is not None and _names(mark, files) and left_behind(mark)
 
 
-def may_adopt(group: Group, file: FileIdentity, ranges: Sequence[Range]) -> bool:
+def may_adopt(group: Group, file: FileIdentity, ranges: Sequence[Range], alias: str = "") -> bool:
     """Tell whether a group that was named by its id alone can be the file's: it bears the file's mark, or
-    none and lies at least in part where the file does."""
+    none and lies at least in part where the file does. Of a file that lies nowhere just now, the group bears the
+    name, `alias`."""
     mark = parse_mark(group.tag.userdata)
     if mark is not None:
         return mark.names(file)
@@ -144,4 +145,6 @@ def may_adopt(group: Group, file: FileIdentity, ranges: Sequence[Range]) -> bool
         for member_mark in (parse_mark(region.aux) for region in group.regions)
     ):
         return False
+    if not ranges and alias:
+        return group.tag.alias == alias
     return overlap(joined((region.start, region.end) for region in group.regions), ranges) > 0

@@ -48,9 +48,11 @@ class _Cover:
         free_from = self.kept[-1].end if self.kept else self.target.start
         return free_from <= region.start and region.end <= self.target.end
 
-    def rejoin(self) -> list[Region]:
-        """Give up the kept regions for a single new one, and return them."""
-        given_up, self.kept, self.gaps = self.kept, [], [self.target]
+    def rejoin(self, leader: int | None = None) -> list[Region]:
+        """Give up the kept regions for a single new one, and return them; the group's leader stays."""
+        given_up = [region for region in self.kept if region.id != leader]
+        self.kept = [region for region in self.kept if region.id == leader]
+        self.gaps = _gaps(self.target, self.kept)
         return given_up
 
 
@@ -66,16 +68,17 @@ def decide(
 
     A region stays while it lies within what is to be covered; of two that overlap, a group's member
     (`members`, ids) goes before one that is not, then the longer one. With `join` every range is brought to one
-    region, else only where it has more than MAX_PIECES.
+    region, else only where it has more than MAX_PIECES, and the leader stays, so that the group keeps its id.
     """
     target = limited(ranges, most)
     covers, retire = _covers(
         target, sorted(regions, key=lambda r: (r.start, r.id not in members, -r.end, r.id))
     )
     bound = 1 if join else MAX_PIECES
+    leader = None if join else min(members, default=None)
     for cover in covers:
         if cover.pieces > bound:
-            retire += cover.rejoin()
+            retire += cover.rejoin(leader)
     surplus = sum(cover.pieces for cover in covers) - max(most, 1)
     for cover in sorted(covers, key=lambda c: -c.pieces) if surplus > 0 else ():
         if surplus <= 0:

@@ -100,6 +100,7 @@ class Daemon:
         else:
             loop.selector.register(self._watch, selectors.EVENT_READ, self._watched)
         loop.every(SWEEP, self._sweep)
+        loop.every(SWEEP / 2, lambda: self._watch.sweep(time.monotonic(), busy_only=True))
         loop.every(TABLE_INTERVAL, self._turns.tables)
         loop.every(self._fleet.config.supervisor.health.interval, self._health.check)
 

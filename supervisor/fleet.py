@@ -115,7 +115,7 @@ class Fleet:
 
     def _recalled(self, wanted: Wanted) -> Filemap:
         entry = self.ledger.entry(wanted.path)
-        filemap = Filemap(wanted, retired=entry.retired, moves=list(entry.moves))
+        filemap = Filemap(wanted, retired=entry.retired, live=entry.live, moves=list(entry.moves))
         filemap.last_group_id = entry.group["group_id"] if entry.group else wanted.group_id
         return filemap
 

@@ -25,7 +25,7 @@ _log = logging.getLogger("filemapd.supervisor")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, dev INTEGER, device TEXT, inode INTEGER, generation INTEGER,
-    grp TEXT, moving_to INTEGER, retired TEXT
+    grp TEXT, moving_to INTEGER, retired TEXT, live TEXT
 );
 CREATE TABLE IF NOT EXISTS pending (
     path TEXT NOT NULL, key TEXT NOT NULL, counters TEXT NOT NULL, PRIMARY KEY (path, key)
@@ -59,6 +59,8 @@ class Entry:
     group: dict[str, Any] | None = None
     moving_to: int | None = None
     retired: Counters = field(default_factory=Counters)
+    live: Counters = field(default_factory=Counters)
+    """What its regions were last seen to have counted."""
     pending: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
 
@@ -118,12 +120,12 @@ class Ledger:
     def entry(self, path: str) -> Entry:
         """Return what is known of the file at `path`."""
         row = self._db.execute(
-            "SELECT device, dev, inode, generation, grp, moving_to, retired FROM files WHERE path = ?",
+            "SELECT device, dev, inode, generation, grp, moving_to, retired, live FROM files WHERE path = ?",
             (path,),
         ).fetchone()
         if row is None:
             return Entry()
-        device, dev, inode, generation, group, moving_to, retired = row
+        device, dev, inode, generation, group, moving_to, retired, live = row
         pending = self._db.execute("SELECT key FROM pending WHERE path = ?", (path,)).fetchall()
         moves = self._db.execute(
             "SELECT old, new, at FROM moves WHERE path = ? ORDER BY id DESC LIMIT ?", (path, _KEPT_MOVES)
@@ -136,6 +138,7 @@ class Ledger:
             json.loads(group) if group else None,
             moving_to,
             unpack(json.loads(retired)) if retired else Counters(),
+            unpack(json.loads(live)) if live else Counters(),
             tuple(key for (key,) in pending),
             tuple(Move(*move) for move in reversed(moves)),
         )
@@ -174,27 +177,52 @@ class Ledger:
             db.execute("INSERT OR IGNORE INTO files (path) VALUES (?)", (path,))
             db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?, ?)", rows)
 
-    def retired(self, path: str, keys: Iterable[str]) -> Counters:
-        """Have the counters under `keys` count from now on; return the file's retired total."""
-        total = self.entry(path).retired
-        with self._writing() as db:
-            for key in keys:
-                row = db.execute(
-                    "SELECT counters FROM pending WHERE path = ? AND key = ?", (path, key)
-                ).fetchone()
-                if row is not None:
-                    total = add(total, unpack(json.loads(row[0])))
-                    db.execute("DELETE FROM pending WHERE path = ? AND key = ?", (path, key))
-            db.execute("UPDATE files SET retired = ? WHERE path = ?", (json.dumps(pack(total)), path))
-        return total
+    def counted(self, path: str, live: Counters, gone: Iterable[str] = ()) -> tuple[Counters, Counters]:
+        """Have the counters under the keys `gone` count from now on, and keep that the regions that are there have
+        counted `live`; return the file's retired total and `live`.
 
-    def settle(self, path: str, still_there: Iterable[str]) -> Counters:
-        """Forget what was to be retired under the keys `still_there`; the rest did go, and counts."""
+        A total never goes back: what it then lacks was cleared by somebody else, or deleted while nobody looked;
+        as last seen it goes into the retired total.
+        """
+        entry = self.entry(path)
+        retired = add(entry.retired, self._pending(path, gone))
+        lost, _ = add(entry.retired, entry.live).take(add(retired, live))
+        return self._total(path, add(retired, lost.settled()), live, gone)
+
+    def settle(self, path: str, still_there: Iterable[str]) -> tuple[Counters, Counters]:
+        """Forget what was to be retired under the keys `still_there`; the rest did go, and counts, no more as live.
+        Return the file's retired total and what is live."""
         with self._writing() as db:
             db.executemany(
                 "DELETE FROM pending WHERE path = ? AND key = ?", [(path, key) for key in still_there]
             )
-        return self.retired(path, self.entry(path).pending)
+        entry = self.entry(path)
+        counters = self._pending(path, entry.pending)
+        live, _ = entry.live.take(counters)
+        return self._total(path, add(entry.retired, counters), live, entry.pending)
+
+    def _pending(self, path: str, keys: Iterable[str]) -> Counters:
+        total = Counters()
+        for key in keys:
+            row = self._db.execute(
+                "SELECT counters FROM pending WHERE path = ? AND key = ?", (path, key)
+            ).fetchone()
+            if row is not None:
+                total = add(total, unpack(json.loads(row[0])))
+        return total
+
+    def _total(
+        self, path: str, retired: Counters, live: Counters, gone: Iterable[str]
+    ) -> tuple[Counters, Counters]:
+        """Keep both at once, and that nothing is pending under the keys `gone`."""
+        with self._writing() as db:
+            db.execute("INSERT OR IGNORE INTO files (path) VALUES (?)", (path,))
+            db.execute(
+                "UPDATE files SET retired = ?, live = ? WHERE path = ?",
+                (json.dumps(pack(retired)), json.dumps(pack(live)), path),
+            )
+            db.executemany("DELETE FROM pending WHERE path = ? AND key = ?", [(path, key) for key in gone])
+        return retired, live
 
     def _set(self, path: str, **values: object) -> None:
         columns = ", ".join(values)

@@ -37,7 +37,7 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
         case say.Waiting(reason):
             _waiting(fleet, filemap, reason)
         case say.Sampled(live):
-            filemap.live = unpack(live)
+            filemap.retired, filemap.live = fleet.ledger.counted(filemap.path, unpack(live))
         case say.Noticed(what, _):
             filemap.noticed[what] = filemap.noticed.get(what, 0) + 1
         case say.Ending(_, reason):
@@ -62,10 +62,9 @@ def _account(
             fleet.ledger.retiring(filemap.path, [(key, unpack(values)) for key, values in retired])
             fleet.send(filemap, say.Ack(seq))
         case say.Retired(keys, live):
-            filemap.retired = fleet.ledger.retired(filemap.path, keys)
-            filemap.live = unpack(live)
+            filemap.retired, filemap.live = fleet.ledger.counted(filemap.path, unpack(live), keys)
         case say.Settled(still_there):
-            filemap.retired = fleet.ledger.settle(filemap.path, still_there)
+            filemap.retired, filemap.live = fleet.ledger.settle(filemap.path, still_there)
 
 
 def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:

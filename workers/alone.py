@@ -45,7 +45,9 @@ class Alone:
         if self._watch.polling:
             _log.warning("no inotify instance to be had (fs.inotify.max_user_instances): polling instead")
         try:
-            if self._look(doubt=True):
+            # The file as it was given, before it is looked at what stands at the path now.
+            self._mapping.look(doubt=True)
+            if self._look():
                 self._loop(wake)
         except GroupNotFoundError:
             _log.info("Filemap group removed: exiting.")

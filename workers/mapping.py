@@ -11,7 +11,7 @@ from dmstats.counters import Counters
 from dmstats.device import Device
 from dmstats.errors import GroupNotFoundError, NotOurGroupError
 from dmstats.fiemap import Extent, read_extents
-from dmstats.filemap import default_alias, new_spec
+from dmstats.filemap import default_alias, new_spec, safe_alias
 from dmstats.files import FileIdentity
 from dmstats.group import Group, groups_of
 from dmstats.ioctl import device_text
@@ -194,7 +194,8 @@ class Mapping:
 
     def _adopt(self, regions: Sequence[Region], file: FileIdentity, where: Footprint) -> None:
         """Take over the group that the configuration names, once, unless it is known to be another file's."""
-        if self._ids or not where.ranges:
+        alias = safe_alias(self.following.path.rpartition("/")[2])
+        if self._ids:
             return
         self._adoption_open = False
         wanted = self._wanted.adopt
@@ -204,7 +205,7 @@ class Mapping:
             raise GroupNotFoundError(wanted, device_text(file.dev))
         if group is None:
             self._notice("absent", f"there is no group {wanted}: the file gets one of its own")
-        elif not may_adopt(group, file, where.ranges):
+        elif not may_adopt(group, file, where.ranges, alias):
             if not self._wanted.remake:
                 raise NotOurGroupError(f"group {wanted} is not that of {self.following.path}")
             self._notice("foreign", f"group {wanted} is another's: the file gets one of its own")
@@ -260,7 +261,20 @@ class Mapping:
         self.spec = spec
         self._former = file
         self._ids = {outcome.group_id} if outcome.group_id is not None else set()
+        self._hold(file)
         self._extents = None if outcome.failure is not None else extents
+
+    def _hold(self, file: FileIdentity) -> None:
+        """Hold the lock of the group as it is now. One whose id is new is ours, whoever had it before: it was
+        made just now, or moved."""
+        if self.group_id is None:
+            self._lock.release()
+            return
+        try:
+            self._lock.hold(file.dev, self.group_id)
+        except NotOurGroupError as error:
+            self._lock.release()
+            self._notice("unlocked", str(error))
 
 
 class _Accounting:

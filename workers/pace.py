@@ -12,13 +12,13 @@ LONGEST: Final = 10.0
 # Delayed allocation lands without an event, so it is looked for.
 LANDING: Final = 0.5
 # Regions that could be one are made one when the file has not changed for so long.
-QUIET: Final = 3.0
+QUIET: Final = 10.0
 
 
 class Pace:
     """The turns of one file. `due` is when to look next, None while nothing is known to have happened."""
 
-    __slots__ = ("_event", "_free_from", "_interval", "_join_at", "_since", "due", "happened_at")
+    __slots__ = ("_event", "_free_from", "_interval", "_join_at", "_last", "_since", "due", "happened_at")
 
     def __init__(self) -> None:
         self.due: float | None = None
@@ -29,19 +29,22 @@ class Pace:
         self._event = False
         # From then on an event is acted on at once; one before waits for it.
         self._free_from = 0.0
+        self._last = -SHORTEST
         self._join_at: float | None = None
 
     def event(self, now: float) -> None:
         """Something was done to the file: it is looked at when its turn comes."""
         self._event = True
-        self._since = self._since or now
-        self._sooner(max(now, self._free_from))
+        turn = max(now, self._free_from)
+        # Of a file that is written all the time, what its write changed is not known to have been the first.
+        self._since = self._since or (now if self._interval == SHORTEST else turn)
+        self._sooner(turn)
 
     def urgent(self, now: float) -> None:
         """Something is known to have changed: only the shortest interval holds the look back."""
-        self._since = self._since or now
+        self._since = now
         self._interval = SHORTEST
-        self._free_from = min(self._free_from, now + SHORTEST)
+        self._free_from = min(self._free_from, self._last + SHORTEST)
         self._sooner(max(now, self._free_from))
 
     def start(self, now: float) -> bool:
@@ -51,7 +54,7 @@ class Pace:
         join = self._join_at is not None and now >= self._join_at
         self.happened_at, self._since = self._since or now, None
         self.due = self._join_at = None
-        self._free_from = now + self._interval
+        self._last, self._free_from = now, now + self._interval
         return join
 
     def looked(self, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
@@ -59,7 +62,7 @@ class Pace:
         later."""
         if changed:
             self._interval = SHORTEST
-            self._free_from = min(self._free_from, now + SHORTEST)
+            self._free_from = min(self._free_from, self._last + SHORTEST)
         elif self._event:
             self._interval = min(2 * self._interval, LONGEST)
         self._event = self.due is not None
@@ -68,6 +71,11 @@ class Pace:
             self._sooner(self._join_at)
         if landing:
             self._sooner(now + LANDING)
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether its look waits, as looks of late came to nothing."""
+        return self._interval > SHORTEST
 
     def _sooner(self, when: float) -> None:
         self.due = when if self.due is None else min(self.due, when)

@@ -116,9 +116,12 @@ class Watch:
                     self._files[key].pace.event(now)
         return told
 
-    def sweep(self, now: float) -> None:
-        """Compare every file with what it was when it was last looked at."""
+    def sweep(self, now: float, *, busy_only: bool = False) -> None:
+        """Compare files with what they were when they were last looked at: all, or those that are written all the
+        time, whose events are not waited for."""
         for watched in self._files.values():
+            if busy_only and not watched.pace.busy:
+                continue
             if watched.path is not None and self._name_changed(watched.fd, watched.path):
                 watched.pace.urgent(now)
             elif watched.fd is not None:

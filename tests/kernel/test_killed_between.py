@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,11 @@ PLANS: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 
 
+def dropped(supervisor: Running, file: Path) -> bool:
+    """Tell that the supervisor knows the file no more."""
+    return not supervisor.filemap(file)
+
+
 class Run:
     """One file for one plan and one place to kill."""
 
@@ -129,7 +135,7 @@ def test_killed_after_each_message(fs: Filesystem, tmp_path: Path, plan: str) ->
             assert supervisor.filemap(file)["restarts"] == int(killed)
             for left in folder.glob(f"{kill_after}.img*"):
                 left.unlink()
-            wait_for("the file is dropped", lambda path=file: not supervisor.filemap(path))
+            wait_for("the file is dropped", partial(dropped, supervisor, file))
             if not killed:
                 assert kill_after > 1, "no message was ever sent"
                 break

@@ -49,6 +49,14 @@ class Killed(BaseException):
     """The process that sends the messages was killed."""
 
 
+def _bins(row: Row) -> bytes:
+    """Return the histogram of reads that took no time, where the region has one."""
+    for option in row.options:
+        if option.startswith(b"histogram:"):
+            return b" %d" % row.reads + b":0" * len(option.split(b","))
+    return b""
+
+
 class ModelDevice(Device):
     """A device that answers from memory. `fuse` is how many messages that change something still get through
     before the sender is killed, None for any number."""
@@ -88,11 +96,12 @@ class ModelDevice(Device):
             raise DmError(errno.ENOENT, command.decode(), "the model")
         row = self.rows[number]
         if command == b"@stats_print":
-            return b"%d+%d %d 0 %d 0 0 0 0 0 0 0 0 0 0 0\n" % (
+            return b"%d+%d %d 0 %d 0 0 0 0 0 0 0 0 0 0%s\n" % (
                 row.start,
                 row.length,
                 row.reads,
                 row.reads,
+                _bins(row),
             )
         if command == b"@stats_delete":
             del self.rows[number]

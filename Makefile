@@ -1,0 +1,45 @@
+# make run      the supervisor on CONFIG; without device-mapper in a sandbox, for DURATION seconds
+# make test     the checks and all tests, those that need device-mapper in the sandbox
+# make check    style and types
+# make clean    removes what the others made here
+
+PYTHON ?= python3
+CONFIG ?= config/filemaps.yaml
+# Seconds; 0 for until Ctrl-C.
+DURATION ?= 40
+
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+BIN := $(VENV)/bin
+
+.PHONY: run test check clean guest
+# A target whose recipe failed half way is made again.
+.DELETE_ON_ERROR:
+
+run: $(INSTALLED)
+	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
+	@$(BIN)/python -m demo --config '$(CONFIG)' --duration '$(DURATION)'
+
+test: check guest
+	$(BIN)/python -m pytest --ignore=tests/kernel
+	$(BIN)/python -m sandbox --out out/kernel --timeout 3600 --memory 3G -- python -m pytest tests/kernel
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+guest: $(INSTALLED)
+	@sandbox/setup.sh
+
+clean:
+	rm -rf $(VENV) out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "filemapd needs Python 3.11: make PYTHON=...")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sandbox/packages.sh python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	@touch $@

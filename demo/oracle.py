@@ -1,0 +1,116 @@
+"""Where the images lie and what the regions cover, as filefrag and dmstats tell it.
+
+Nothing of filemapd's own is used here: this is what it is held against.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SECTOR: Final = 512
+# "  ext:  logical..:  physical..:  length:  expected: flags", in blocks of 512 bytes.
+_EXTENT: Final = re.compile(r"\s*\d+:\s*(\d+)\.\.\s*\d+:\s*(\d+)\.\.\s*\d+:\s*(\d+):(?:\s*\d+:)?\s*([\w,]*)")
+# What these flags mark lies nowhere on the device yet, or not as plain blocks.
+_NOT_ON_DISK: Final = frozenset({"delalloc", "unknown_loc", "encoded", "inline", "not_aligned"})
+
+
+class OracleError(Exception):
+    """A tool failed, or said what is not understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Sectors of a file: where they are in it, and on the device."""
+
+    logical: int
+    sectors: range
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region of dm_stats; group_id is None for one outside of every group."""
+
+    region_id: int
+    group_id: int | None
+    sectors: range
+
+
+def read_extents(path: Path) -> list[Extent]:
+    """Return the extents of a file that are on the device. Raises OracleError."""
+    return parse_filefrag(_output("filefrag", "-v", f"-b{SECTOR}", str(path)))
+
+
+def read_regions(device: str) -> list[Region]:
+    """Return all regions on a device of device-mapper, whoever made them. Raises OracleError."""
+    fields = "region_id,group_id,region_start,region_len"
+    plain = ("--noheadings", "--nosuffix", "--units", "s", "--separator", "|")
+    return parse_dmstats(
+        _output("dmstats", "list", "--allprograms", "--region", *plain, "-o", fields, device)
+    )
+
+
+def parse_filefrag(text: str) -> list[Extent]:
+    """Return the extents in the output of `filefrag -v -b512`."""
+    return [
+        Extent(int(match[1]), range(int(match[2]), int(match[2]) + int(match[3])))
+        for line in text.splitlines()
+        if (match := _EXTENT.fullmatch(line)) and not _NOT_ON_DISK & set(match[4].split(","))
+    ]
+
+
+def parse_dmstats(text: str) -> list[Region]:
+    """Return the regions in lines such as "3|0|20480|2048"; no group is "-". Raises OracleError."""
+    regions = []
+    for line in text.split():
+        try:
+            region_id, group_id, start, length = line.split("|")
+            sectors = range(int(start), int(start) + int(length))
+            regions.append(Region(int(region_id), None if group_id == "-" else int(group_id), sectors))
+        except ValueError:
+            raise OracleError(f"dmstats said what is no region: {line!r}") from None
+    return regions
+
+
+def union(ranges: Iterable[range]) -> list[range]:
+    """Return what ranges cover, ascending, those that touch or overlap made one."""
+    merged: list[range] = []
+    for one in sorted(ranges, key=lambda r: r.start):
+        if merged and one.start <= merged[-1].stop:
+            merged[-1] = range(merged[-1].start, max(merged[-1].stop, one.stop))
+        elif one:
+            merged.append(one)
+    return merged
+
+
+def overlap(one: range, other: range) -> bool:
+    """Tell whether two ranges have something in common."""
+    return max(one.start, other.start) < min(one.stop, other.stop)
+
+
+def without(ranges: Iterable[range], taken: Iterable[range]) -> int:
+    """Return how many sectors the first cover and the second don't."""
+    first, second = union(ranges), union(taken)
+    return sum(map(len, union([*first, *second]))) - sum(map(len, second))
+
+
+def _output(*command: str) -> str:
+    # A session of its own: Ctrl-C is for the demonstration, which still needs the answer.
+    try:
+        done = subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise OracleError(f"{command[0]} is not installed") from None
+    except subprocess.CalledProcessError as error:
+        raise OracleError(f"{' '.join(command)}: {error.stderr.strip() or error}") from None
+    return done.stdout

@@ -1,0 +1,247 @@
+"""The messages to a device, against what dmsetup and dmstats say of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from dmstats import ioctl
+from dmstats.device import Device
+from dmstats.errors import DmError
+from dmstats.region import Region
+from sandbox import devices
+from tests.kernel import oracle
+from tests.unit.model import ModelDevice
+
+
+def touch(device: devices.Device, sector: int, reads: int, writes: int) -> None:
+    """Do reads and writes of 4 KiB at a sector, past the page cache."""
+    script = ("dd", "bs=4096", "status=none")
+    for _ in range(reads):
+        oracle.run(
+            *script, f"if={device.path}", "of=/dev/null", f"skip={sector // 8}", "count=1", "iflag=direct"
+        )
+    for _ in range(writes):
+        oracle.run(
+            *script, "if=/dev/zero", f"of={device.path}", f"seek={sector // 8}", "count=1", "oflag=direct"
+        )
+
+
+def test_create_and_list(device: devices.Device) -> None:
+    """Regions are made as asked, with ids from the kernel, and read back as dmsetup and dmstats show them."""
+    stats = Device(device.dev_t)
+    assert stats.list().regions == ()
+    assert stats.create(0, 64) == 0
+    assert stats.create(64, 8, precise=True, program="other", aux="mine") == 1
+    assert stats.create(72, 8, bounds=(1, 10)) == 2
+    assert stats.create(80, 8, precise=True, bounds=(100_000, 1_000_000)) == 3
+    assert stats.list().regions == (
+        Region(0, 0, 64, 64, "dmstats", "-"),
+        Region(1, 64, 8, 8, "other", "mine", precise=True),
+        Region(2, 72, 8, 8, "dmstats", "-", bounds=(1, 10)),
+        Region(3, 80, 8, 8, "dmstats", "-", precise=True, bounds=(100_000, 1_000_000)),
+    )
+    assert [r.id for r in stats.list("other").regions] == [1]
+    assert stats.list("nobody").regions == ()
+    assert [(row.id, row.start, row.length) for row in oracle.rows(device.name)] == [
+        (0, 0, 64), (1, 64, 8), (2, 72, 8), (3, 80, 8),
+    ]  # fmt: skip
+    shown = oracle.fields(device.name, "region", "region_id", "region_start", "region_len", "precise")
+    assert shown == [["0", "0", "64", "0"], ["2", "72", "8", "0"], ["3", "80", "8", "1"]]
+
+
+def test_delete_gives_the_id_back(device: devices.Device) -> None:
+    """A deleted region is gone, and its id, the lowest free one, is the next that is given."""
+    stats = Device(device.dev_t)
+    for at in range(3):
+        stats.create(8 * at, 8)
+    stats.delete(1)
+    assert [row.id for row in oracle.rows(device.name)] == [0, 2]
+    assert stats.create(800, 8) == 1
+    assert stats.create(808, 8) == 3
+
+
+def test_print_and_clear(device: devices.Device) -> None:
+    """Counters are those of the region's own I/O; clearing and reading with clearing start them anew."""
+    stats = Device(device.dev_t)
+    stats.create(0, 64, precise=True, bounds=(1_000_000_000,))
+    stats.create(64, 64)
+    first, second = stats.list().regions
+    touch(device, 8, reads=3, writes=2)
+    counters = stats.print(first)
+    assert (counters.reads, counters.sectors_read, counters.writes, counters.sectors_written) == (
+        3,
+        24,
+        2,
+        16,
+    )
+    assert counters.histogram == (5, 0)
+    assert counters.read_ns > 0
+    assert stats.print(second).scalars() == (0,) * 9
+    assert stats.print_clear(first).reads == 3
+    assert stats.print(first).reads == 0
+    touch(device, 64, reads=1, writes=0)
+    assert stats.print(second).reads == 1
+    stats.clear(second.id)
+    assert stats.print(second).reads == 0
+
+
+def test_print_is_what_dmstats_reports(device: devices.Device) -> None:
+    """The counters are those that `dmstats report` shows."""
+    stats = Device(device.dev_t)
+    stats.create(0, 64, precise=True)
+    (region,) = stats.list().regions
+    touch(device, 0, reads=4, writes=3)
+    # Read first: `dmstats report` zeroes what it reports.
+    counters = stats.print(region)
+    text = oracle.run(
+        "dmstats", "report", "--noheadings", "--separator", "|", "--units", "s", "--nosuffix", "-o",
+        "read_count,write_count,read_sector_count,write_sector_count", device.name,
+    )  # fmt: skip
+    figures = [counters.reads, counters.writes, counters.sectors_read, counters.sectors_written]
+    assert [float(figure) for figure in text.strip().split("|")] == figures
+
+
+def test_print_of_an_id_given_to_another(device: devices.Device) -> None:
+    """Where the id stands for another range by now, no counters are given out for the old one."""
+    stats = Device(device.dev_t)
+    stats.create(0, 64)
+    (old,) = stats.list().regions
+    stats.delete(0)
+    stats.create(64, 64)
+    for read in (stats.print, stats.print_clear):
+        with pytest.raises(DmError, match="its range is another now") as refused:
+            read(old)
+        assert refused.value.errno == errno.ENOENT
+
+
+ODD_WORDS = [
+    "two words",
+    "  ends  ",
+    "tab\there",
+    "\v\f\r",
+    "back\\slash\\",
+    "à la carte",
+    "\udcff\udca0",
+    '"quoted"',
+    "x" * 5000,
+]
+
+
+@pytest.mark.parametrize("aux", ODD_WORDS)
+def test_aux_is_kept_to_the_byte(device: devices.Device, aux: str) -> None:
+    """An aux of any bytes comes back as it went in, at creation and when it is set."""
+    stats = Device(device.dev_t)
+    stats.create(0, 8, aux=aux)
+    stats.create(8, 8)
+    stats.set_aux(1, aux)
+    assert [region.aux for region in stats.list().regions] == [aux, aux]
+    raw = aux.encode("utf-8", "surrogateescape")
+    assert oracle.message(device.name, "@stats_list") == b"0: 0+8 8 dmstats %s\n1: 8+8 8 dmstats %s\n" % (
+        raw,
+        raw,
+    )
+    stats.set_aux(1, "")
+    assert stats.list().regions[1].aux == "-"
+
+
+@pytest.mark.parametrize("program", ["two words", "à", "back\\slash"])
+def test_program_is_one_word(device: devices.Device, program: str) -> None:
+    """A program's name of any bytes reaches the kernel as one word: its regions are found by it."""
+    stats = Device(device.dev_t)
+    stats.create(0, 8, program=program, aux="mine")
+    stats.create(8, 8, program="two")
+    (line,) = stats.list_text(program).splitlines()
+    assert line == f"0: 0+8 8 {program} mine"
+
+
+def test_model_is_like_the_kernel(device: devices.Device) -> None:
+    """The model that the unit tests follow files on answers as the kernel does."""
+    real, model = Device(device.dev_t), ModelDevice()
+    for one in (real, model):
+        for at in range(6):
+            one.create(8 * at, 8, precise=at % 2 == 0, bounds=(1, 5) if at > 2 else (), aux=f"a {at}")
+        one.delete(1)
+        one.delete(4)
+        one.set_aux(2, 'DMS_GROUP="à b":2-3#-')
+        assert one.create(100, 8, program="p q") == 1
+        one.clear(0)
+    assert real.list_text() == model.list_text()
+    assert real.list_text("dmstats") == model.list_text("dmstats")
+    for region in model.list("dmstats").regions:
+        assert real.print(region) == model.print(region)
+    for one in (real, model):
+        with pytest.raises(DmError) as refused:
+            one.delete(77)
+        assert refused.value.errno == errno.ENOENT
+
+
+def test_long_lists(device: devices.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that overflows the buffer many times over comes whole: over 1,000 regions, and aux of 20 KiB in one."""
+    monkeypatch.setattr(ioctl, "_buffer", bytearray(ioctl._FIRST_BUFFER))
+    stats = Device(device.dev_t)
+    for at in range(1100):
+        stats.create(8 * at, 8)
+    stats.set_aux(500, "y" * 20_000)
+    regions = stats.list().regions
+    assert [(r.id, r.start) for r in regions] == [(at, 8 * at) for at in range(1100)]
+    assert regions[500].aux == "y" * 20_000
+    assert len(ioctl._buffer) > ioctl._FIRST_BUFFER
+    # A message longer than the first buffer goes out whole, too.
+    monkeypatch.setattr(ioctl, "_buffer", bytearray(ioctl._FIRST_BUFFER))
+    stats.set_aux(501, "z" * 30_000)
+    assert stats.list().regions[501].aux == "z" * 30_000
+
+
+def test_overflowing_print_clear_loses_nothing(
+    device: devices.Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counters that overflow the buffer are asked for again before they are zeroed."""
+    stats = Device(device.dev_t)
+    oracle.message(device.name, "@stats_create 0+8192 8")
+    (region,) = stats.list().regions
+    touch(device, 0, reads=2, writes=0)
+    touch(device, 8000, reads=3, writes=0)
+    monkeypatch.setattr(ioctl, "_buffer", bytearray(ioctl._FIRST_BUFFER))
+    assert stats.print_clear(region).reads == 5
+    assert len(ioctl._buffer) > ioctl._FIRST_BUFFER
+    assert stats.print_clear(region).reads == 0
+
+
+def test_refusals_name_command_and_device(device: devices.Device) -> None:
+    """What the kernel refuses is told with its errno, the command and the device."""
+    stats = Device(device.dev_t)
+    for number, refused_call, command in (
+        (errno.ENOENT, lambda: stats.delete(7), "@stats_delete 7"),
+        (errno.ENOENT, lambda: stats.clear(7), "@stats_clear 7"),
+        (errno.ENOENT, lambda: stats.set_aux(7, "a"), "@stats_set_aux 7 a"),
+        (errno.ENOENT, lambda: stats.print(Region(7, 0, 8, 8, "dmstats", "-")), "@stats_print 7"),
+        (errno.EINVAL, lambda: stats.create(8, 8, bounds=(5, 1)), "@stats_create 8+8 /1 1 histogram:5,1"),
+        (errno.EINVAL, lambda: stats.create(8, 0), "@stats_create 8+0 /1"),
+    ):
+        with pytest.raises(DmError) as refused:
+            refused_call()
+        text = str(refused.value)
+        assert refused.value.errno == number
+        assert text.startswith(command)
+        assert f"on device {stats.number}: {os.strerror(number)}" in text
+    assert oracle.rows(device.name) == []
+
+
+def test_no_such_device() -> None:
+    """A number that is no device-mapper device's is refused, with the number."""
+    with pytest.raises(DmError, match=r"@stats_list on device 7:250: .*\(ENXIO\)"):
+        Device(os.makedev(7, 250)).list()
+
+
+def test_name_and_io(device: devices.Device) -> None:
+    """A device is named as dmsetup names it, or by its number once it's gone; I/O shows in its counters' text."""
+    stats = Device(device.dev_t)
+    assert stats.name() == device.name
+    before = stats.io_text()
+    assert stats.io_text() == before
+    touch(device, 0, reads=1, writes=0)
+    assert stats.io_text() != before
+    assert Device(os.makedev(7, 250)).name() == "7:250"

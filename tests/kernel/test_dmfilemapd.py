@@ -1,0 +1,346 @@
+"""The dmfilemapd command in place of lvm2's, and its faults, which ours must not have."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dmstats.device import Device
+from dmstats.filemap import create_regions_from_fd
+from sandbox.devices import Filesystem, filesystem
+from tests.kernel import oracle
+from tests.kernel.changes import CHANGES, KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
+from tests.kernel.running import wait_for, write
+
+_COMMAND = (sys.executable, "-m", "workers.dmfilemapd")
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system of its own for each test."""
+    with filesystem("ext4", size_mb=200) as made:
+        yield made
+
+
+class Daemon:
+    """A dmfilemapd in the foreground; what it says goes to a file, so that it never waits for a reader."""
+
+    def __init__(self, file: Path, group_id: int, mode: str = "inode") -> None:
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - close() closes it
+        with file.open("rb") as stdin:
+            self.process = subprocess.Popen(
+                [*_COMMAND, "0", str(group_id), str(file), mode, "1", "3"], stdin=stdin, stderr=self._said
+            )
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end and return exit status and what it said."""
+        status = self.process.wait(20)
+        self._said.seek(0)
+        return status, self._said.read()
+
+    def close(self) -> None:
+        """Kill what is left of it."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._said.close()
+
+
+@contextlib.contextmanager
+def daemon(file: Path, group_id: int, mode: str = "inode") -> Iterator[Daemon]:
+    """Run a dmfilemapd, and kill what is left of it."""
+    started = Daemon(file, group_id, mode)
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def make_group(file: Path, **options: object) -> int:
+    """Map a file and return its group's id."""
+    with opened(file, os.O_RDONLY) as fd:
+        return create_regions_from_fd(fd, **options)[0]  # type: ignore[arg-type] # passed on as they are
+
+
+def lay_out(fs: Filesystem, name: str = "disk.img") -> Path:
+    """Return a file in two extents that lie apart."""
+    file = fs.mountpoint / name
+    write(file, 2)
+    write(fs.mountpoint / f"{name}.apart", 2)
+    write(file, 2, 4)
+    return file
+
+
+def exact(file: Path, fs: Filesystem) -> bool:
+    """Tell that the one group of the file covers it exactly."""
+    oracle.assert_exact_cover(file, fs.device.name)
+    return True
+
+
+@pytest.mark.parametrize("group_id", [0, 7])
+def test_leader_freed(fs: Filesystem, group_id: int) -> None:
+    """The leader's extent goes: the group lives on under another id, whether its id was 0 or not."""
+    file = lay_out(fs)
+    device = Device(fs.device.dev_t)
+    fillers = [device.create(i * 8, 8, program="filler") for i in range(group_id)]
+    assert make_group(file) == group_id
+    with daemon(file, group_id) as running:
+        CHANGES["append"](file)
+        wait_for("it follows", lambda: exact(file, fs))
+        CHANGES["punch_first"](file)
+        with opened(file) as fd:
+            fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 0, 2 * MIB)
+        wait_for("the group lives on", lambda: exact(file, fs))
+        assert group_id not in oracle.groups(fs.device.name)
+        running.process.send_signal(signal.SIGTERM)
+        status, said = running.end()
+        assert status == 0
+        assert f"group_id changed from {group_id} to" in said
+    assert exact(file, fs), "SIGTERM leaves the group"
+    assert len([row for row in oracle.rows(fs.device.name) if row.program == b"filler"]) == len(fillers)
+
+
+def test_other_program_creates_regions(fs: Filesystem) -> None:
+    """Regions that another program makes and deletes all the while: no member is lost from the tag."""
+    file = lay_out(fs)
+    device = Device(fs.device.dev_t)
+    group = make_group(file)
+    with daemon(file, group):
+        for i in range(6):
+            theirs = [device.create(n * 8, 8, program="other") for n in range(5)]
+            CHANGES["scatter" if i % 2 else "append"](file)
+            for number in theirs:
+                device.delete(number)
+            wait_for("it follows", lambda: exact(file, fs))
+
+
+def test_group_reused_by_another_file(fs: Filesystem) -> None:
+    """The group is deleted and its id taken by another file's group: that one is left alone, the daemon ends."""
+    file, other = lay_out(fs), lay_out(fs, "other.img")
+    group = make_group(file)
+    with daemon(file, group) as running:
+        CHANGES["append"](file)
+        wait_for("it follows", lambda: exact(file, fs))
+        oracle.run("dmstats", "delete", "--allregions", fs.device.name)
+        assert make_group(other) == group
+        table = oracle.run("dmsetup", "message", fs.device.name, "0", "@stats_list")
+        CHANGES["append"](file)
+        status, said = running.end()
+    assert status == 0
+    assert "group removed" in said
+    assert oracle.run("dmsetup", "message", fs.device.name, "0", "@stats_list") == table
+
+
+def test_group_deleted(fs: Filesystem) -> None:
+    """It ends with status 0 when its group is deleted."""
+    file = lay_out(fs)
+    group = make_group(file)
+    with daemon(file, group) as running:
+        CHANGES["append"](file)
+        wait_for("it follows", lambda: exact(file, fs))
+        oracle.run("dmstats", "delete", "--allregions", fs.device.name)
+        assert running.end()[0] == 0
+
+
+def test_second_daemon_on_a_group(fs: Filesystem) -> None:
+    """A second daemon on a group says who has it and ends; no region is leaked."""
+    file = lay_out(fs)
+    group = make_group(file)
+    with daemon(file, group) as first:
+        CHANGES["append"](file)
+        wait_for("it follows", lambda: exact(file, fs))
+        now = next(iter(oracle.groups(fs.device.name)))
+        with daemon(file, now) as second:
+            status, said = second.end()
+        assert status == 1
+        assert f"process {first.process.pid}" in said
+        CHANGES["append"](file)
+        wait_for("the first goes on", lambda: exact(file, fs))
+        oracle.assert_no_orphan(fs.device.name)
+
+
+@pytest.mark.parametrize("change", ["store_mapped", "same_blocks"])
+def test_change_without_event(fs: Filesystem, change: str) -> None:
+    """Growth by mmap(2), and changes that leave st_blocks as it was, are seen."""
+    file = lay_out(fs)
+    with daemon(file, make_group(file)):
+        CHANGES["append"](file)
+        wait_for("it follows", lambda: exact(file, fs))
+        CHANGES[change](file)
+        wait_for("it follows", lambda: exact(file, fs))
+
+
+def test_path_mode_follows_what_stands_there(fs: Filesystem) -> None:
+    """Mode path: renamed over, removed and made again; the group follows, with as few descriptors as before."""
+    file = lay_out(fs)
+    with daemon(file, make_group(file), "path") as running:
+        fds = Path(f"/proc/{running.process.pid}/fd")
+        for i in range(3):
+            write(fs.mountpoint / "new", 1 + i)
+            (fs.mountpoint / "new").rename(file)
+            wait_for("the group is on the new file", lambda: exact(file, fs))
+        before = len(list(fds.iterdir()))
+        file.unlink()
+        wait_for("no group without a file", lambda: not oracle.groups(fs.device.name))
+        write(file, 2)
+        wait_for("the group is back", lambda: exact(file, fs))
+        assert len(list(fds.iterdir())) <= before
+        assert sum("inotify" in str(fd.readlink()) for fd in fds.iterdir()) == 1
+
+
+def test_inode_mode_follows_the_file(fs: Filesystem) -> None:
+    """Mode inode: followed through a rename, and while unlinked but open elsewhere."""
+    file = lay_out(fs)
+    with daemon(file, make_group(file)) as running, opened(file) as fd:
+        moved = file.rename(fs.mountpoint / "moved.img")
+        CHANGES["append"](moved)
+        wait_for("it follows the renamed file", lambda: exact(moved, fs))
+        moved.unlink()
+        members = oracle.groups(fs.device.name)
+        fallocate(fd, 0, 30 * MIB, MIB)
+        wait_for("it follows the unlinked file", lambda: oracle.groups(fs.device.name) != members)
+        assert running.process.poll() is None
+        os.close(os.dup(fd))
+        assert running.process.poll() is None
+
+
+def test_ends_when_unlinked_and_closed(fs: Filesystem) -> None:
+    """Unlinked and closed: exit status 0 and no region left behind."""
+    file = lay_out(fs)
+    with daemon(file, make_group(file)) as running:
+        CHANGES["append"](file)
+        wait_for("it follows", lambda: exact(file, fs))
+        file.unlink()
+        status, said = running.end()
+    assert status == 0
+    assert "unlinked and closed" in said
+    assert not oracle.rows(fs.device.name)
+
+
+def test_truncated_to_nothing_for_a_while(fs: Filesystem) -> None:
+    """A file without extents keeps its daemon; the group comes back with the first extent, as it was."""
+    file = lay_out(fs)
+    group = make_group(file, alias="keep me", precise=True, bounds=[1_000_000])
+    with daemon(file, group) as running:
+        os.truncate(file, 0)
+        wait_for("the group goes with the extents", lambda: not oracle.rows(fs.device.name))
+        os.sync()
+        assert running.process.poll() is None
+        write(file, 3)
+        wait_for("the group comes back", lambda: exact(file, fs))
+        row = oracle.rows(fs.device.name)[0]
+        assert b'"keep me"' in row.aux
+        assert b"precise_timestamps histogram:1000000" in row.aux
+
+
+def test_many_scattered_removals(fs: Filesystem) -> None:
+    """Scattered removals that would make the tag too long: the regions are made anew as neighbours."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 60)
+    with opened(file) as fd:
+        for i in range(600):
+            fallocate(fd, KEEP_SIZE | PUNCH_HOLE, i * 102400 // 4096 * 4096, 4096)
+    group = make_group(file)
+    with daemon(file, group):
+        with opened(file) as fd:
+            for i in itertools.chain(range(0, 580, 2)):
+                fallocate(fd, KEEP_SIZE | PUNCH_HOLE, i * 102400 // 4096 * 4096, 26 * 4096)
+        wait_for("it follows", lambda: exact(file, fs))
+        tags = [row.aux for row in oracle.rows(fs.device.name) if row.aux.startswith(b"DMS_GROUP=")]
+        assert len(tags) == 1
+        assert len(tags[0].split(b" precise")[0]) <= 1023
+        assert len(oracle.rows(fs.device.name)) > 250
+
+
+def test_growth_keeps_counters(fs: Filesystem) -> None:
+    """An extent that grows keeps its region with what it counted; userdata and alias stay too."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 2)
+    oracle.run("dmstats", "create", "--filemap", "--nomonitor", "--alias", "mine", str(file))
+    device = Device(fs.device.dev_t)
+    device.set_aux(0, 'DMS_GROUP="mine":0#hello')
+    with opened(file, os.O_RDONLY | os.O_DIRECT) as fd:
+        oracle.run(
+            "dd", f"if=/proc/{os.getpid()}/fd/{fd}", "of=/dev/null", "bs=4096", "count=9", "iflag=direct"
+        )
+    counted = device.print(device.list().regions[0]).reads
+    assert counted == 9
+    with daemon(file, 0):
+        CHANGES["append"](file)
+        wait_for("it follows", lambda: bool(oracle.assert_exact_cover(file, fs.device.name, 0)))
+    region = device.list().regions[0]
+    assert device.print(region).reads == counted
+    assert region.aux.startswith('DMS_GROUP="mine":0')
+    assert region.aux.endswith("#hello")
+
+
+def test_more_daemons_than_inotify_instances(fs: Filesystem) -> None:
+    """Out of inotify instances it polls, says so, and follows."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    before = limit.read_text()
+    file = lay_out(fs)
+    limit.write_text("0")
+    try:
+        with daemon(file, make_group(file)) as running:
+            CHANGES["append"](file)
+            wait_for("it follows", lambda: exact(file, fs))
+            running.process.terminate()
+            status, said = running.end()
+        assert status == 0
+        assert "max_user_instances" in said
+    finally:
+        limit.write_text(before)
+
+
+def test_dmstats_starts_it(fs: Filesystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's `dmstats create --filemap --follow=inode` starts ours from PATH, detached, and the group follows."""
+    assert shutil.which("dmfilemapd"), "the virtual environment's bin is on PATH in the guest"
+    monkeypatch.chdir(fs.mountpoint)
+    file = lay_out(fs)
+    oracle.run("dmstats", "create", "--filemap", "--follow=inode", str(file))
+    CHANGES["append"](file)
+    group = next(iter(oracle.groups(fs.device.name)))
+
+    def followed() -> bool:
+        oracle.assert_exact_cover(file, fs.device.name, next(iter(oracle.groups(fs.device.name))))
+        return True
+
+    assert group == 0
+    wait_for("the group follows", followed)
+    found = oracle.run("pgrep", "-f", f"dmfilemapd .* {file} inode").split()
+    assert len(found) == 1, "detached: one process, which dmstats did not wait for"
+    assert Path(f"/proc/{found[0]}/cwd").readlink() == Path("/")
+    assert re.search(r"^PPid:\t1$", Path(f"/proc/{found[0]}/status").read_text(), re.MULTILINE)
+    file.unlink()
+    wait_for("it ends", lambda: not Path(f"/proc/{found[0]}").exists())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("x 0 /a inode", "Could not parse file descriptor: x"),
+        ("0 x /a inode", "Could not parse group identifier: x"),
+        ("0 0 a inode", "must specify an absolute path"),
+        ("0 0 /a foo", "Could not parse dmfilemapd mode"),
+        ("0 0", "usage: dmfilemapd"),
+        ("0 0 /a inode x", "Could not parse foreground argument: x"),
+        ("0 0 /a inode 1 4", "out of range: 4"),
+        ("99 0 /a inode 1", "Bad file descriptor"),
+    ],
+)
+def test_arguments(words: str, expected: str) -> None:
+    """What is wrong with an argument is said, and the exit status is 1."""
+    answer = subprocess.run([*_COMMAND, *words.split()], capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert expected in answer.stderr

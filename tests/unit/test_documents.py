@@ -1,0 +1,157 @@
+"""What the documents say of modules, keys, commands, states and messages is so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+from supervisor.cli import main
+from supervisor.config import Config, Defaults, Overrides
+from supervisor.filemap import Filemap
+from supervisor.load import parse
+from supervisor.selection import wanted
+from supervisor.states import State
+from supervisor.status import filemap_status
+from workers import channel
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGES: Final = ("dmstats", "workers", "supervisor", "sandbox", "demo")
+DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
+
+
+def text(name: str) -> str:
+    """Return a document."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(document: str, heading: str) -> str:
+    """Return what stands below a heading, up to the next one of its level or above."""
+    level, _, title = heading.partition(" ")
+    found = re.search(
+        rf"^{level} {re.escape(title)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", document, re.MULTILINE | re.DOTALL
+    )
+    assert found, f"there is no section {heading!r}"
+    return found[1]
+
+
+def rows(part: str) -> Iterator[list[str]]:
+    """Walk the rows of a section's tables, without their heads, as cells."""
+    lines = part.splitlines()
+    for i, line in enumerate(lines):
+        if line.startswith("|") and "---" not in line and "---" not in "".join(lines[i + 1 : i + 2]):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def code(cell: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def dotted(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Walk the keys of the configuration as the README writes them.
+
+    An entry's keys that are those of `defaults` are told there.
+    """
+    for name, field in model.model_fields.items():
+        inner = (get_args(field.annotation) or (field.annotation,))[0]
+        if issubclass(model, Overrides) and name in Defaults.model_fields:
+            continue
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from dotted(inner, f"{prefix}{name}{'[]' if get_args(field.annotation) else ''}.")
+        else:
+            yield prefix + name
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return a configuration in which just `key` is set."""
+    for name in reversed(key.split(".")):
+        value = {name[:-2]: [{"path": "/x", **value}]} if name.endswith("[]") else {name: value}
+    return {"version": 1, **value}
+
+
+def load(content: object) -> Config:
+    """Return the configuration that `content` is."""
+    return parse(yaml.safe_dump(content).encode(), "README.md", lambda _path: None)
+
+
+def test_every_module_is_named() -> None:
+    """ARCHITECTURE.md has a row for every module there is, and none for one that isn't there."""
+    named = [name for row in rows(text("ARCHITECTURE.md")) for name in code(row[0]) if name.endswith(".py")]
+    there = [
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).glob("*.py")
+        if path.name != "__init__.py"
+    ]
+    assert sorted(named) == sorted(there)
+
+
+def test_every_message_is_named() -> None:
+    """ARCHITECTURE.md has a row for every message between a worker and its supervisor."""
+    part = section(text("ARCHITECTURE.md"), "### Messages")
+    assert sorted(name for row in rows(part) for name in code(row[0])) == sorted(
+        kind.__name__ for kind in get_args(channel.Message)
+    )
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    """Every file that a document links to is there."""
+    for target in re.findall(r"\]\(([^)#]+)", text(name)):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_example_is_right() -> None:
+    """The README's example is a configuration."""
+    examples = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+    assert examples
+    for example in examples:
+        parse(example.encode(), "README.md", lambda _path: None)
+
+
+def test_every_key_is_explained() -> None:
+    """The README's tables have a row for every key of the configuration, and for no other."""
+    part = section(text("README.md"), "## Configuration")
+    assert sorted(code(row[0])[0] for row in rows(part)) == sorted(dotted(Config))
+
+
+def test_defaults_are_so() -> None:
+    """To set a key to the default that the README tells changes nothing."""
+    told = [(code(row[0])[0], code(row[1])) for row in rows(section(text("README.md"), "## Configuration"))]
+    assert sum(bool(default) for _, default in told) > len(told) / 2
+    for key, default in told:
+        if default:
+            unset = {"version": 1}
+            if "[]" in key:
+                unset = nested(f"{key.partition('[]')[0]}[].path", "/x")
+            assert load(nested(key, yaml.safe_load(default[0]))) == load(unset), key
+
+
+def test_every_state_is_explained() -> None:
+    """The README's table of states lists all of them."""
+    part = section(text("README.md"), "## Worker states")
+    assert [row[0] for row in rows(part)] == [state.value for state in State]
+
+
+def test_every_status_key_is_explained() -> None:
+    """The README's table of the JSON status lists all keys of a file."""
+    part = section(text("README.md"), "## Status as JSON")
+    config = load({"version": 1, "filemaps": [{"path": "/x"}]})
+    status = filemap_status(Filemap(wanted(config, {})["/x"]))
+    assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(status)
+
+
+def test_every_command_is_named() -> None:
+    """`filemapd --help` lists just the commands that the README does."""
+    part = section(text("README.md"), "## Commands").partition("### ")[0]
+    named = [code(row[0])[0].split() for row in rows(part)]
+    shown = CliRunner().invoke(main, ["--help"]).output.partition("Commands:")[2]
+    listed = re.findall(r"^  (\w+)", shown, re.MULTILINE)
+    assert sorted(words[1] for words in named if words[0] == "filemapd") == sorted(listed)
