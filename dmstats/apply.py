@@ -24,6 +24,7 @@ from dmstats.group import as_ranges
 from dmstats.marker import parse_mark
 from dmstats.ownership import GroupSpec, Own
 from dmstats.plan import Plan
+from dmstats.ranges import Range, joined, overlap
 from dmstats.region import Region
 
 
@@ -75,16 +76,29 @@ def apply(
     messages that fail.
     """
     created, failure = _create(device, plan, spec, mark)
-    members = sorted([*plan.keep, *created], key=lambda r: r.id)
-    if failure is not None and not members:
-        return Applied(own.regions, failure)
-    retire = [_marked(device, region, mark, own) for region in plan.retire]
+    stay = _without_successor(plan, created)
+    members = sorted([*plan.keep, *created, *stay], key=lambda r: r.id)
+    retire = [_marked(device, region, mark, own) for region in plan.retire if region not in stay]
     if members:
         if own.group is not None and own.group.id != members[0].id:
             before_move(own.group.id, members[0].id)
         members = _set_tag(device, members, spec, mark)
-    _retire(device, retire, created, retirement)
+    _retire(device, retire, members, retirement)
     return Applied(tuple(members), failure)
+
+
+def _without_successor(plan: Plan, created: Sequence[Region]) -> list[Region]:
+    """Return what was to go but stays, as the kernel refused the region that was to take its place."""
+    missing = plan.create[len(created) :]
+    if not missing:
+        return []
+    made = joined((region.start, region.end) for region in created)
+    return [
+        region
+        for region in plan.retire
+        if overlap([Range(region.start, region.end)], missing)
+        and not overlap([Range(region.start, region.end)], made)
+    ]
 
 
 def _create(device: Device, plan: Plan, spec: GroupSpec, mark: str) -> tuple[list[Region], DmError | None]:
@@ -139,9 +153,9 @@ def bears_anothers(region: Region, mark: str) -> bool:
 
 
 def _retire(
-    device: Device, regions: Sequence[Region], created: Sequence[Region], retirement: Retirement
+    device: Device, regions: Sequence[Region], members: Sequence[Region], retirement: Retirement
 ) -> None:
-    last = _last_counters(device, regions, created)
+    last = _last_counters(device, regions, members)
     if not last:
         return
     retired = [Retired(region_key(region), counters) for region, counters in last]
@@ -156,28 +170,30 @@ def _retire(
 
 
 def _last_counters(
-    device: Device, regions: Sequence[Region], created: Sequence[Region]
+    device: Device, regions: Sequence[Region], members: Sequence[Region]
 ) -> list[tuple[Region, Counters]]:
-    """Return the counters of `regions` less what `created` ones on the same sectors have counted already;
-    regions that have gone are left out.
+    """Return the counters of `regions` less what `members` on the same sectors have counted already; regions that
+    have gone are left out.
 
-    Both count from the moment the new one is made until the old one is read: what the new one has then is in
-    the old one's counters too, and is taken off there. The two are read one right after the other.
+    Both count from the moment the newer one is made until the older one is read: what is in both is taken off
+    here. That is so too where the newer one was made by a process that was killed. The two are read one right
+    after the other.
     """
-    news = sorted(created, key=lambda r: r.start)
-    ends = [new.end for new in news]
-    counted: dict[int, Counters] = {}
+    members = sorted(members, key=lambda r: r.start)
+    ends = [member.end for member in members]
+    taken: dict[int, Counters] = {}
     last = []
     for old in regions:
         counters = _read(device, old)
         if counters is None:
             continue
-        for new in news[bisect_right(ends, old.start) :]:
+        for new in members[bisect_right(ends, old.start) :]:
             if new.start >= old.end:
                 break
-            if new.id not in counted:
-                counted[new.id] = _read(device, new) or Counters()
-            counters, counted[new.id] = counters.take(counted[new.id])
+            before = taken.get(new.id, Counters())
+            fresh, _ = (_read(device, new) or Counters()).take(before)
+            counters, left = counters.take(fresh)
+            taken[new.id] = before + fresh.take(left)[0]
         last.append((old, counters.settled()))
     return last
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dmstats.apply import Applied, Retired, Retirement, apply, bears_anothers
@@ -11,7 +11,7 @@ from dmstats.device import SECTOR, Device
 from dmstats.errors import DmError
 from dmstats.files import FileIdentity
 from dmstats.group import Group, as_ranges
-from dmstats.marker import process_mark
+from dmstats.marker import parse_mark, process_mark
 from dmstats.ownership import GroupSpec, Own
 from dmstats.plan import Plan, compacted, decide
 from dmstats.ranges import Footprint, joined, overlap, total
@@ -94,13 +94,15 @@ def plan_within(
     where: Footprint, regions: Sequence[Region], own: Own, spec: GroupSpec, limits: Limits, *, join: bool
 ) -> tuple[Plan, str | None]:
     """Return the plan within the limits and within what a tag can list, and the limit that was reached."""
+    alike, others = _by_options(own, spec)
     room = limits.device - (len(regions) - len(own.regions))
     most = max(1, min(limits.file, room))
     members = own.members()
     ids = {region.id for region in regions}
     overhead = spec.tag(()).length()
     while True:
-        plan = decide(where.ranges, own.regions, most=most, members=members, join=join)
+        plan = decide(where.ranges, alike, most=most, members=members, join=join)
+        plan = replace(plan, retire=(*plan.retire, *others))
         fitting = compacted(plan, ids, overhead)
         if fitting is not None:
             break
@@ -110,6 +112,16 @@ def plan_within(
     if most < min(limits.file, room):
         return fitting, "the length of a group's tag"
     return fitting, "max_regions of the file" if limits.file <= room else "max_regions of the device"
+
+
+def _by_options(own: Own, spec: GroupSpec) -> tuple[list[Region], list[Region]]:
+    """Return the regions that are as the group is to be, and those that are to be made anew as its options were
+    changed. A group that somebody else made may have regions of several kinds, which stay."""
+    if parse_mark(spec.userdata) is None:
+        return list(own.regions), []
+    options = (spec.program, spec.precise, spec.bounds)
+    alike = [r for r in own.regions if (r.program, r.precise, r.bounds) == options]
+    return alike, [r for r in own.regions if (r.program, r.precise, r.bounds) != options]
 
 
 def _outcome(where: Footprint, applied: Applied, plan: Plan, limit: str | None) -> Outcome:

@@ -16,6 +16,7 @@ NOT_RUNNING: Final = 3
 DEFAULT_CONFIG: Final = "/etc/filemapd/filemaps.yaml"
 DEFAULT_RUNTIME_DIR: Final = "/run/filemapd"
 _STOP_DEADLINE: Final = 60.0
+_UNPROCESSABLE: Final = 422
 
 # What only one command needs is imported in that command: workers share the memory of `run`.
 
@@ -110,7 +111,7 @@ def reload(context: click.Context, *, as_json: bool) -> None:
         changes = _call(context.obj, "POST", "/v1/reload", raise_errors=True)
     except ControlError as error:
         click.echo(str(error), err=True)
-        sys.exit(EX_CONFIG)
+        sys.exit(EX_CONFIG if error.status == _UNPROCESSABLE else 1)
     if as_json:
         click.echo(json.dumps(changes))
         return

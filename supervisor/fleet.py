@@ -281,7 +281,7 @@ class Fleet:
             except BlockingIOError:
                 return
             except ConnectionError:
-                message = None
+                continue  # said once, by a worker that left messages unread; what it had sent before comes next
             except ValueError as error:
                 self.kill_for(filemap, str(error))
                 return

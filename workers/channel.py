@@ -14,7 +14,7 @@ from dmstats.group import parse_tag
 
 # The kernel doubles it; a packet must fit in. Retired counters come in batches to match.
 _BUFFER: Final = 512 * 1024
-_LARGEST: Final = 256 * 1024
+_LARGEST: Final = 512 * 1024
 BATCH: Final = 256
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -9,7 +10,7 @@ from itertools import pairwise
 from dmstats.apply import Retired, Retirement, region_key
 from dmstats.counters import Counters
 from dmstats.device import Device
-from dmstats.errors import GroupNotFoundError, NotOurGroupError
+from dmstats.errors import DmError, GroupNotFoundError, NotOurGroupError
 from dmstats.fiemap import Extent, read_extents
 from dmstats.filemap import default_alias, new_spec, safe_alias
 from dmstats.files import FileIdentity
@@ -173,10 +174,19 @@ class Mapping:
         self._moving(old, new)
 
     def _leave_other_device(self, file: FileIdentity) -> None:
-        """Another file system may stand at the path now: what was made on the former's device goes."""
-        if self._former is not None and self._former.dev != file.dev:
+        """Another file system may stand at the path now: what was made on the former's device goes, unless that
+        went first; a device gets another number at a reboot, too."""
+        if self._former is None or self._former.dev == file.dev:
+            return
+        try:
             self.release()
-            self._ids.clear()
+        except DmError as error:
+            if error.errno not in (errno.ENXIO, errno.ENODEV, errno.ENOTTY):
+                raise
+            self.members, self._extents = (), None
+            self._lock.release()
+        self._former = None
+        self._ids.clear()
 
     def _own(self, device: Device, regions: Sequence[Region], file: FileIdentity, where: Footprint) -> Own:
         files = [file] if self._former in (None, file) else [file, self._former]
@@ -240,21 +250,28 @@ class Mapping:
             self._notice("retagged", f"the tag of group {own.group.id} was changed by somebody else")
 
     def _spec(self, fd: int, file: FileIdentity, own: Own) -> GroupSpec:
-        """Return what the group is to be like: as it is, as it was, or as the configuration says."""
-        spec = spec_of(own.group) if own.group is not None else self.spec
-        if spec is None:
-            wanted = self._wanted
-            return new_spec(
-                file,
-                alias=wanted.alias or default_alias(fd),
-                program=wanted.program,
-                precise=wanted.precise,
-                bounds_ns=wanted.bounds_ns,
-            )
+        """Return what the group is to be like: as the configuration says where filemapd made it, else as it is."""
+        there = spec_of(own.group) if own.group is not None else self.spec
+        if there is None or parse_mark(there.userdata) is not None:
+            return self._own_spec(fd, file, there)
         if self.spec is not None and own.group is not None:
             # Options are the leader's, which may be new; the group's own are what it had when it was first seen.
-            spec = replace(spec, precise=self.spec.precise, bounds=self.spec.bounds)
-        return spec.for_file(file)
+            there = replace(there, precise=self.spec.precise, bounds=self.spec.bounds)
+        return there
+
+    def _own_spec(self, fd: int, file: FileIdentity, there: GroupSpec | None) -> GroupSpec:
+        """Return what a group that filemapd made is to be like. Its alias stays, whatever the file is called now."""
+        wanted = self._wanted
+        if there is not None and not self._wanted.remake:
+            return there.for_file(file)
+        spec = new_spec(
+            file,
+            alias=wanted.alias or (there.alias if there is not None else default_alias(fd)),
+            program=wanted.program,
+            precise=wanted.precise,
+            bounds_ns=wanted.bounds_ns,
+        )
+        return replace(spec, quoted=there.quoted) if there is not None else spec
 
     def _settle(self, file: FileIdentity, spec: GroupSpec, outcome: Outcome, extents: list[Extent]) -> None:
         self.members = outcome.members

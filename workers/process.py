@@ -154,7 +154,12 @@ class Worker:
         file = self._job.known.file
         if file is None or not self._job.pending:
             return
-        there = {region_key(region) for region in Device(file.dev).list().regions}
+        try:
+            there = {region_key(region) for region in Device(file.dev).list().regions}
+        except DmError as error:
+            if error.errno not in (errno.ENXIO, errno.ENODEV, errno.ENOTTY):
+                raise
+            there = set()  # the device has gone, or has another number, and its regions with it
         self._channel.send(say.Settled([key for key in self._job.pending if key in there]))
 
     def _look(self, *, doubt: bool = False, join: bool = False) -> None:

@@ -25,6 +25,11 @@ def delete_group(_rng: Random, device: str, leader: Row, _book: Book) -> None:
     run("dmstats", "delete", "--groupid", str(leader.id), device)
 
 
+def clear_group(_rng: Random, device: str, leader: Row, _book: Book) -> None:
+    """Zero the counters of all its regions."""
+    run("dmstats", "clear", "--groupid", str(leader.id), device)
+
+
 def delete_member(rng: Random, device: str, leader: Row, _book: Book) -> None:
     """Delete one of the regions."""
     message(device, f"@stats_delete {rng.choice(members_of(leader))}")
@@ -77,7 +82,7 @@ def _retag(device: str, leader: Row, members: Sequence[int]) -> None:
 ATTACKS: Final[dict[str, Attack]] = {
     f.__name__.replace("_", " "): f
     for f in (
-        ungroup, delete_group, delete_member, delete_leader, empty_tag, overwrite_tag, shorten_tag, lengthen_tag,
-        rename_group,
+        ungroup, delete_group, clear_group, delete_member, delete_leader, empty_tag, overwrite_tag, shorten_tag,
+        lengthen_tag, rename_group,
     )
 }  # fmt: skip

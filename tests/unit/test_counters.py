@@ -12,9 +12,7 @@ from dmstats.counters import Counters, parse_print
 from tests.unit.data import recorded_text
 
 NUMBERS = st.integers(0, 2**40)
-COUNTERS = st.builds(
-    Counters, *[NUMBERS] * 9, st.lists(NUMBERS, min_size=3, max_size=3).map(tuple)
-)
+COUNTERS = st.builds(Counters, *[NUMBERS] * 9, st.lists(NUMBERS, min_size=3, max_size=3).map(tuple))
 
 
 def test_recorded_milliseconds() -> None:
@@ -32,7 +30,14 @@ def test_recorded_milliseconds() -> None:
 def test_recorded_precise() -> None:
     """With precise timestamps the figures are ns already."""
     assert parse_print(recorded_text("print_precise.txt"), precise=True) == Counters(
-        reads=3, sectors_read=24, read_ns=10240, writes=2, sectors_written=32, write_ns=14080, busy_ns=23040, queue_ns=23040
+        reads=3,
+        sectors_read=24,
+        read_ns=10240,
+        writes=2,
+        sectors_written=32,
+        write_ns=14080,
+        busy_ns=23040,
+        queue_ns=23040,
     )
 
 
@@ -51,7 +56,9 @@ def test_recorded_areas() -> None:
     assert (total.reads, total.writes, total.sectors_read, total.histogram) == (12, 8, 96, (20, 0))
 
 
-@pytest.mark.parametrize("text", ["", "0+8", "0+8 1 2 3", "0+8 1 2 3 4 5 6 7 8 9 10 11 12 x", "0+8" + " 1" * 15])
+@pytest.mark.parametrize(
+    "text", ["", "0+8", "0+8 1 2 3", "0+8 1 2 3 4 5 6 7 8 9 10 11 12 x", "0+8" + " 1" * 15]
+)
 def test_other_forms_are_refused(text: str) -> None:
     """A line of another form is an error, never counters that are made up."""
     with pytest.raises(ValueError, match=r"fields|invalid literal"):
@@ -81,7 +88,9 @@ def test_take_takes_what_both_have(one: Counters, other: Counters) -> None:
     columns = (one.scalars(), other.scalars(), mine.scalars(), theirs.scalars())
     for a, b, left, rest in zip(*columns, strict=True):
         assert (left, rest) == (a - min(a, b), b - min(a, b))
-    for a, b, left, rest in zip(one.histogram, other.histogram, mine.histogram, theirs.histogram, strict=True):
+    for a, b, left, rest in zip(
+        one.histogram, other.histogram, mine.histogram, theirs.histogram, strict=True
+    ):
         assert (left, rest) == (a - min(a, b), b - min(a, b))
 
 

@@ -45,7 +45,8 @@ def test_flags_are_those_of_the_headers(header: dict[str, int]) -> None:
 def test_recorded_extents_with_holes(name: str, places: tuple[int, int, int]) -> None:
     """Three extents with holes between them are read with their places, and only the last one is marked so."""
     extents = [
-        Extent(2 * MIB * at, place, KIB64, ExtentFlag.LAST if at == 2 else 0) for at, place in enumerate(places)
+        Extent(2 * MIB * at, place, KIB64, ExtentFlag.LAST if at == 2 else 0)
+        for at, place in enumerate(places)
     ]
     assert parse_fiemap(recorded(f"fiemap_{name}_holes.bin")) == extents
     # A buffer with room for two: both are there, neither is the last.

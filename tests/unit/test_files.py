@@ -26,7 +26,16 @@ cut short
 
 @pytest.mark.parametrize(
     ("mount", "kind"),
-    [("22", "proc"), ("27", "ext4"), ("41", "btrfs"), ("42", "overlay"), ("4", "xfs"), ("43", "fuse.sshfs"), ("99", None), ("", None)],
+    [
+        ("22", "proc"),
+        ("27", "ext4"),
+        ("41", "btrfs"),
+        ("42", "overlay"),
+        ("4", "xfs"),
+        ("43", "fuse.sshfs"),
+        ("99", None),
+        ("", None),
+    ],
 )
 def test_mount_type(mount: str, kind: str | None) -> None:
     """The file system is that of the mount with just this id, with optional fields or without."""
@@ -76,7 +85,12 @@ def test_kinds_that_are_no_regular_file(tmp_path: Path) -> None:
     sock = socket.socket()
     folder = os.open(tmp_path, os.O_RDONLY)
     null = os.open("/dev/null", os.O_RDONLY)
-    for fd, kind in ((folder, "a directory"), (null, "a character device"), (reading, "a pipe"), (sock.fileno(), "a socket")):
+    for fd, kind in (
+        (folder, "a directory"),
+        (null, "a character device"),
+        (reading, "a pipe"),
+        (sock.fileno(), "a socket"),
+    ):
         refused = refusal(fd)
         assert isinstance(refused, NotRegularFileError)
         assert str(refused) == f"not a regular file: {kind}"

@@ -23,7 +23,12 @@ def test_struct_is_that_of_the_headers(header: dict[str, int]) -> None:
     """struct dm_ioctl has the headers' size, and each field lies where they put it: the name at 48, not padded away."""
     assert ioctl.DM_IOCTL.size == header["dm_ioctl"] == 312
     packed = ioctl.DM_IOCTL.pack(4, 0, 0, 11, 22, 0, 0, 33, 0, 0, 44, b"the name", b"the uuid")
-    for field, width, value in (("data_size", 4, 11), ("data_start", 4, 22), ("flags", 4, 33), ("dev", 8, 44)):
+    for field, width, value in (
+        ("data_size", 4, 11),
+        ("data_start", 4, 22),
+        ("flags", 4, 33),
+        ("dev", 8, 44),
+    ):
         at = header[f"dm_ioctl.{field}"]
         assert int.from_bytes(packed[at : at + width], "little") == value, field
     assert packed.index(b"the name") == header["dm_ioctl.name"] == 48

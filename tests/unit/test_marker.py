@@ -76,6 +76,7 @@ def test_mark_is_the_process_own_after_fork() -> None:
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         mark = parse_mark(pipe.read().decode())
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     assert mark is not None
     assert mark.pid == child
     # Ended, but not yet waited for: a zombie makes no more regions.
@@ -86,7 +87,9 @@ def test_mark_is_the_process_own_after_fork() -> None:
 
 def test_start_time_whatever_the_name() -> None:
     """A process whose name has spaces and parentheses is read right."""
-    script = "import sys; open('/proc/self/comm', 'w').write(') R 1 2 ('); print(flush=True); sys.stdin.read()"
+    script = (
+        "import sys; open('/proc/self/comm', 'w').write(') R 1 2 ('); print(flush=True); sys.stdin.read()"
+    )
     child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()

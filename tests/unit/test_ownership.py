@@ -216,7 +216,9 @@ PLACES = st.lists(
     st.tuples(st.integers(0, 40), st.integers(1, 9)).map(lambda p: (p[0], p[0] + p[1])), max_size=6
 ).map(joined)
 FILES = st.sampled_from([0, 1])
-STRANGE_AUX = st.sampled_from(["-", "x y", "DMS_GROUP=theirs:0-9#-", "filemapd.i99.g1.p1.t1", "DMS_GROUP=:1-0#"])
+STRANGE_AUX = st.sampled_from(
+    ["-", "x y", "DMS_GROUP=theirs:0-9#-", "filemapd.i99.g1.p1.t1", "DMS_GROUP=:1-0#"]
+)
 
 
 class Followed:
@@ -304,7 +306,9 @@ class DeviceHistory(RuleBasedStateMachine):
         for g in groups:
             assert {n for span in g.tag.members for n in span} == {r.id for r in members}
             assert outcome.group_id == g.id == min(r.id for r in members)
-        assert sum(r.aux.startswith("DMS_GROUP=") for r in members) == len(groups), "a tag that leads no group"
+        assert sum(r.aux.startswith("DMS_GROUP=") for r in members) == len(groups), (
+            "a tag that leads no group"
+        )
 
     def check_cover(self, file: Followed, members: Sequence[Region], limit: int) -> None:
         """The members cover the file exactly and once, or, limited, with some excess."""
@@ -392,9 +396,7 @@ class DeviceHistory(RuleBasedStateMachine):
         """No region of another program was changed or deleted."""
         if not hasattr(self, "device"):
             return
-        there = {
-            n: (r.start, r.length, r.aux) for n, r in self.device.rows.items() if r.program == b"theirs"
-        }
+        there = {n: (r.start, r.length, r.aux) for n, r in self.device.rows.items() if r.program == b"theirs"}
         assert there == self.theirs
 
     @invariant()

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from dmstats.fiemap import Extent, ExtentFlag
 from dmstats.ranges import Range, footprint, joined, limited, overlap, total
 
-PAIRS = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 8)).map(lambda p: (p[0], p[0] + p[1])), max_size=12)
+PAIRS = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(1, 8)).map(lambda p: (p[0], p[0] + p[1])), max_size=12
+)
 UNIONS = PAIRS.map(joined)
 
 
@@ -52,7 +54,16 @@ def test_limited(union: tuple[Range, ...], most: int) -> None:
 
 
 FLAGS = st.sampled_from(
-    [0, 0x800, 0x2000, ExtentFlag.UNKNOWN, 0x7, ExtentFlag.ENCODED, ExtentFlag.DATA_INLINE, ExtentFlag.DELALLOC]
+    [
+        0,
+        0x800,
+        0x2000,
+        ExtentFlag.UNKNOWN,
+        0x7,
+        ExtentFlag.ENCODED,
+        ExtentFlag.DATA_INLINE,
+        ExtentFlag.DELALLOC,
+    ]
 )
 EXTENTS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 4), st.integers(0, 2), FLAGS), max_size=10)
 

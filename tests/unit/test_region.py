@@ -75,7 +75,9 @@ def test_bad_row_loses_nothing_else(row: str) -> None:
     assert listing.unread == (row,)
 
 
-@pytest.mark.parametrize("aux", ["a histogram:" + "9" * 5000, "a histogram:1," + "9" * 5000, "DMS_GROUP=:0-" + "9" * 5000])
+@pytest.mark.parametrize(
+    "aux", ["a histogram:" + "9" * 5000, "a histogram:1," + "9" * 5000, "DMS_GROUP=:0-" + "9" * 5000]
+)
 def test_numbers_beyond_reason(aux: str) -> None:
     """An aux with a number of thousands of digits, which Python won't read, doesn't lose the list."""
     listing = parse_list(f"0: 0+8 8 dmstats {aux}\n1: 8+8 8 dmstats -\n")

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from supervisor.table import print_status
@@ -141,4 +142,4 @@ def test_nothing_steers_the_terminal(name: str, reason: str) -> None:
     """Whatever a name or reason holds, every line is printable, and none is wider than the terminal."""
     lines = printed({"name": name, "reason": reason, "state": "FAILED"})
     assert all(line.isprintable() for line in lines)
-    assert all(len(line) <= 80 for line in lines)
+    assert all(cell_len(line) <= 80 for line in lines)
