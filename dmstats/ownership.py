@@ -75,18 +75,22 @@ def find_own(
     known: Collection[int] = (),
     spec: GroupSpec | None = None,
     left_behind: Callable[[Mark], bool],
+    remembered: Collection[tuple[int, int, int]] = (),
 ) -> Own:
     """Return what belongs to `files` (the file, and the one it replaces) among all `regions` of the device.
 
     A group is the file's own where its userdata is the file's mark, or where its id is in `known` and it is
-    as `spec` says. `left_behind` tells whether the maker of a region that stands in no tag has gone.
+    as `spec` says. `left_behind` tells whether the maker of a region that stands in no tag has gone; `remembered`
+    are id, start and length of those that were the file's when it was last looked at, whatever their aux is now.
     """
     groups = groups_of(regions)
     ours = [group for group in groups.values() if _is_own(group, files, known, spec)]
     in_tags = {region.id for group in groups.values() for region in _spoken_for(group, files)}
     found = {region.id: region for group in ours for region in _own_members(group, files, groups)}
     for region in regions:
-        if region.id not in in_tags and _is_orphan(region, files, left_behind):
+        if region.id in in_tags:
+            continue
+        if _is_orphan(region, files, left_behind) or _is_remembered(region, remembered, spec):
             found[region.id] = region
     # Two tags stand where a move was cut short; which of them is taken does not matter, as both lists are ours.
     group = ours[0] if ours else None
@@ -126,6 +130,18 @@ def _own_members(group: Group, files: Collection[FileIdentity], groups: dict[int
         )
         if plain or region.id == group.id or _names(mark, files):
             yield region
+
+
+def _is_remembered(
+    region: Region, remembered: Collection[tuple[int, int, int]], spec: GroupSpec | None
+) -> bool:
+    """Tell whether a region in no tag is one of ours whose aux was overwritten: not with another file's mark."""
+    return (
+        spec is not None
+        and (region.id, region.start, region.length) in remembered
+        and region.program == spec.program
+        and parse_mark(region.aux) is None
+    )
 
 
 def _is_orphan(region: Region, files: Collection[FileIdentity], left_behind: Callable[[Mark], bool]) -> bool:

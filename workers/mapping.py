@@ -192,7 +192,14 @@ class Mapping:
         files = [file] if self._former in (None, file) else [file, self._former]
         if self._adoption_open:
             self._adopt(regions, file, where)
-        own = find_own(regions, files, known=self._ids, spec=self.spec, left_behind=_left_behind)
+        own = find_own(
+            regions,
+            files,
+            known=self._ids,
+            spec=self.spec,
+            left_behind=_left_behind,
+            remembered={(r.id, r.start, r.length) for r in self.members},
+        )
         if own.group is not None and self._is_strange(own.group, file, where):
             self._notice("reused", f"group {own.group.id} on {device.number} is another's now")
             mine = {r.id for r in own.regions} - {r.id for r in own.group.regions}
@@ -239,7 +246,8 @@ class Mapping:
         lost = [r for r in self.members if (r.id, r.start, r.length) not in there]
         if lost:
             self._notice(
-                "lost", f"{len(lost)} regions of group {self.group_id} were deleted by somebody else"
+                "lost",
+                f"{len(lost)} regions of group {self.group_id} were deleted, or taken into another group",
             )
             last = [Retired(region_key(r), self.totals.gone(r.id).settled()) for r in lost]
             self._retirement.intend(last)

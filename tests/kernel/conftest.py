@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -66,14 +67,12 @@ class Disk:
         return path
 
     def pieces(self, name: str, count: int, size: int = KIB64) -> Path:
-        """Make a file of so many extents of that size with as much free between them, in the file and on the device."""
+        """Make a file of so many extents of that size, with as much free between them, here and on the device."""
         path = self.write(name, 2 * count * size)
         punch(path, *((2 * at + 1) * size for at in range(count)), length=size)
         found = oracle.extents(path)
         assert len(found) == count
-        assert all(
-            one.physical + one.length < two.physical for one, two in zip(found, found[1:], strict=False)
-        )
+        assert all(one.physical + one.length < two.physical for one, two in pairwise(found))
         return path
 
     def others_region(self, start: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""What the system's own tools say of regions, groups and extents: dmsetup, dmstats and filefrag, never our parsers."""
+"""What the system's own tools say of regions, groups and extents: dmsetup, dmstats, filefrag; never our parsers."""
 
 from __future__ import annotations
 

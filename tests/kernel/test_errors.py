@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,18 +26,21 @@ from tests.kernel.conftest import Disk
 from tests.unit.data import recorded
 
 NOBODY = 65534
+# What is refused is the same on every file system of device-mapper's.
+ONE_DISK = pytest.mark.parametrize("made", ["ext4"], indirect=True)
 
 
 def refusals(fd: int) -> list[str]:
     """Return the kinds and texts of the errors that creating and updating give for a file."""
     found = []
-    for call in (lambda: create_regions_from_fd(fd), lambda: update_regions_from_fd(fd, 0)):
+    for call in (partial(create_regions_from_fd, fd), partial(update_regions_from_fd, fd, 0)):
         with pytest.raises(DmStatsError) as refused:
             call()
         found.append(f"{type(refused.value).__name__}: {refused.value}")
     return found
 
 
+@ONE_DISK
 def test_no_regular_file(disk: Disk) -> None:
     """A directory on the device itself, and a character device, are refused by what they are."""
     for path, kind in ((disk.folder, "a directory"), (Path("/dev/null"), "a character device")):
@@ -46,6 +50,7 @@ def test_no_regular_file(disk: Disk) -> None:
     assert oracle.table(disk.name) == {}
 
 
+@ONE_DISK
 def test_block_device_of_device_mapper(disk: Disk) -> None:
     """The device's own node is no file with extents on it."""
     fd = os.open(disk.device.path, os.O_RDONLY)
@@ -119,6 +124,7 @@ def test_inline_data(tmp_path: Path) -> None:
         oracle.run("umount", str(tmp_path))
 
 
+@ONE_DISK
 def test_group_not_there(disk: Disk) -> None:
     """A group that isn't there, and a region that is there but leads none, are told with group and device."""
     path = disk.pieces("vm.img", 2)
@@ -132,6 +138,7 @@ def test_group_not_there(disk: Disk) -> None:
     assert oracle.table(disk.name) == before
 
 
+@ONE_DISK
 def test_group_of_another_file(disk: Disk) -> None:
     """Another file's group is never updated: neither one of ours, nor one of dmstats that lies elsewhere."""
     one, other = disk.pieces("one", 2), disk.pieces("other", 2)
@@ -146,6 +153,7 @@ def test_group_of_another_file(disk: Disk) -> None:
     assert oracle.table(disk.name) == before
 
 
+@ONE_DISK
 def test_group_id_given_to_another_file(disk: Disk) -> None:
     """A group's id that another file's group got meanwhile is not taken for the file's, with the same alias even."""
     one, other = disk.pieces("one", 2), disk.pieces("other", 2)
@@ -181,6 +189,7 @@ def as_nobody(action: Callable[[], object]) -> str:
     return text
 
 
+@ONE_DISK
 def test_no_permission(disk: Disk) -> None:
     """Without privileges the control node can't be opened; and one that is open already is of no use: the kernel asks
     for CAP_SYS_ADMIN. Nothing is changed."""
@@ -188,20 +197,21 @@ def test_no_permission(disk: Disk) -> None:
     fd = disk.open(path)
 
     def closed() -> None:
-        ioctl._control.cache_clear()
+        ioctl.control.cache_clear()
         create_regions_from_fd(fd)
 
     expected = NoPermissionError.__name__
     assert as_nobody(closed) == (
         f"{expected}: no permission to open {ioctl.CONTROL_NODE}: run as root (CAP_SYS_ADMIN)"
     )
-    ioctl._control()
+    ioctl.control()
     refused = as_nobody(lambda: create_regions_from_fd(fd))
     assert refused == f"{expected}: device-mapper refused: it asks for CAP_SYS_ADMIN, run as root"
     assert oracle.table(disk.name) == {}
 
 
-def test_device_that_went(disk: Disk) -> None:
+@ONE_DISK
+def test_closed_descriptor(disk: Disk) -> None:
     """A descriptor that is closed is told as such, not taken for another file."""
     fd = os.open(disk.pieces("vm.img", 1), os.O_RDONLY)
     os.close(fd)

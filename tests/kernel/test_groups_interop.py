@@ -11,6 +11,9 @@ from dmstats.filemap import create_regions_from_fd, update_regions_from_fd
 from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, punch, punch_region
 
+# A tag is the same on every file system.
+pytestmark = pytest.mark.parametrize("made", ["ext4"], indirect=True)
+
 
 def aux_of(disk: Disk, number: int) -> bytes:
     """Return a region's aux, its options included."""
@@ -167,7 +170,7 @@ def test_tag_without_end_gets_one(disk: Disk) -> None:
 
 
 def test_a_bad_row_loses_nothing(disk: Disk) -> None:
-    """A region whose row can't be read, and tags that are wrong, hold nobody up: not ours, and they stay as they are."""
+    """Rows that can't be read, and tags that are wrong, hold nobody up: not ours, and they stay as they are."""
     path = disk.pieces("vm.img", 2)
     fd = disk.open(path)
     for aux in (b"DMS_GROUP=:1-0#", b"DMS_GROUP=x:0-99999999999999999999#", b"one\\\nline"):

@@ -25,7 +25,7 @@ def test_structs_are_those_of_the_headers(header: dict[str, int]) -> None:
     assert fiemap.FS_IOC_FIEMAP == header["FS_IOC_FIEMAP"] == 0xC020660B
     assert fiemap.FIEMAP.size == header["fiemap"] == 32
     assert fiemap.FIEMAP_EXTENT.size == header["fiemap_extent"] == 56
-    assert fiemap._MAPPED_OFFSET == header["fiemap.fm_mapped_extents"]
+    assert header["fiemap.fm_mapped_extents"] == fiemap._MAPPED_OFFSET
     packed = fiemap.FIEMAP_EXTENT.pack(11, 22, 33, 44)
     for field, width, value in (("logical", 8, 11), ("physical", 8, 22), ("length", 8, 33), ("flags", 4, 44)):
         at = header[f"fiemap_extent.fe_{field}"]

@@ -20,7 +20,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 
 def test_struct_is_that_of_the_headers(header: dict[str, int]) -> None:
-    """struct dm_ioctl has the headers' size, and each field lies where they put it: the name at 48, not padded away."""
+    """struct dm_ioctl has the headers' size, and each field lies where they put it, the name at 48."""
     assert ioctl.DM_IOCTL.size == header["dm_ioctl"] == 312
     packed = ioctl.DM_IOCTL.pack(4, 0, 0, 11, 22, 0, 0, 33, 0, 0, 44, b"the name", b"the uuid")
     for field, width, value in (
@@ -47,8 +47,8 @@ def test_reply_is_read_where_the_headers_have_it(header: dict[str, int]) -> None
 def test_numbers_are_those_of_the_headers(header: dict[str, int]) -> None:
     """The ioctl's number, its flags and the message's place are the headers'."""
     assert ioctl.DM_TARGET_MSG == header["DM_TARGET_MSG"] == 0xC138FD0E
-    assert ioctl.DM_BUFFER_FULL_FLAG == header["DM_BUFFER_FULL_FLAG"]
-    assert ioctl.DM_DATA_OUT_FLAG == header["DM_DATA_OUT_FLAG"]
+    assert header["DM_BUFFER_FULL_FLAG"] == ioctl.DM_BUFFER_FULL_FLAG
+    assert header["DM_DATA_OUT_FLAG"] == ioctl.DM_DATA_OUT_FLAG
     assert ioctl.DM_TARGET_MESSAGE.size == header["dm_target_msg"] == header["dm_target_msg.message"] == 8
 
 

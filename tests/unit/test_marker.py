@@ -37,7 +37,7 @@ def test_marks_are_read_back(mark: Mark) -> None:
         "filemapd.i1.g-2",
         " filemapd.i1.g2",
         "filemapd.i1.g2\n",
-        "filemapd.i１.g2",
+        "filemapd.i\N{FULLWIDTH DIGIT ONE}.g2",
         "DMS_GROUP=:1#filemapd.i1.g2",
         "filemapd.i" + "9" * 5000 + ".g1",
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def test_joined(pairs: list[tuple[int, int]]) -> None:
     """The union has just the ranges' sectors; its parts ascend and don't touch."""
     union = joined(pairs)
     assert sectors(union) == sectors(pairs)
-    assert all(one.end < other.start for one, other in zip(union, union[1:], strict=False))
+    assert all(one.end < other.start for one, other in pairwise(union))
     assert all(part.length > 0 for part in union)
     assert total(union) == len(sectors(pairs))
 
@@ -39,7 +41,7 @@ def test_overlap(one: tuple[Range, ...], other: tuple[Range, ...]) -> None:
 
 def fewest_extra(union: tuple[Range, ...], most: int) -> int:
     """Return how few sectors too many it takes to cover a union with so many ranges: its smallest gaps."""
-    gaps = sorted(other.start - one.end for one, other in zip(union, union[1:], strict=False))
+    gaps = sorted(other.start - one.end for one, other in pairwise(union))
     return sum(gaps[: max(0, len(union) - max(most, 1))])
 
 

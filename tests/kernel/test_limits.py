@@ -1,0 +1,123 @@
+"""Limits: regions of a file and of a device, and memory that the kernel refuses."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dmstats.device import Device
+from sandbox.devices import Filesystem, filesystem
+from tests.kernel import fault, oracle
+from tests.kernel.changes import CHANGES, KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
+from tests.kernel.running import running, wait_for, write
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system of its own for each test."""
+    with filesystem("ext4", size_mb=200) as made:
+        yield made
+
+
+def comb(file: Path, teeth: int) -> None:
+    """Make a file of 1 MiB extents; the holes between them grow from 4 KiB by 4 KiB."""
+    write(file, teeth + 1)
+    with opened(file) as fd:
+        for i in range(teeth):
+            fallocate(fd, KEEP_SIZE | PUNCH_HOLE, (i + 1) * MIB - (i + 1) * 4096, (i + 1) * 4096)
+
+
+def fill_memory(fs: Filesystem) -> list[int]:
+    """Make another program's regions, of areas of one sector, until the kernel has no memory even for the smallest;
+    return their ids."""
+    made = []
+    size = fs.device.sectors
+    while size:
+        try:
+            made.append(int(oracle.message(fs.device.name, f"@stats_create 0+{size} 1 0 filler -")))
+        except AssertionError as error:
+            assert "Cannot allocate memory" in str(error) or "Value too large" in str(error)  # noqa: PT017
+            size //= 2
+    return made
+
+
+def test_regions_of_a_file(fs: Filesystem, tmp_path: Path) -> None:
+    """Over max_regions extents are joined across the smallest gaps; the excess is told in bytes."""
+    file, name = fs.mountpoint / "disk.img", fs.device.name
+    comb(file, 9)
+    assert len(oracle.extents(file)) == 10
+    config = {"filemaps": [{"path": str(file)}], "defaults": {"max_regions": 4}}
+    with running(tmp_path, config) as supervisor:
+        filemap = supervisor.wait_state(file)
+        rows = oracle.rows(name)
+        assert len(rows) == filemap["regions"] == 4
+        covered = sum(row.length for row in rows) * 512
+        on_disk = len(oracle.sectors_of(file)) * 512
+        assert filemap["excess_bytes"] == covered - on_disk == 4096 * sum(range(1, 7))
+        assert filemap["uncovered_bytes"] == 0
+        assert "max_regions of the file" in filemap["degraded"]
+        oracle.run("fallocate", "-p", "-o", "0", "-l", str(7 * MIB), str(file))
+
+        def exact() -> bool:
+            oracle.assert_exact_cover(file, name)
+            return bool(supervisor.filemap(file)["excess_bytes"] == 0)
+
+        wait_for("exact again, as few extents are left", exact)
+        assert supervisor.filemap(file)["degraded"] is None
+
+
+def test_regions_of_a_device(fs: Filesystem, tmp_path: Path) -> None:
+    """Others' regions count for the device's limit; one region is kept whatever there is."""
+    file, name = fs.mountpoint / "disk.img", fs.device.name
+    comb(file, 5)
+    device = Device(fs.device.dev_t)
+    others = [device.create(n * 8, 8, program="other") for n in range(8)]
+    config = {"filemaps": [{"path": str(file)}], "devices": {"max_regions": 10}}
+    with running(tmp_path, config) as supervisor:
+        filemap = supervisor.wait_state(file)
+        assert filemap["regions"] == 2
+        assert "max_regions of the device" in filemap["degraded"]
+        for number in others:
+            device.delete(number)
+        CHANGES["append"](file)
+        wait_for("all fit now", lambda: bool(oracle.assert_exact_cover(file, name)))
+
+
+def test_memory_refused(fs: Filesystem, tmp_path: Path) -> None:
+    """ENOMEM for creates leaves the file degraded with what fits, and all is made when there is memory again."""
+    file, name = fs.mountpoint / "disk.img", fs.device.name
+    write(file, 2)
+    with running(tmp_path, {"filemaps": [{"path": str(file)}]}, fault.program(tmp_path)) as supervisor:
+        before = supervisor.wait_state(file)
+        (tmp_path / "refuse").write_text(str(errno.ENOMEM))
+        CHANGES["append"](file)
+
+        def degraded() -> bool:
+            filemap = supervisor.filemap(file)
+            assert filemap["degraded"] is not None, filemap
+            assert "ENOMEM" in filemap["degraded"]
+            return bool(filemap["uncovered_bytes"] == MIB)
+
+        wait_for("what can't be covered is told", degraded)
+        assert oracle.groups(name)[before["group_id"]], "what there was stays"
+        (tmp_path / "refuse").unlink()
+        wait_for("it is tried again", lambda: bool(oracle.assert_exact_cover(file, name)))
+        filemap = supervisor.filemap(file)
+        assert (filemap["degraded"], filemap["restarts"], filemap["pid"]) == (None, 0, before["pid"])
+
+
+def test_kernel_refuses_memory_itself(fs: Filesystem, tmp_path: Path) -> None:
+    """The kernel's own limit, a quarter of the memory: reached by another program's region, it degrades a file."""
+    file, name = fs.mountpoint / "disk.img", fs.device.name
+    write(file, 2)
+    device = Device(fs.device.dev_t)
+    fillers = fill_memory(fs)
+    with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
+        wait_for("the refusal is told", lambda: "ENOMEM" in (supervisor.filemap(file).get("degraded") or ""))
+        for number in fillers:
+            device.delete(number)
+        wait_for("it is tried again", lambda: bool(oracle.assert_exact_cover(file, name)))
+        wait_for("nothing is degraded", lambda: supervisor.filemap(file)["degraded"] is None)

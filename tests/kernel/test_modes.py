@@ -1,0 +1,116 @@
+"""Modes inode and path under a supervisor: which file is followed, and until when."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.devices import Filesystem, filesystem
+from tests.kernel import oracle
+from tests.kernel.changes import CHANGES, MIB, fallocate, opened
+from tests.kernel.running import running, wait_for, write
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system of its own for each test."""
+    with filesystem("xfs", size_mb=320) as made:
+        yield made
+
+
+def exact(file: Path, fs: Filesystem) -> bool:
+    """Tell that the file's group covers it exactly and nothing is left behind."""
+    oracle.assert_exact_cover(file, fs.device.name)
+    oracle.assert_no_orphan(fs.device.name)
+    return True
+
+
+@pytest.mark.parametrize("on_unlink", ["delete", "keep"])
+def test_inode_until_its_last_close(fs: Filesystem, tmp_path: Path, on_unlink: str) -> None:
+    """Followed through a rename and a hard link; unlinked, until nobody has it open; the group as configured."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 2)
+    config = {"filemaps": [{"path": str(file), "on_unlink": on_unlink}]}
+    with running(tmp_path, config) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        moved = file.rename(fs.mountpoint / "moved.img")
+        os.link(moved, fs.mountpoint / "link.img")
+        CHANGES["append"](moved)
+        wait_for("the renamed file is followed", lambda: exact(moved, fs))
+        moved.unlink()
+        CHANGES["append"](fs.mountpoint / "link.img")
+        wait_for("the link is followed", lambda: exact(fs.mountpoint / "link.img", fs))
+        with opened(fs.mountpoint / "link.img") as fd:
+            (fs.mountpoint / "link.img").unlink()
+            extents = supervisor.filemap(file)["extents"]
+            fallocate(fd, 0, 20 * MIB, MIB)
+            wait_for("the unlinked file is followed", lambda: supervisor.filemap(file)["extents"] > extents)
+            assert supervisor.filemap(file)["pid"] == pid
+        ended = supervisor.wait_state(file, "STOPPED")
+        assert "unlinked and closed" in ended["reason"]
+        assert ended["restarts"] == 0
+        assert bool(oracle.rows(fs.device.name)) is (on_unlink == "keep")
+        write(file, 1)
+        supervisor.wait_state(file)
+        wait_for("a new file at the path is followed", lambda: exact(file, fs))
+
+
+def test_worker_killed_after_a_rename(fs: Filesystem, tmp_path: Path) -> None:
+    """Mode inode: a worker that takes over follows the file itself, not what has its old name."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 2)
+    with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
+        before = supervisor.wait_state(file)
+        moved = file.rename(fs.mountpoint / "moved.img")
+        write(file, 1)
+        os.kill(before["pid"], 9)
+        wait_for("another runs", lambda: supervisor.filemap(file)["pid"] not in (None, before["pid"]))
+        CHANGES["append"](moved)
+        wait_for("the renamed file is followed", lambda: exact(moved, fs))
+        assert supervisor.filemap(file)["inode"] == before["inode"]
+
+
+def test_path_follows_what_stands_there(fs: Filesystem, tmp_path: Path) -> None:
+    """Renamed over, removed and made again, a link retargeted, the directory renamed away and back, another file
+    system mounted over it: the group follows."""
+    folder = fs.mountpoint / "images"
+    folder.mkdir()
+    file = folder / "disk.img"
+    write(file, 2)
+    with running(tmp_path, {"filemaps": [{"path": str(file), "mode": "path"}]}) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        write(fs.mountpoint / "new", 3)
+        (fs.mountpoint / "new").rename(file)
+        wait_for("renamed over", lambda: exact(file, fs))
+        file.unlink()
+        supervisor.wait_state(file, "WAITING")
+        wait_for("no group without a file", lambda: not oracle.rows(fs.device.name))
+        write(file, 1)
+        wait_for("made again", lambda: exact(file, fs))
+        for n in (1, 2):
+            write(folder / f"{n}", n)
+        file.unlink()
+        for n in (1, 2):
+            (folder / "link").symlink_to(f"{n}")
+            (folder / "link").rename(file)
+            wait_for("the link is followed", lambda: exact(file, fs))
+        file.unlink()
+        (folder / "1").rename(file)
+        wait_for("a file again", lambda: exact(file, fs))
+        away = folder.rename(fs.mountpoint / "away")
+        supervisor.wait_state(file, "WAITING")
+        away.rename(folder)
+        wait_for("the directory is back", lambda: exact(file, fs))
+        with filesystem("ext4", size_mb=64, mountpoint=folder) as over:
+            supervisor.wait_state(file, "WAITING")
+            write(file, 2)
+            wait_for("the other file system's file", lambda: exact(file, over))
+            wait_for("nothing on the first", lambda: not oracle.rows(fs.device.name))
+            assert supervisor.filemap(file)["device"] == over.device.name
+            file.unlink()
+            supervisor.wait_state(file, "WAITING")
+        wait_for("back on the first", lambda: exact(file, fs))
+        assert supervisor.filemap(file)["pid"] == pid
