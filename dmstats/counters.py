@@ -43,7 +43,7 @@ class Counters:
 
     def __add__(self, other: Counters) -> Counters:
         sums = [a + b for a, b in zip(self.scalars(), other.scalars(), strict=True)]
-        return _from_scalars(sums, _add_bins(self.histogram, other.histogram))
+        return from_scalars(sums, _add_bins(self.histogram, other.histogram))
 
     def take(self, other: Counters) -> tuple[Counters, Counters]:
         """Return `self` less what `other` holds too, and what is then left of `other`; neither below zero."""
@@ -61,10 +61,11 @@ def _less(counters: Counters, shared: list[int], bins: list[int]) -> Counters:
     histogram = counters.histogram
     if len(bins) == len(histogram):
         histogram = tuple(a - b for a, b in zip(histogram, bins, strict=True))
-    return _from_scalars([a - b for a, b in zip(counters.scalars(), shared, strict=True)], histogram)
+    return from_scalars([a - b for a, b in zip(counters.scalars(), shared, strict=True)], histogram)
 
 
-def _from_scalars(values: Sequence[int], histogram: tuple[int, ...]) -> Counters:
+def from_scalars(values: Sequence[int], histogram: tuple[int, ...]) -> Counters:
+    """Return counters from what scalars() gives and a histogram. Raises ValueError where there are not as many."""
     reads, sectors_read, read_ns, writes, sectors_written, write_ns, in_flight, busy_ns, queue_ns = values
     return Counters(
         reads,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dmstats.counters import Counters
+from dmstats.counters import Counters, from_scalars
 from dmstats.device import Device
 from dmstats.region import Region
 
@@ -17,21 +17,8 @@ def pack(counters: Counters) -> list[Any]:
 
 def unpack(values: list[Any]) -> Counters:
     """Return counters from what pack() made. Raises ValueError or TypeError for anything else."""
-    reads, sectors_read, read_ns, writes, sectors_written, write_ns, in_flight, busy_ns, queue_ns, bins = (
-        values
-    )
-    return Counters(
-        reads,
-        sectors_read,
-        read_ns,
-        writes,
-        sectors_written,
-        write_ns,
-        in_flight,
-        busy_ns,
-        queue_ns,
-        tuple(bins),
-    )
+    *scalars, histogram = values
+    return from_scalars(scalars, tuple(histogram))
 
 
 class Totals:
