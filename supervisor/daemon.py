@@ -100,7 +100,7 @@ class Daemon:
         else:
             loop.selector.register(self._watch, selectors.EVENT_READ, self._watched)
         loop.every(SWEEP, self._sweep)
-        loop.every(SWEEP / 2, lambda: self._watch.sweep(time.monotonic(), busy_only=True))
+        self._sweep_busy()
         loop.every(TABLE_INTERVAL, self._turns.tables)
         loop.every(self._fleet.config.supervisor.health.interval, self._health.check)
 
@@ -113,6 +113,10 @@ class Daemon:
         self._turns.samples(now)
         self._directories.look_for_missing()
         self._control.tick(now)
+
+    def _sweep_busy(self) -> None:
+        now = time.monotonic()
+        self._loop.timers.at(now + self._watch.sweep_busy(now), self._sweep_busy)
 
     def _stop(self) -> None:
         if not self._fleet.stopping:

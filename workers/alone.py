@@ -68,13 +68,15 @@ class Alone:
         poller.register(wake, select.POLLIN)
         if not self._watch.polling:
             poller.register(self._watch, select.POLLIN)
-        sweep_at = time.monotonic() + SWEEP
+        sweep_at = busy_at = time.monotonic() + SWEEP
         while not self._stopping:
-            until = min(sweep_at, self._watch.next_due() or sweep_at)
+            until = min(sweep_at, busy_at, self._watch.next_due() or sweep_at)
             poller.poll(max(0.0, until - time.monotonic()) * 1000)
             now = time.monotonic()
             self._watch.read(now)
             doubt = False
+            if now >= busy_at:
+                busy_at = now + self._watch.sweep_busy(now)
             if now >= sweep_at:
                 sweep_at = now + SWEEP
                 self._watch.sweep(now)

@@ -72,10 +72,9 @@ class Pace:
         if landing:
             self._sooner(now + LANDING)
 
-    @property
-    def busy(self) -> bool:
-        """Tell whether its look waits, as looks of late came to nothing."""
-        return self._interval > SHORTEST
+    def busy(self, now: float) -> bool:
+        """Tell whether its look waits, as looks of late came to nothing though there were events."""
+        return self._interval > SHORTEST and now < self._free_from + self._interval
 
     def _sooner(self, when: float) -> None:
         self.due = when if self.due is None else min(self.due, when)

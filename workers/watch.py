@@ -16,6 +16,9 @@ from inotify_simple import INotify, flags
 from workers.pace import Pace
 
 SWEEP: Final = 1.0
+# Files that are written all the time are compared more often, but no more than so many a second.
+_BUSY_SWEEP: Final = 0.05
+_BUSY_A_SECOND: Final = 2000
 
 # Once only: a guest that writes all day wakes nobody between two looks. Closing tells of defragmentation.
 _FILE_EVENTS: Final = (
@@ -116,20 +119,30 @@ class Watch:
                     self._files[key].pace.event(now)
         return told
 
-    def sweep(self, now: float, *, busy_only: bool = False) -> None:
-        """Compare files with what they were when they were last looked at: all, or those that are written all the
-        time, whose events are not waited for."""
+    def sweep(self, now: float) -> None:
+        """Compare every file with what it was when it was last looked at."""
         for watched in self._files.values():
-            if busy_only and not watched.pace.busy:
-                continue
-            if watched.path is not None and self._name_changed(watched.fd, watched.path):
+            self._compare(watched, now)
+
+    def sweep_busy(self, now: float) -> float:
+        """Compare the files that are written all the time, whose events are not waited for; return after how many
+        seconds to do so again: the more there are, the later."""
+        count = 0
+        for watched in self._files.values():
+            if watched.pace.busy(now):
+                self._compare(watched, now)
+                count += 1
+        return max(_BUSY_SWEEP, count / _BUSY_A_SECOND) if count else SWEEP / 2
+
+    def _compare(self, watched: _Watched, now: float) -> None:
+        if watched.path is not None and self._name_changed(watched.fd, watched.path):
+            watched.pace.urgent(now)
+        elif watched.fd is not None:
+            status = os.fstat(watched.fd)
+            if status.st_nlink == 0 or watched.shape != _shape(status):
                 watched.pace.urgent(now)
-            elif watched.fd is not None:
-                status = os.fstat(watched.fd)
-                if status.st_nlink == 0 or watched.shape != _shape(status):
-                    watched.pace.urgent(now)
-                elif self._inotify is None and watched.changed_at != status.st_ctime_ns:
-                    watched.pace.event(now)
+            elif self._inotify is None and watched.changed_at != status.st_ctime_ns:
+                watched.pace.event(now)
 
     def due(self, now: float) -> Iterator[tuple[str, bool]]:
         """Walk the files whose turn it is, each with whether its regions may be joined.

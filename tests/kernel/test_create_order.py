@@ -303,7 +303,7 @@ def test_created_and_killed_after_each_message(disk: Disk) -> None:
 
 @pytest.mark.parametrize(
     ("change", "adopted"),
-    [(shrink, False), (free_leader, False), (join, False), (grow_below, True), (move_all, True)],
+    [(shrink, False), (free_leader, False), (grow_below, True), (move_all, True)],
 )
 def test_counters_are_retired_once(disk: Disk, change: Callable[[Scene], None], adopted: bool) -> None:
     """Killed after any message, what the group counted is neither lost nor counted twice: retired and live reads are

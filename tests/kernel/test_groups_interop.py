@@ -170,7 +170,7 @@ def test_tag_without_end_gets_one(disk: Disk) -> None:
 
 
 def test_a_bad_row_loses_nothing(disk: Disk) -> None:
-    """Rows that can't be read, and tags that are wrong, hold nobody up: not ours, and they stay as they are."""
+    """Rows that can't be read, and tags that are wrong, hold nobody up, and stay as they are."""
     path = disk.pieces("vm.img", 2)
     fd = disk.open(path)
     for aux in (b"DMS_GROUP=:1-0#", b"DMS_GROUP=x:0-99999999999999999999#", b"one\\\nline"):

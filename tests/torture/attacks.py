@@ -27,7 +27,8 @@ def delete_group(_rng: Random, device: str, leader: Row, _book: Book) -> None:
 
 def clear_group(_rng: Random, device: str, leader: Row, _book: Book) -> None:
     """Zero the counters of all its regions."""
-    run("dmstats", "clear", "--groupid", str(leader.id), device)
+    for number in members_of(leader):
+        message(device, f"@stats_clear {number}")
 
 
 def delete_member(rng: Random, device: str, leader: Row, _book: Book) -> None:
