@@ -81,6 +81,10 @@ def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
         _log.debug("%s: the worker's file can't be opened: %s", filemap.name, error)
         return
     fleet.watch.add(filemap.path, filemap.fd, _watched_name(filemap))
+    pace = fleet.watch.pace(filemap.path)
+    if pace is not None:
+        # The worker reads the extents without waiting for the watch: what came in between nobody tells of.
+        pace.urgent(time.monotonic())
 
 
 def _watched_name(filemap: Filemap) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import pytest
@@ -137,6 +138,12 @@ def test_stale_tag_of_another_file_hides_nothing() -> None:
     assert ids(find_own(regions, [FILE], left_behind=gone)) == [1]
 
 
+def test_stale_tag_of_another_program_hides_nothing() -> None:
+    """Nor does another program's tag."""
+    regions = [region(0, tag(ADOPTED, 0, 1), "theirs"), region(1, str(OURS))]
+    assert ids(find_own(regions, [FILE], left_behind=gone)) == [1]
+
+
 def group(*regions: Region) -> Group:
     """Return the group that the first of the regions leads."""
     return groups_of(regions)[regions[0].id]
@@ -216,6 +223,64 @@ FILES = st.sampled_from([0, 1])
 STRANGE_AUX = st.sampled_from(
     ["-", "x y", "DMS_GROUP=theirs:0-9#-", "filemapd.i99.g1.p1.t1", "DMS_GROUP=:1-0#"]
 )
+
+
+def has_group(device: ModelDevice, files: Sequence[FileIdentity]) -> bool:
+    """Tell whether a group bears the mark of one of the files."""
+    marks = [parse_mark(g.tag.userdata) for g in groups_of(device.list().regions).values()]
+    return any(mark is not None and mark.names(file) for mark in marks for file in files)
+
+
+def look(device: ModelDevice, ranges: Sequence[Range], *, join: bool = False) -> Outcome:
+    """Bring the group of FILE in step with its ranges."""
+    regions = device.list().regions
+    own = find_own(regions, [FILE], left_behind=gone)
+    where = Footprint(tuple(ranges), len(ranges), 0, landing=False)
+    return reconcile(
+        device, FILE, where, regions, own, SPEC, limits=Limits(), retirement=Kept(device), join=join
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "join"),
+    [
+        ([(0, 8), (16, 24), (40, 48)], False),
+        ([(0, 8), (16, 20)], False),
+        ([(16, 24), (60, 70)], False),
+        ([(50, 60), (70, 80)], False),
+        ([(0, 24)], True),
+    ],
+    ids=["grows", "shrinks", "loses its leader", "moves", "is joined"],
+)
+@pytest.mark.parametrize("below", [False, True])
+def test_killed_after_each_message(after: list[tuple[int, int]], join: bool, below: bool) -> None:
+    """Killed after any message there is a group of the file, and the next run leaves one tag, on the lowest of just
+    the regions that cover the file; with an id free below the leader's, to which the group moves, too."""
+    target = joined(after)
+    for fuse in range(30):
+        device = ModelDevice()
+        theirs = device.create(90, 5, program="theirs", aux="mine")
+        look(device, [Range(0, 8), Range(16, 24)])
+        if below:
+            device.delete(theirs)
+        device.fuse = fuse
+        with contextlib.suppress(Killed):
+            look(device, target, join=join)
+        finished = device.fuse > 0
+        device.fuse = None
+        assert has_group(device, [FILE])
+        outcome = look(device, target, join=join)
+        ours = [r for r in device.list().regions if r.program == "dmstats"]
+        assert [r.id for r in ours if r.aux.startswith("DMS_GROUP=")] == [outcome.group_id]
+        assert tuple(ours) == outcome.members
+        assert joined((r.start, r.end) for r in ours) == target
+        assert sum(r.length for r in ours) == total(target)
+        text = device.list_text()
+        look(device, target, join=join)
+        assert device.list_text() == text
+        if finished:
+            return
+    pytest.fail("the run never ended")
 
 
 class Followed:
@@ -328,6 +393,8 @@ class DeviceHistory(RuleBasedStateMachine):
         """A run that is killed after some of its messages; others' regions are as they were even so."""
         file = self.files[which]
         others = self.not_of(file)
+        names = [file.identity, *([file.former] if file.former else [])]
+        had_group = has_group(self.device, names)
         self.device.fuse = fuse
         try:
             self.run(file, limit, join)
@@ -337,6 +404,8 @@ class DeviceHistory(RuleBasedStateMachine):
             file.former, file.at_rest = None, True
         self.device.fuse = None
         assert self.not_of(file) == others
+        if had_group and file.ranges:
+            assert has_group(self.device, names), "the group was gone for a moment"
 
     def not_of(self, file: Followed) -> dict[int, tuple[int, bytes]]:
         """Return the regions that are another file's."""

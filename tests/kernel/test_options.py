@@ -1,0 +1,58 @@
+"""Options of groups that filemapd made follow the configuration; those of adopted groups stay what they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sandbox.devices import filesystem
+from tests.kernel import oracle
+from tests.kernel.changes import CHANGES
+from tests.kernel.running import running, wait_for, write
+from tests.kernel.test_counters import Driver
+
+
+def test_changed_options_of_a_made_group(tmp_path: Path) -> None:
+    """A reload with another histogram and program makes the regions anew; what was counted stays."""
+    with filesystem("ext4", size_mb=100) as fs:
+        file = fs.mountpoint / "disk.img"
+        write(file, 3)
+        os.sync()
+        drive = Driver(file)
+        defaults = {"sample": "100ms", "histogram": ["1ms"]}
+        with running(tmp_path, {"filemaps": [{"path": str(file)}], "defaults": defaults}) as supervisor:
+            supervisor.wait_state(file)
+            drive.read(8, 0)
+            wait_for("all is counted", lambda: drive.counted(supervisor))
+            changed = {**defaults, "histogram": ["2ms", "20ms"], "program_id": "fleet"}
+            supervisor.write({"filemaps": [{"path": str(file)}], "defaults": changed})
+            assert "changed: disk.img" in supervisor.command("reload").stdout
+
+            def anew() -> bool:
+                oracle.assert_exact_cover(file, fs.device.name)
+                row = oracle.rows(fs.device.name)[0]
+                assert row.aux.endswith(b"histogram:2000000,20000000"), row
+                return row.program == b"fleet"
+
+            wait_for("the regions are made anew", anew)
+            assert len(oracle.rows(fs.device.name)) == 1
+            wait_for("what was counted stays", lambda: supervisor.filemap(file)["reads"] == drive.reads)
+
+
+def test_options_of_an_adopted_group(tmp_path: Path) -> None:
+    """An adopted group keeps its precision, bounds, alias and program, whatever the configuration says."""
+    with filesystem("ext4", size_mb=100) as fs:
+        file = fs.mountpoint / "disk.img"
+        write(file, 3)
+        oracle.run(
+            "dmstats", "create", "--filemap", "--nomonitor", "--bounds", "5ms", "--alias", "mine", str(file)
+        )
+        config = {"filemaps": [{"path": str(file), "group_id": 0, "alias": "other"}]}
+        with running(tmp_path, config) as supervisor:
+            assert supervisor.wait_state(file)["group_id"] == 0
+            CHANGES["write_hole"](file)
+            wait_for("it follows", lambda: bool(oracle.assert_exact_cover(file, fs.device.name, 0)))
+            rows = oracle.rows(fs.device.name)
+            assert len(rows) > 1
+            assert all(row.aux.endswith(b" histogram:5") and row.program == b"dmstats" for row in rows)
+            assert b"DMS_GROUP=mine:" in rows[0].aux
