@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -31,8 +32,9 @@ def safe_alias(name: str) -> str:
 
 
 def default_alias(fd: int) -> str:
-    """Return the alias that dmstats would give: the file's basename."""
-    return safe_alias(Path(f"/proc/self/fd/{fd}").readlink().name)
+    """Return the alias that dmstats would give: the file's basename, that of before where it is unlinked."""
+    name = Path(f"/proc/self/fd/{fd}").readlink().name
+    return safe_alias(name if os.fstat(fd).st_nlink else name.removesuffix(" (deleted)"))
 
 
 def new_spec(
