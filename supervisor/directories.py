@@ -10,6 +10,7 @@ from typing import Final
 
 from supervisor.config import Config
 from supervisor.fleet import Fleet
+from supervisor.membership import want
 from supervisor.selection import Scan, scan, wanted
 from supervisor.timers import Timer, Timers
 from workers.watch import FolderEvent
@@ -38,7 +39,7 @@ class Directories:
             found = self._scans[directory.path] = scan(directory)
             self._tell(directory.path, before.get(directory.path), found)
         complete = all(found.reason is None for found in self._scans.values())
-        return self._fleet.want(wanted(config, self._scans), complete=complete)
+        return want(self._fleet, wanted(config, self._scans), complete=complete)
 
     def changed(self, events: Iterable[FolderEvent]) -> None:
         """Take in what happened in folders: a scan follows in a moment."""

@@ -20,7 +20,6 @@ from supervisor import reports
 from supervisor.config import Config
 from supervisor.filemap import Filemap, stands_at
 from supervisor.ledger import Entry, Ledger
-from supervisor.selection import Wanted
 from supervisor.spawn import spawn
 from supervisor.states import LIVE, Action, Event, State, advance
 from supervisor.timers import Timers
@@ -36,7 +35,6 @@ _log = logging.getLogger("filemapd.supervisor")
 GRACE: Final = 5.0
 # So many workers map their files for the first time at once: each create drains the device.
 _STARTING_AT_ONCE: Final = 8
-_UNABLE_AGAIN: Final = 1.0
 
 
 class Fleet:
@@ -64,98 +62,6 @@ class Fleet:
         self._by_pid: dict[int, Filemap] = {}
         self._queue: deque[str] = deque()
 
-    # What is wanted.
-
-    def want(self, files: dict[str, Wanted], *, complete: bool = True) -> dict[str, list[str]]:
-        """Run just `files`; return the names added, changed and removed.
-
-        Unchanged files keep their process. Without `complete` nothing is removed for not being among `files`.
-        """
-        changes: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
-        self._take_renamed(files)
-        for path, wanted in files.items():
-            filemap = self.filemaps.get(path)
-            if filemap is None:
-                self.filemaps[path] = self._recalled(wanted)
-                changes["added"].append(wanted.name)
-                self.event(self.filemaps[path], Event.START)
-            elif filemap.wanted != wanted:
-                changes["changed"].append(wanted.name)
-                self._change(filemap, wanted)
-            elif filemap.unseen:
-                filemap.unseen = False
-                self.event(filemap, Event.START)
-        for filemap in [f for path, f in self.filemaps.items() if path not in files] if complete else ():
-            if self._drop(filemap):
-                changes["removed"].append(filemap.name)
-        self._start_some()
-        return changes
-
-    def _take_renamed(self, files: dict[str, Wanted]) -> None:
-        """A file that is followed itself (mode inode) keeps its worker, and its totals, under a new name."""
-        gone = {
-            (f.holds.dev, f.holds.inode): f
-            for path, f in self.filemaps.items()
-            if path not in files and f.holds is not None and f.fd is not None and f.follows_inode
-        }
-        for path, wanted in files.items() if gone else ():
-            stands = stands_at(path) if path not in self.filemaps else None
-            filemap = gone.pop((stands[0], stands[1]), None) if stands is not None else None
-            if filemap is not None and wanted.options == filemap.wanted.options:
-                _log.info("%s was renamed to %s", filemap.path, path)
-                self._rename(filemap, wanted)
-
-    def _rename(self, filemap: Filemap, wanted: Wanted) -> None:
-        self.watch.forget(filemap.path)
-        self.ledger.rename(filemap.path, wanted.path)
-        del self.filemaps[filemap.path]
-        filemap.wanted, filemap.unseen = wanted, False
-        self.filemaps[wanted.path] = filemap
-        self.watch.add(wanted.path, filemap.fd, None)
-
-    def _recalled(self, wanted: Wanted) -> Filemap:
-        entry = self.ledger.entry(wanted.path)
-        filemap = Filemap(wanted, retired=entry.retired, live=entry.live, moves=list(entry.moves))
-        filemap.last_group_id = entry.group["group_id"] if entry.group else wanted.group_id
-        return filemap
-
-    def _change(self, filemap: Filemap, wanted: Wanted) -> None:
-        renamed = filemap.wanted.name != wanted.name
-        worker_sees = (filemap.wanted.options, filemap.wanted.group_id, filemap.wanted.alias)
-        filemap.wanted = wanted
-        if worker_sees != (wanted.options, wanted.group_id, wanted.alias):
-            filemap.delete = False
-            self.event(filemap, Event.RESTART, reason="its configuration changed")
-        elif renamed:
-            _log.info("%s is now named %s", filemap.path, wanted.name)
-
-    def _drop(self, filemap: Filemap) -> bool:
-        """Stop following a file that is not wanted any more; False where that waits for its end.
-
-        A file that left its directory may be open still (mode inode): then its worker knows when it ends.
-        """
-        left_directory = filemap.wanted.source.startswith("directories") and not os.path.lexists(filemap.path)
-        if (
-            left_directory
-            and filemap.follows_inode
-            and filemap.record.state is State.RUNNING
-            and filemap.fd is not None
-        ):
-            filemap.unseen = True
-            self.watch.pace(filemap.path).urgent(time.monotonic())  # type: ignore[union-attr] # it runs, so it is watched
-            return False
-        filemap.unseen = True
-        filemap.delete = filemap.wanted.group_id is None
-        self.event(filemap, Event.STOP, reason="not wanted any more")
-        self._forget_if_over(filemap)
-        return True
-
-    def _forget_if_over(self, filemap: Filemap) -> None:
-        if filemap.unseen and filemap.record.state not in LIVE:
-            self.watch.forget(filemap.path)
-            filemap.let_go()
-            self.filemaps.pop(filemap.path, None)
-
     # Events.
 
     def event(self, filemap: Filemap, event: Event, reason: str = "") -> None:
@@ -181,7 +87,7 @@ class Fleet:
         match action:
             case Action.SPAWN:
                 self._queue.append(filemap.path)
-                self._timers.at(time.monotonic(), self._start_some)
+                self._timers.at(time.monotonic(), self.start_some)
             case Action.TERMINATE:
                 self._terminate(filemap)
             case Action.KILL:
@@ -225,7 +131,7 @@ class Fleet:
 
     # Processes.
 
-    def _start_some(self) -> None:
+    def start_some(self) -> None:
         """Start workers from the queue, as long as not too many are mapping their file for the first time."""
         starting = sum(
             f.child is not None and f.record.state is State.STARTING for f in self._by_pid.values()
@@ -315,6 +221,13 @@ class Fleet:
             if filemap is not None and filemap.child is not None:
                 self._exited(filemap, os.waitstatus_to_exitcode(status))
 
+    def forget_if_over(self, filemap: Filemap) -> None:
+        """Drop a filemap that nobody wants any more, once its worker has ended."""
+        if filemap.unseen and filemap.record.state not in LIVE:
+            self.watch.forget(filemap.path)
+            filemap.let_go()
+            self.filemaps.pop(filemap.path, None)
+
     def _exited(self, filemap: Filemap, status: int) -> None:
         child = filemap.child
         if child is None:
@@ -336,8 +249,8 @@ class Fleet:
             self.let_go(filemap)
         self.event(filemap, event, reason)
         if filemap.record.state is State.STOPPED and not self.stopping:
-            self._forget_if_over(filemap)
-        self._start_some()
+            self.forget_if_over(filemap)
+        self.start_some()
 
     def let_go(self, filemap: Filemap) -> None:
         """Hold a filemap's file open no longer, and wait for what comes to stand at its path."""

@@ -81,10 +81,8 @@ def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
         _log.debug("%s: the worker's file can't be opened: %s", filemap.name, error)
         return
     fleet.watch.add(filemap.path, filemap.fd, _watched_name(filemap))
-    pace = fleet.watch.pace(filemap.path)
-    if pace is not None:
-        # The worker reads the extents without waiting for the watch: what came in between nobody tells of.
-        pace.urgent(time.monotonic())
+    # The worker reads the extents without waiting for the watch: what came in between nobody tells of.
+    fleet.watch.urgent(filemap.path, time.monotonic())
 
 
 def _watched_name(filemap: Filemap) -> str | None:

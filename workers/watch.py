@@ -105,6 +105,11 @@ class Watch:
         watched = self._files.get(key)
         return watched.pace if watched else None
 
+    def urgent(self, key: str, now: float) -> None:
+        """Have a file looked at as soon as may be."""
+        if key in self._files:
+            self._files[key].pace.urgent(now)
+
     def read(self, now: float) -> list[FolderEvent]:
         """Take in what inotify has to tell; return what happened in folders."""
         told: list[FolderEvent] = []

@@ -1,0 +1,106 @@
+"""Brings the fleet to what is wanted: files that come, go, change or are renamed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from supervisor.filemap import Filemap, stands_at
+from supervisor.fleet import Fleet
+from supervisor.selection import Wanted
+from supervisor.states import Event, State
+
+_log = logging.getLogger("filemapd.supervisor")
+
+
+def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> dict[str, list[str]]:
+    """Run just `files`; return the names added, changed and removed.
+
+    Unchanged files keep their process. Without `complete` nothing is removed for not being among `files`.
+    """
+    changes: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
+    _take_renamed(fleet, files)
+    for path, wanted in files.items():
+        filemap = fleet.filemaps.get(path)
+        was_unseen = filemap is not None and filemap.unseen
+        if filemap is not None:
+            filemap.unseen = False
+        if filemap is None:
+            fleet.filemaps[path] = _recalled(fleet, wanted)
+            changes["added"].append(wanted.name)
+            fleet.event(fleet.filemaps[path], Event.START)
+        elif filemap.wanted != wanted:
+            changes["changed"].append(wanted.name)
+            _change(fleet, filemap, wanted)
+        elif was_unseen:
+            fleet.event(filemap, Event.START)
+    for filemap in [f for path, f in fleet.filemaps.items() if path not in files] if complete else ():
+        if _drop(fleet, filemap):
+            changes["removed"].append(filemap.name)
+    fleet.start_some()
+    return changes
+
+
+def _take_renamed(fleet: Fleet, files: dict[str, Wanted]) -> None:
+    """A file that is followed itself (mode inode) keeps its worker, and its totals, under a new name."""
+    gone = {
+        (f.holds.dev, f.holds.inode): f
+        for path, f in fleet.filemaps.items()
+        if path not in files and f.holds is not None and f.fd is not None and f.follows_inode
+    }
+    for path, wanted in files.items() if gone else ():
+        stands = stands_at(path) if path not in fleet.filemaps else None
+        filemap = gone.pop((stands[0], stands[1]), None) if stands is not None else None
+        if filemap is not None and wanted.options == filemap.wanted.options:
+            _log.info("%s was renamed to %s", filemap.path, path)
+            _rename(fleet, filemap, wanted)
+
+
+def _rename(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
+    fleet.watch.forget(filemap.path)
+    fleet.ledger.rename(filemap.path, wanted.path)
+    del fleet.filemaps[filemap.path]
+    filemap.wanted, filemap.unseen = wanted, False
+    fleet.filemaps[wanted.path] = filemap
+    fleet.watch.add(wanted.path, filemap.fd, None)
+
+
+def _recalled(fleet: Fleet, wanted: Wanted) -> Filemap:
+    entry = fleet.ledger.entry(wanted.path)
+    filemap = Filemap(wanted, retired=entry.retired, live=entry.live, moves=list(entry.moves))
+    filemap.last_group_id = entry.group["group_id"] if entry.group else wanted.group_id
+    return filemap
+
+
+def _change(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
+    renamed = filemap.wanted.name != wanted.name
+    worker_sees = (filemap.wanted.options, filemap.wanted.group_id, filemap.wanted.alias)
+    filemap.wanted = wanted
+    if worker_sees != (wanted.options, wanted.group_id, wanted.alias):
+        filemap.delete = False
+        fleet.event(filemap, Event.RESTART, reason="its configuration changed")
+    elif renamed:
+        _log.info("%s is now named %s", filemap.path, wanted.name)
+
+
+def _drop(fleet: Fleet, filemap: Filemap) -> bool:
+    """Stop following a file that is not wanted any more; False where that waits for its end.
+
+    A file that left its directory may be open still (mode inode): then its worker knows when it ends.
+    """
+    left_directory = filemap.wanted.source.startswith("directories") and not os.path.lexists(filemap.path)
+    if (
+        left_directory
+        and filemap.follows_inode
+        and filemap.record.state is State.RUNNING
+        and filemap.fd is not None
+    ):
+        filemap.unseen = True
+        fleet.watch.urgent(filemap.path, time.monotonic())
+        return False
+    filemap.unseen = True
+    filemap.delete = filemap.wanted.group_id is None
+    fleet.event(filemap, Event.STOP, reason="not wanted any more")
+    fleet.forget_if_over(filemap)
+    return True
