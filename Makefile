@@ -1,5 +1,6 @@
 # make run      the supervisor on CONFIG; without device-mapper in a sandbox, for DURATION seconds
 # make test     the checks and all tests, those that need device-mapper in the sandbox
+# make torture  COUNT changes from SEED to files on ext4 and XFS, with interference, in the sandbox
 # make check    style and types
 # make clean    removes what the others made here
 
@@ -7,12 +8,14 @@ PYTHON ?= python3
 CONFIG ?= config/filemaps.yaml
 # Seconds; 0 for until Ctrl-C.
 DURATION ?= 40
+SEED ?= 1
+COUNT ?= 200
 
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: run test check clean guest
+.PHONY: run test torture check clean guest
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -23,6 +26,9 @@ run: $(INSTALLED)
 test: check guest
 	$(BIN)/python -m pytest --ignore=tests/kernel
 	$(BIN)/python -m sandbox --out out/kernel --timeout 3600 --memory 3G -- python -m pytest tests/kernel
+
+torture: guest
+	$(BIN)/python -m sandbox --memory 3G -- python -m tests.torture --seed '$(SEED)' --count '$(COUNT)'
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

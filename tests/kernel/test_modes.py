@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES, MIB, fallocate, opened
 from tests.kernel.running import running, wait_for, write
+from workers import following
 
 
 @pytest.fixture
@@ -114,3 +116,41 @@ def test_path_follows_what_stands_there(fs: Filesystem, tmp_path: Path) -> None:
             supervisor.wait_state(file, "WAITING")
         wait_for("back on the first", lambda: exact(file, fs))
         assert supervisor.filemap(file)["pid"] == pid
+
+
+def test_speculative_preallocation_is_followed_away(fs: Filesystem, tmp_path: Path) -> None:
+    """What XFS allocates ahead of a file that is appended to is covered while it is there, and no longer."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
+        supervisor.wait_state(file)
+        with opened(file, os.O_WRONLY | os.O_APPEND) as fd:
+            for _ in range(48):
+                os.write(fd, os.urandom(64 * 1024))
+                os.fsync(fd)
+            ahead = os.fstat(fd).st_blocks * 512 - os.fstat(fd).st_size
+            wait_for("it is followed while it grows", lambda: exact(file, fs))
+        assert ahead > 0, "XFS did not allocate ahead"
+        wait_for("XFS has trimmed it", lambda: file.stat().st_blocks * 512 == file.stat().st_size)
+        wait_for("it is followed", lambda: exact(file, fs))
+
+
+def test_open_elsewhere(fs: Filesystem) -> None:
+    """Whether another process has the file open: the lease tells, and so does the search in its stead."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with opened(file, os.O_RDONLY) as fd:
+        assert not following.open_elsewhere(fd)
+        assert not following._found_in_proc(fd)
+        with (
+            file.open("rb") as stdin,
+            subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=stdin) as other,
+        ):
+            stdin.close()
+            assert following.open_elsewhere(fd)
+            assert following._found_in_proc(fd)
+            assert other.stdin is not None
+            other.stdin.close()
+            other.wait()
+        assert not following.open_elsewhere(fd)
+        assert not following._found_in_proc(fd)

@@ -80,7 +80,7 @@ class Torture:
         self._supervisor = supervisor
         self._intruder = intruder
         self._rng = Random(seed)
-        # What depends on time draws from another, so that the stream of changes is the seed's alone.
+        # What depends on time or on the regions draws from another, so that the stream is the seed's alone.
         self._chance = Random(seed + 1)
         self._totals: dict[str, dict[str, int]] = {}
         self._given_up: dict[int, tuple[int, int]] = {}
@@ -149,7 +149,7 @@ class Torture:
             step.disturbances.append(name)
             if name in {"overwrite tag", "empty tag"}:
                 self._given_up[leaders[0].id] = (leaders[0].start, leaders[0].length)
-            ATTACKS[name](self._rng, self._device.name, leaders[0], book)
+            ATTACKS[name](self._chance, self._device.name, leaders[0], book)
 
     def _kill_worker(self, image: Image, pids: dict[Path, int | None], step: _Step) -> None:
         delay = self._chance.choice(
