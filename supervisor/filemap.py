@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
 
 from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
@@ -30,14 +29,13 @@ class Followed:
     """How the changes of the file were followed; milliseconds from the event to exact cover."""
 
     changes: int = 0
-    last_ms: float | None = None
     recent_ms: list[float] = field(default_factory=list)
     last_at: float | None = None
 
     def add(self, took_ms: float, at: float) -> None:
         """Count a change that was followed."""
         self.changes += 1
-        self.last_ms, self.last_at = took_ms, at
+        self.last_at = at
         self.recent_ms = [*self.recent_ms[-99:], took_ms]
 
 
@@ -102,10 +100,6 @@ class Filemap:
         if self.fd is not None:
             os.close(self.fd)
         self.fd = self.holds = None
-
-    def group(self) -> dict[str, Any] | None:
-        """Return the group as its worker last told it."""
-        return self.mapped.group if self.mapped is not None else None
 
 
 def stands_at(path: str) -> tuple[int, ...] | None:

@@ -29,19 +29,6 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupState:
-    """What the supervisor keeps for the worker's successor: the group's id and what it is like."""
-
-    group_id: int
-    alias: str
-    quoted: bool
-    userdata: str
-    program: str
-    precise: bool
-    bounds: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Moving:
     """Up, before the tag is set: the group will have `new` as its id, or still `old`. Wants Ack."""
 
@@ -52,7 +39,8 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """Up: the group is in step with the extents. `tag` is what its leader bears."""
+    """Up: the group is in step with the extents. `group` has its id and what it is like (ownership.GroupSpec), for
+    the worker's successor; `tag` is what its leader bears."""
 
     group: dict[str, Any] | None
     tag: str

@@ -40,7 +40,7 @@ def _mentioning(text: str) -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def _needs_a_kernel() -> None:
     if problem := available():
-        pytest.skip(problem)
+        pytest.fail(problem)
 
 
 @pytest.fixture(scope="session")
