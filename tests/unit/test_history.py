@@ -1,0 +1,327 @@
+"""A model of a device on which files are followed, killed and taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dmstats.apply import Retired
+from dmstats.counters import Counters
+from dmstats.filemap import new_spec
+from dmstats.files import FileIdentity
+from dmstats.group import groups_of, parse_tag
+from dmstats.marker import Mark, file_mark, parse_mark
+from dmstats.ownership import find_own, spec_of
+from dmstats.ranges import Footprint, Range, joined, total
+from dmstats.reconcile import UNLIMITED, Limits, Outcome, reconcile
+from dmstats.region import Region
+from tests.unit.model import Killed, ModelDevice
+
+FILE = FileIdentity(1, 12, 7)
+SPEC = new_spec(FILE, alias="vm.img")
+
+
+def gone(_mark: Mark) -> bool:
+    """Say that the maker has gone."""
+    return True
+
+
+class Kept:
+    """Retired counters as a file's ledger keeps them, over kills: what was intended counts once its region went."""
+
+    def __init__(self, device: ModelDevice) -> None:
+        self.device = device
+        self.reads = 0
+        self.intended: dict[str, Counters] = {}
+
+    def intend(self, retired: Sequence[Retired]) -> None:
+        """Keep the counters as what counts should their regions be gone."""
+        self.intended = {one.key: one.counters for one in retired}
+
+    def done(self, retired: Sequence[Retired]) -> None:
+        """Count them: the regions have gone."""
+        assert {one.key for one in retired} == self.intended.keys()
+        self.settle()
+
+    def settle(self) -> None:
+        """Count what was intended for regions that have gone, and forget the rest."""
+        there = {f"{number}:{row.start}+{row.length}" for number, row in self.device.rows.items()}
+        self.reads += sum(one.reads for key, one in self.intended.items() if key not in there)
+        self.intended = {}
+
+
+def sectors(ranges: Sequence[tuple[int, int]]) -> list[int]:
+    """Return every sector of ranges, as often as it occurs."""
+    return [sector for start, end in ranges for sector in range(start, end)]
+
+
+PLACES = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(1, 9)).map(lambda p: (p[0], p[0] + p[1])), max_size=6
+).map(joined)
+FILES = st.sampled_from([0, 1])
+STRANGE_AUX = st.sampled_from(
+    ["-", "x y", "DMS_GROUP=theirs:0-9#-", "filemapd.i99.g1.p1.t1", "DMS_GROUP=:1-0#"]
+)
+
+
+def has_group(device: ModelDevice, files: Sequence[FileIdentity]) -> bool:
+    """Tell whether a group bears the mark of one of the files."""
+    marks = [parse_mark(g.tag.userdata) for g in groups_of(device.list().regions).values()]
+    return any(mark is not None and mark.names(file) for mark in marks for file in files)
+
+
+def look(device: ModelDevice, ranges: Sequence[Range], *, join: bool = False) -> Outcome:
+    """Bring the group of FILE in step with its ranges."""
+    regions = device.list().regions
+    own = find_own(regions, [FILE], left_behind=gone)
+    where = Footprint(tuple(ranges), len(ranges), 0, landing=False)
+    return reconcile(
+        device, FILE, where, regions, own, SPEC, limits=Limits(), retirement=Kept(device), join=join
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "join"),
+    [
+        ([(0, 8), (16, 24), (40, 48)], False),
+        ([(0, 8), (16, 20)], False),
+        ([(16, 24), (60, 70)], False),
+        ([(50, 60), (70, 80)], False),
+        ([(0, 24)], True),
+    ],
+    ids=["grows", "shrinks", "loses its leader", "moves", "is joined"],
+)
+@pytest.mark.parametrize("below", [False, True])
+def test_killed_after_each_message(after: list[tuple[int, int]], join: bool, below: bool) -> None:
+    """Killed after any message there is a group of the file, and the next run leaves one tag, on the lowest of just
+    the regions that cover the file; with an id free below the leader's, to which the group moves, too."""
+    target = joined(after)
+    for fuse in range(30):
+        device = ModelDevice()
+        theirs = device.create(90, 5, program="theirs", aux="mine")
+        look(device, [Range(0, 8), Range(16, 24)])
+        if below:
+            device.delete(theirs)
+        device.fuse = fuse
+        with contextlib.suppress(Killed):
+            look(device, target, join=join)
+        finished = device.fuse > 0
+        device.fuse = None
+        assert has_group(device, [FILE])
+        outcome = look(device, target, join=join)
+        ours = [r for r in device.list().regions if r.program == "dmstats"]
+        assert [r.id for r in ours if r.aux.startswith("DMS_GROUP=")] == [outcome.group_id]
+        assert tuple(ours) == outcome.members
+        assert joined((r.start, r.end) for r in ours) == target
+        assert sum(r.length for r in ours) == total(target)
+        text = device.list_text()
+        look(device, target, join=join)
+        assert device.list_text() == text
+        if finished:
+            return
+    pytest.fail("the run never ended")
+
+
+class Followed:
+    """A file of the model."""
+
+    def __init__(self, identity: FileIdentity, device: ModelDevice) -> None:
+        self.identity = identity
+        self.former: FileIdentity | None = None
+        self.ranges: tuple[Range, ...] = ()
+        self.ledger = Kept(device)
+        self.expected = 0
+        self.at_rest = True
+        self.limit = UNLIMITED
+
+
+class DeviceHistory(RuleBasedStateMachine):
+    """Two files and another program on one device: files change, their runs are killed between any two messages,
+    others make and delete regions, and files are replaced by others on the same blocks."""
+
+    @initialize()
+    def start(self) -> None:
+        """Begin with an empty device."""
+        self.device = ModelDevice()
+        self.files = [Followed(FileIdentity(0, 10 + n, 1), self.device) for n in range(2)]
+        self.theirs: dict[int, tuple[int, int, bytes]] = {}
+        self.inode = 100
+
+    def run(self, file: Followed, limit: int, join: bool) -> Outcome:
+        """Do what a worker does at one look."""
+        regions = self.device.list().regions
+        identities = [file.identity] if file.former is None else [file.identity, file.former]
+        own = find_own(regions, identities, left_behind=gone)
+        spec = new_spec(file.identity, alias="a b") if own.group is None else spec_of(own.group)
+        where = Footprint(file.ranges, len(file.ranges), 0, landing=False)
+        file.ledger.settle()
+        return reconcile(
+            self.device,
+            file.identity,
+            where,
+            regions,
+            own,
+            spec.for_file(file.identity),
+            limits=Limits(file=limit),
+            retirement=file.ledger,
+            join=join,
+        )
+
+    @rule(which=FILES, places=PLACES)
+    def change(self, which: int, places: tuple[Range, ...]) -> None:
+        """The file's extents are others now; what they share with before may be anything."""
+        self.files[which].ranges = places
+        self.files[which].at_rest = False
+
+    @rule(which=FILES, places=PLACES)
+    def grow(self, which: int, places: tuple[Range, ...]) -> None:
+        """The file grows where it will."""
+        self.change(which, joined([*self.files[which].ranges, *places]))
+
+    @precondition(lambda self: all(f.former is None for f in self.files))
+    @rule(which=FILES)
+    def replace(self, which: int) -> None:
+        """Another file stands at the path, on the same blocks: a reflinked copy, or one that got them next."""
+        self.inode += 1
+        file = self.files[which]
+        file.former, file.identity = file.identity, FileIdentity(0, self.inode, 1)
+        file.at_rest = False
+
+    @rule(which=FILES, limit=st.sampled_from([UNLIMITED, UNLIMITED, 1, 2, 4]), join=st.booleans())
+    def follow(self, which: int, limit: int, join: bool) -> None:
+        """A whole run: afterwards the group covers the file, and all that is the file's stands in it."""
+        file = self.files[which]
+        outcome = self.run(file, limit, join)
+        assert outcome.failure is None
+        file.former, file.at_rest = None, True
+        listing = self.device.list().regions
+        groups = [
+            g for g in groups_of(listing).values() if parse_mark(g.tag.userdata) == file_mark(file.identity)
+        ]
+        assert len(groups) == (1 if file.ranges else 0)
+        members = groups[0].regions if groups else ()
+        assert tuple(members) == outcome.members
+        self.check_cover(file, members, limit)
+        marked = {r.id for r in listing if self.bears_mark(r, file.identity)}
+        assert marked == {r.id for r in members}, "a region of the file stands in no tag"
+        for g in groups:
+            assert {n for span in g.tag.members for n in span} == {r.id for r in members}
+            assert outcome.group_id == g.id == min(r.id for r in members)
+        assert sum(r.aux.startswith("DMS_GROUP=") for r in members) == len(groups), (
+            "a tag that leads no group"
+        )
+
+    def check_cover(self, file: Followed, members: Sequence[Region], limit: int) -> None:
+        """The members cover the file exactly and once, or, limited, with some excess."""
+        covered = sectors([(r.start, r.end) for r in members])
+        assert len(covered) == len(set(covered))
+        assert set(covered) >= set(sectors(file.ranges))
+        assert len(members) <= limit
+        if limit == UNLIMITED:
+            assert len(covered) == total(file.ranges)
+
+    @staticmethod
+    def bears_mark(one: Region, file: FileIdentity) -> bool:
+        """Tell whether a region is marked for a file, as a member or in its tag."""
+        parsed = parse_tag(one.aux, one.id)
+        mark = parse_mark(parsed.userdata if parsed else one.aux)
+        return one.program == "dmstats" and mark is not None and mark.names(file)
+
+    @rule(which=FILES, fuse=st.integers(0, 25), limit=st.sampled_from([UNLIMITED, 2]), join=st.booleans())
+    def killed(self, which: int, fuse: int, limit: int, join: bool) -> None:
+        """A run that is killed after some of its messages; others' regions are as they were even so."""
+        file = self.files[which]
+        others = self.not_of(file)
+        names = [file.identity, *([file.former] if file.former else [])]
+        had_group = has_group(self.device, names)
+        self.device.fuse = fuse
+        try:
+            self.run(file, limit, join)
+        except Killed:
+            file.at_rest = False
+        else:
+            file.former, file.at_rest = None, True
+        self.device.fuse = None
+        assert self.not_of(file) == others
+        if had_group and file.ranges:
+            assert has_group(self.device, names), "the group was gone for a moment"
+
+    def not_of(self, file: Followed) -> dict[int, tuple[int, bytes]]:
+        """Return the regions that are another file's."""
+        (other,) = (f for f in self.files if f is not file)
+        names = [other.identity, *([other.former] if other.former else [])]
+        return {
+            r.id: (r.start, self.device.rows[r.id].aux)
+            for r in self.device.list().regions
+            if any(self.bears_mark(r, name) for name in names)
+        }
+
+    @rule(sector=st.integers(0, 50))
+    def read(self, sector: int) -> None:
+        """I/O while the files are at rest: it counts in every file whose group lies there."""
+        if not all(file.at_rest for file in self.files):
+            return
+        for file in self.files:
+            file.expected += any(r.start <= sector < r.end for r in self.live(file))
+        self.device.read(sector)
+
+    def live(self, file: Followed) -> tuple[Region, ...]:
+        """Return the members of a file's group."""
+        group = find_own(self.device.list().regions, [file.identity], left_behind=gone).group
+        return group.regions if group else ()
+
+    @rule(start=st.integers(0, 50), length=st.integers(1, 20), aux=STRANGE_AUX)
+    def other_creates(self, start: int, length: int, aux: str) -> None:
+        """Another program makes a region, with whatever in its aux."""
+        number = self.device.create(start, length, program="theirs", aux=aux)
+        row = self.device.rows[number]
+        self.theirs[number] = (row.start, row.length, row.aux)
+
+    @precondition(lambda self: self.theirs)
+    @rule(data=st.data())
+    def other_deletes(self, data: st.DataObject) -> None:
+        """Another program deletes one of its regions: its id goes to whoever is next."""
+        number = data.draw(st.sampled_from(sorted(self.theirs)))
+        self.device.delete(number)
+        del self.theirs[number]
+
+    @precondition(lambda self: all(f.at_rest for f in self.files))
+    @rule(which=FILES, data=st.data())
+    def somebody_deletes_ours(self, which: int, data: st.DataObject) -> None:
+        """Somebody deletes a region of ours: what it counted goes with it."""
+        members = self.live(self.files[which])
+        if members:
+            number = data.draw(st.sampled_from([r.id for r in members]))
+            self.files[which].expected -= self.device.rows[number].reads
+            self.device.delete(number)
+            self.files[which].at_rest = False
+
+    @invariant()
+    def others_are_as_they_were(self) -> None:
+        """No region of another program was changed or deleted."""
+        if not hasattr(self, "device"):
+            return
+        there = {n: (r.start, r.length, r.aux) for n, r in self.device.rows.items() if r.program == b"theirs"}
+        assert there == self.theirs
+
+    @invariant()
+    def nothing_counted_is_lost(self) -> None:
+        """What was retired and what the group counted since are all the reads there were, each once."""
+        if not hasattr(self, "device"):
+            return
+        for file in self.files:
+            if file.at_rest:
+                live = sum(self.device.rows[r.id].reads for r in self.live(file))
+                assert file.ledger.reads + live == file.expected
+
+
+DeviceHistory.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, phases=set(Phase) - {Phase.explain}
+)
+TestDeviceHistory = DeviceHistory.TestCase
+TestDeviceHistory.__doc__ = DeviceHistory.__doc__
