@@ -1,0 +1,148 @@
+"""Rates and latencies: the difference of two readings of a file's totals. Pure, and imports next to nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file's totals as of `at` (seconds; any clock, the same for all readings that are compared).
+
+    Times and bounds are nanoseconds. `histogram` has one bin more than there are bounds, or is empty.
+    """
+
+    at: float
+    reads: int
+    writes: int
+    bytes_read: int
+    bytes_written: int
+    read_ns: int
+    write_ns: int
+    bounds_ns: tuple[int, ...] = ()
+    histogram: tuple[int, ...] = ()
+
+    def totals(self) -> tuple[int, ...]:
+        """Return what only grows, but for the histogram."""
+        return (self.reads, self.writes, self.bytes_read, self.bytes_written, self.read_ns, self.write_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a file did in the `seconds` between two readings.
+
+    A latency is the mean of the I/Os that completed, in nanoseconds; None where none did. `bins` are these I/Os
+    by latency, as in a histogram of the readings' `bounds_ns`, empty where there is none.
+    """
+
+    seconds: float
+    reads_per_s: float
+    writes_per_s: float
+    read_bytes_per_s: float
+    write_bytes_per_s: float
+    read_latency_ns: float | None
+    write_latency_ns: float | None
+    latency_ns: float | None
+    bounds_ns: tuple[int, ...]
+    bins: tuple[int, ...]
+
+    @property
+    def ios_per_s(self) -> float:
+        """Reads and writes a second."""
+        return self.reads_per_s + self.writes_per_s
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Bytes read and written a second."""
+        return self.read_bytes_per_s + self.write_bytes_per_s
+
+    def quantile_ns(self, q: float) -> float | None:
+        """Return the latency that the share `q` of the I/Os did not exceed; see quantile_ns()."""
+        return quantile_ns(self.bounds_ns, self.bins, q)
+
+
+def reading(status: Mapping[str, Any], at: float) -> Reading:
+    """Return the totals in a file's status (supervisor/status.py), which were read at `at`."""
+    return Reading(
+        at,
+        status["reads"],
+        status["writes"],
+        status["bytes_read"],
+        status["bytes_written"],
+        status["read_ns"],
+        status["write_ns"],
+        tuple(status.get("bounds_ns") or ()),
+        tuple(status["histogram"]),
+    )
+
+
+def rates(before: Reading, after: Reading) -> Rates | None:
+    """Return what was done between two readings of one file; None where they don't tell.
+
+    They don't where no time lies between them, where a total went back (the ledger was lost, so it began anew), and
+    where the histogram's bounds are others: then the regions were made anew in between.
+    """
+    seconds = after.at - before.at
+    if seconds <= 0 or before.bounds_ns != after.bounds_ns:
+        return None
+    grown = [new - old for old, new in zip(before.totals(), after.totals(), strict=True)]
+    bins = _grown_bins(before, after)
+    if min(grown) < 0 or min(bins, default=0) < 0:
+        return None
+    reads, writes, bytes_read, bytes_written, read_ns, write_ns = grown
+    return Rates(
+        seconds,
+        reads / seconds,
+        writes / seconds,
+        bytes_read / seconds,
+        bytes_written / seconds,
+        _mean(read_ns, reads),
+        _mean(write_ns, writes),
+        _mean(read_ns + write_ns, reads + writes),
+        after.bounds_ns,
+        bins,
+    )
+
+
+def _grown_bins(before: Reading, after: Reading) -> tuple[int, ...]:
+    """Return the difference of two histograms; empty where one of them doesn't go with the bounds."""
+    bins = len(after.bounds_ns) + 1
+    if len(before.histogram) != bins or len(after.histogram) != bins:
+        return ()
+    return tuple(new - old for old, new in zip(before.histogram, after.histogram, strict=True))
+
+
+def _mean(total: int, count: int) -> float | None:
+    return total / count if count else None
+
+
+def quantile_ns(bounds_ns: Sequence[int], bins: Sequence[int], q: float) -> float | None:
+    """Return the latency that the share `q` (above 0, below 1) of the I/Os did not exceed, in nanoseconds.
+
+    Within a bin the I/Os are taken to lie evenly, so the answer is as coarse as the bounds are. Nothing is known of
+    how slow those in the last bin were: a quantile that falls there is math.inf, to be told as "more than the last
+    bound".
+
+    None where there are too few I/Os to tell: less than one of them would lie on either side of the quantile. So the
+    99th percentile takes 100 I/Os, the median two; with fewer it would be another name for the slowest.
+    """
+    count = sum(bins)
+    if len(bins) != len(bounds_ns) + 1 or count < least_ios(q):
+        return None
+    rank, seen, lower = q * count, 0, 0
+    for upper, ios in zip(bounds_ns, bins, strict=False):
+        if ios and seen + ios >= rank:
+            return lower + (upper - lower) * (rank - seen) / ios
+        seen, lower = seen + ios, upper
+    return math.inf
+
+
+def least_ios(q: float) -> int:
+    """Return how many I/Os it takes to tell the quantile `q`. Raises ValueError where it isn't between 0 and 1."""
+    if not 0 < q < 1:
+        raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
+    # Rounded first: 1 / (1 - 0.99) comes out a little above 100.
+    return math.ceil(round(1 / min(q, 1 - q), 6))
