@@ -41,6 +41,10 @@ class Counters:
             self.queue_ns,
         )
 
+    def ios(self) -> int:
+        """Return the I/Os, reads and writes together."""
+        return self.reads + self.writes
+
     def __add__(self, other: Counters) -> Counters:
         sums = [a + b for a, b in zip(self.scalars(), other.scalars(), strict=True)]
         return from_scalars(sums, _add_bins(self.histogram, other.histogram))

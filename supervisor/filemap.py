@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
 from supervisor.ledger import Move, add
+from supervisor.placed import Placed
 from supervisor.selection import Wanted
 from supervisor.spawn import Child
 from supervisor.states import Record
@@ -59,6 +60,7 @@ class Filemap:
     moves: list[Move] = field(default_factory=list)
     retired: Counters = field(default_factory=Counters)
     live: Counters = field(default_factory=Counters)
+    placed: Placed = field(default_factory=Placed)
     noticed: dict[str, int] = field(default_factory=dict)
     """What others did to the group, by kind (channel.Noticed), counted."""
     followed: Followed = field(default_factory=Followed)

@@ -36,8 +36,11 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
             _mapped(fleet, filemap, message)
         case say.Waiting(reason):
             _waiting(fleet, filemap, reason)
-        case say.Sampled(live):
+        case say.Placed(starts, lengths):
+            filemap.placed.moved(starts, lengths)
+        case say.Sampled(live, ios):
             filemap.retired, filemap.live = fleet.ledger.counted(filemap.path, unpack(live))
+            filemap.placed.counted(ios)
         case say.Noticed(what, _):
             filemap.noticed[what] = filemap.noticed.get(what, 0) + 1
         case say.Ending(_, reason):
@@ -141,4 +144,5 @@ def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
 def _waiting(fleet: Fleet, filemap: Filemap, reason: str) -> None:
     fleet.let_go(filemap)
     filemap.mapped, filemap.group_id = None, None
+    filemap.placed.moved((), ())
     fleet.event(filemap, Event.WAIT, reason)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from dmstats.group import parse_tag
@@ -68,10 +68,21 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """Up, after a look that changed it: where the group's regions lie, in the pieces of placement.Placement, by
+    where they start; in sectors. There are none while the worker is Waiting."""
+
+    starts: list[int]
+    lengths: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
-    """Up: the sum over the group's regions, as of now."""
+    """Up: the sum over the group's regions, as of now. `ios` are the I/Os since the last time of each piece that
+    Placed told, empty where there are none."""
 
     live: list[Any]
+    ios: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +156,7 @@ Message = (
     | Moving
     | Mapped
     | Waiting
+    | Placed
     | Sampled
     | Retiring
     | Retired
@@ -163,6 +175,7 @@ _KINDS: Final[dict[str, type[Message]]] = {
         Moving,
         Mapped,
         Waiting,
+        Placed,
         Sampled,
         Retiring,
         Retired,
@@ -179,7 +192,7 @@ _KINDS: Final[dict[str, type[Message]]] = {
 
 def encode(message: Message) -> bytes:
     """Return the packet for `message`."""
-    values = [getattr(message, field.name) for field in fields(message)]
+    values = [getattr(message, one.name) for one in fields(message)]
     return json.dumps([type(message).__name__, *values], separators=(",", ":")).encode()
 
 

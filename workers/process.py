@@ -28,6 +28,7 @@ from workers import channel as say
 from workers.exits import Exit
 from workers.following import Following, Presence
 from workers.mapping import Known, Look, Mapping, Wanted
+from workers.placement import Placement, place
 from workers.totals import pack
 
 _log = logging.getLogger("filemapd.worker")
@@ -71,6 +72,7 @@ class Worker:
         self._retry_after = _FIRST_RETRY
         self._retry_at: float | None = None
         self._outcome = NOTHING
+        self._placement: Placement | None = None
         self._busy = False
         self._following = Following(job.path, job.mode, job.fd)
         self._mapping = Mapping(
@@ -176,7 +178,7 @@ class Worker:
         if presence is Presence.MISSING:
             if self._job.delete:
                 self._mapping.release()
-            self._channel.send(say.Waiting(f"there is no file at {self._job.path}"))
+            self._tell_waiting(f"there is no file at {self._job.path}")
             return
         if presence is Presence.REPLACED or self._busy:
             self._tell_holds()
@@ -188,12 +190,14 @@ class Worker:
             return
         self._busy = False
         self._tell_mapped(look, (time.monotonic() - started) * 1000)
+        if look.outcome is not None:
+            self._tell_placed()
         self._plan_retry(look)
 
     def _wait_for_group(self, reason: str) -> None:
         """Another process keeps the file's group in step: try again until that has ended."""
         if not self._busy:
-            self._channel.send(say.Waiting(reason))
+            self._tell_waiting(reason)
             self._retry_after = _BUSY_RETRY
         self._busy = True
         self._retry_at = time.monotonic() + self._retry_after
@@ -207,6 +211,10 @@ class Worker:
         _log.warning("degraded: %s", look.outcome.failure)
         self._retry_at = time.monotonic() + self._retry_after
         self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
+
+    def _tell_waiting(self, reason: str) -> None:
+        self._channel.send(say.Waiting(reason))
+        self._placement = None
 
     def _tell_holds(self) -> None:
         fd, file = self._following.followed()
@@ -236,6 +244,13 @@ class Worker:
             )
         )
 
+    def _tell_placed(self) -> None:
+        """Tell where the regions lie, if that is not what was told last."""
+        now = place(self._mapping.members)
+        if now != self._placement:
+            self._placement = now
+            self._channel.send(say.Placed(list(now.starts), list(now.lengths)))
+
     def _sample(self) -> None:
         try:
             live = self._mapping.sample()
@@ -244,7 +259,8 @@ class Worker:
                 raise
             self._look(doubt=True)
             live = self._mapping.sample()
-        self._channel.send(say.Sampled(pack(live)))
+        ios = self._placement.ios(self._mapping.totals.ios()) if self._placement is not None else []
+        self._channel.send(say.Sampled(pack(live), ios))
 
     def _stop(self, *, delete: bool) -> None:
         if self._mapping.members:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from dmstats.counters import Counters, from_scalars
 from dmstats.device import Device
 from dmstats.region import Region
+
+_NONE: Final = Counters()
 
 
 def pack(counters: Counters) -> list[Any]:
@@ -26,10 +28,21 @@ class Totals:
 
     def __init__(self) -> None:
         self._last: dict[int, Counters] = {}
+        self._ios: list[tuple[int, int]] = []
 
     def sample(self, device: Device, regions: Iterable[Region]) -> None:
         """Read the counters of `regions`. Raises DmError, ENOENT where one of the regions has gone."""
-        self._last = {region.id: device.print(region) for region in regions}
+        before, self._last, self._ios = self._last, {}, []
+        for region in regions:
+            now = self._last[region.id] = device.print(region)
+            ios = now.ios() - before.get(region.id, _NONE).ios()
+            if ios > 0:  # somebody may have cleared them
+                self._ios.append((region.start, ios))
+
+    def ios(self) -> Sequence[tuple[int, int]]:
+        """Return where a region starts and its I/Os between the last two samples, for each that had some. One that
+        was not there at the first of them had none before."""
+        return self._ios
 
     def sum(self) -> Counters:
         """Return the sum as last read."""

@@ -1,0 +1,105 @@
+"""A worker tells where its regions lie and how much I/O each had, as the kernel has it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from dmstats import ioctl
+from dmstats.mode import FilemapdMode
+from supervisor.spawn import Child, spawn
+from tests.kernel import oracle
+from tests.kernel.conftest import KIB64, Disk, read_direct
+from tests.kernel.running import DEADLINE
+from workers import channel as say
+from workers.mapping import Wanted
+from workers.process import Job
+
+M = TypeVar("M", bound=say.Message)
+
+
+@contextlib.contextmanager
+def worker(path: Path) -> Iterator[Child]:
+    """Run a worker on a file."""
+    child = spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {ioctl.control()}, lambda: None)
+    try:
+        yield child
+    finally:
+        child.channel.close()
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+
+
+def next_of(child: Child, kind: type[M]) -> M:
+    """Return the worker's next message of a kind; those of others are passed over."""
+    while select.select([child.channel], [], [], DEADLINE)[0]:
+        message = child.channel.receive()
+        assert message is not None, f"the worker ended before {kind.__name__}"
+        if isinstance(message, kind):
+            return message
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def places(placed: say.Placed) -> list[tuple[int, int]]:
+    """Return start and length of each piece, in bytes."""
+    return [(s * 512, n * 512) for s, n in zip(placed.starts, placed.lengths, strict=True)]
+
+
+def on_disk(path: Path) -> list[tuple[int, int]]:
+    """Return start and length of each extent that filefrag finds, by where they lie, in bytes."""
+    return sorted((one.physical, one.length) for one in oracle.extents(path))
+
+
+@pytest.fixture
+def scattered(disk: Disk) -> Path:
+    """A file of four extents, of 64 KiB each, every 128 KiB of the file."""
+    return disk.pieces("disk.img", 4)
+
+
+def test_io_is_told_where_it_was(scattered: Path) -> None:
+    """Each read is told once, with the extent that it was from."""
+    with worker(scattered) as child:
+        extents = places(next_of(child, say.Placed))
+        assert extents == on_disk(scattered)
+        by_file = sorted((one.logical, one.physical) for one in oracle.extents(scattered))
+        third = [start for start, _ in extents].index(by_file[2][1])
+        read_direct(scattered, 4 * KIB64, 7)
+        child.channel.send(say.Sample())
+        assert next_of(child, say.Sampled).ios == [7 if i == third else 0 for i in range(4)]
+        child.channel.send(say.Sample())
+        assert next_of(child, say.Sampled).ios == []
+
+
+def test_places_are_told_when_they_change(disk: Disk, scattered: Path) -> None:
+    """An extent more is told, and what is read from it from then on; a look that changes nothing tells nothing."""
+    with worker(scattered) as child:
+        before = places(next_of(child, say.Placed))
+        child.channel.send(say.Look(doubt=True))
+        disk.write("disk.img", KIB64, offset=9 * KIB64)
+        child.channel.send(say.Look())
+        after = places(next_of(child, say.Placed))
+        assert after == on_disk(scattered)
+        assert len(after) == len(before) + 1
+        read_direct(scattered, 9 * KIB64, 3)
+        child.channel.send(say.Sample())
+        told = dict(zip(after, next_of(child, say.Sampled).ios, strict=True))
+        assert [told[place] for place in set(after) - set(before)] == [3]
+
+
+def test_a_successor_tells_only_what_is_new(scattered: Path) -> None:
+    """A worker that takes a group over tells where it lies, and no I/O of before its time."""
+    with worker(scattered) as child:
+        before = places(next_of(child, say.Placed))
+        read_direct(scattered, 0, 5)
+    with worker(scattered) as child:
+        assert places(next_of(child, say.Placed)) == before
+        read_direct(scattered, 0, 2)
+        child.channel.send(say.Sample())
+        assert sum(next_of(child, say.Sampled).ios) == 2
