@@ -88,7 +88,7 @@ class Daemon:
                 signal.SIGTERM: self._stop,
                 signal.SIGINT: self._stop,
                 signal.SIGHUP: self._reload_for_signal,
-                signal.SIGCHLD: self._fleet.reap,
+                signal.SIGCHLD: self._fleet.children.reap,
             }
         )
         loop.selector.register(self._log_pipe, selectors.EVENT_READ, lambda _: self._log_pipe.drain())

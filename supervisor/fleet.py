@@ -17,6 +17,7 @@ from dmstats.files import FileIdentity
 from dmstats.ownership import GroupSpec
 from dmstats.reconcile import Limits
 from supervisor import reports
+from supervisor.children import Children
 from supervisor.config import Config
 from supervisor.filemap import Filemap, stands_at
 from supervisor.ledger import Entry, Ledger
@@ -55,6 +56,7 @@ class Fleet:
         self.ledger = ledger
         self.watch = watch
         self.stopping = False
+        self.children = Children()
         self._selector = selector
         self._timers = timers
         self._keep_open = keep_open
@@ -155,6 +157,7 @@ class Fleet:
             return False
         filemap.child = child
         self._by_pid[child.pid] = filemap
+        self.children.expect(child.pid, partial(self._exited, filemap))
         self._selector.register(child.channel, selectors.EVENT_READ, partial(self._readable, filemap))
         return True
 
@@ -208,19 +211,6 @@ class Fleet:
         except OSError as error:
             _log.debug("%s: message not sent: %s", filemap.name, error)
 
-    def reap(self) -> None:
-        """Take in which workers have ended."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            filemap = self._by_pid.pop(pid, None)
-            if filemap is not None and filemap.child is not None:
-                self._exited(filemap, os.waitstatus_to_exitcode(status))
-
     def forget_if_over(self, filemap: Filemap) -> None:
         """Drop a filemap that nobody wants any more, once its worker has ended."""
         if filemap.unseen and filemap.record.state not in LIVE:
@@ -232,6 +222,7 @@ class Fleet:
         child = filemap.child
         if child is None:
             return
+        del self._by_pid[child.pid]
         registered = child.channel.fileno() in self._selector.get_map()
         if registered:
             self._readable(filemap, selectors.EVENT_READ)
