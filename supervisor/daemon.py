@@ -166,6 +166,7 @@ class Daemon:
     def _routes(self) -> dict[tuple[str, str], Callable[[Any], Response]]:
         return {
             ("GET", "/v1/status"): self._answer_status,
+            ("POST", "/v1/sample"): self._answer_sample,
             ("POST", "/v1/stop"): self._answer_stop,
             ("POST", "/v1/reload"): self._answer_reload,
             ("POST", "/v1/restart"): self._answer_restart,
@@ -174,6 +175,12 @@ class Daemon:
     def _answer_status(self, _body: object) -> Response:
         self._health.measure_new()
         return Response(200, fleet_status(self._fleet, os.getpid(), self._started))
+
+    def _answer_sample(self, body: object) -> Response:
+        device = body.get("device") if isinstance(body, dict) else None
+        if not (body is None or isinstance(body, dict)) or not isinstance(device, str | None):
+            return Response(400, {"error": 'the body must be {"device": NAME}, or none for all devices'})
+        return Response(202, {"asked": self._turns.sample_now(time.monotonic(), device)})
 
     def _answer_stop(self, _body: object) -> Response:
         self._loop.timers.at(time.monotonic(), self._stop)

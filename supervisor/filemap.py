@@ -68,6 +68,10 @@ class Filemap:
     asked_at: float | None = None
     io_text: str = ""
     sample_at: float = 0.0
+    sampled_at: float | None = None
+    """As of when the counters are what `live` is: since the epoch."""
+    sampling: bool = False
+    """Whether the worker was asked for its counters and has not told them yet."""
     reason: str = ""
     """Last words of the worker."""
     delete: bool = False

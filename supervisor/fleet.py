@@ -53,6 +53,8 @@ class Fleet:
     ) -> None:
         self.config = config
         self.filemaps: dict[str, Filemap] = {}
+        self.device_regions: dict[int, int] = {}
+        """How many regions each device had when they were last listed, all programs'; by device number."""
         self.ledger = ledger
         self.watch = watch
         self.stopping = False
@@ -230,6 +232,7 @@ class Fleet:
             self._selector.unregister(child.channel)
         child.channel.close()
         filemap.child = filemap.asked_at = None
+        filemap.io_text, filemap.sampling = "", False  # what it was asked for it may not have told
         filemap.health.rss_bytes = filemap.health.cpu_percent = filemap.health.status = None
         event, reason = _end(status, filemap.reason)
         if filemap.record.again:

@@ -65,7 +65,7 @@ class Rates:
 
 
 def reading(status: Mapping[str, Any], at: float) -> Reading:
-    """Return the totals in a file's status (supervisor/status.py), which were read at `at`."""
+    """Return the totals in the status of a file or a device (supervisor/status.py), as of `at`."""
     return Reading(
         at,
         status["reads"],
@@ -75,7 +75,7 @@ def reading(status: Mapping[str, Any], at: float) -> Reading:
         status["read_ns"],
         status["write_ns"],
         tuple(status.get("bounds_ns") or ()),
-        tuple(status["histogram"]),
+        tuple(status.get("histogram") or ()),
     )
 
 

@@ -38,7 +38,8 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
             _waiting(fleet, filemap, reason)
         case say.Placed(starts, lengths):
             filemap.placed.moved(starts, lengths)
-        case say.Sampled(live, ios):
+        case say.Sampled(live, ios, at):
+            filemap.sampled_at, filemap.sampling = at, False
             filemap.retired, filemap.live = fleet.ledger.counted(filemap.path, unpack(live))
             filemap.placed.counted(ios)
         case say.Noticed(what, _):

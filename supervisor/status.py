@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from supervisor.devices import devices_status
 from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
 
@@ -22,9 +24,11 @@ def fleet_status(fleet: Fleet, pid: int, started: float) -> dict[str, Any]:
     """Return the status of all filemaps, by path."""
     return {
         "version": version("filemapd"),
+        "at": rfc3339(time.time()),
         "pid": pid,
         "started": rfc3339(started),
         "ledger_problem": fleet.ledger.problem,
+        "devices": devices_status(fleet),
         "filemaps": [filemap_status(f) for _, f in sorted(fleet.filemaps.items())],
     }
 
@@ -65,6 +69,7 @@ def filemap_status(filemap: Filemap) -> dict[str, Any]:
         "read_ns": total.read_ns,
         "write_ns": total.write_ns,
         "histogram": list(total.histogram),
+        "sampled_at": rfc3339(filemap.sampled_at),
         "labels": dict(filemap.wanted.options.labels),
         "rss_bytes": filemap.health.rss_bytes,
         "cpu_percent": filemap.health.cpu_percent,

@@ -19,6 +19,8 @@ _log = logging.getLogger("filemapd.supervisor")
 
 # A group deleted or changed by somebody else is noticed within this time.
 TABLE_INTERVAL: Final = 2.0
+# However often somebody asks, counters are not read more often than the sweep would.
+_SHORTEST_SAMPLE: Final = 1.0
 
 
 class Turns:
@@ -39,22 +41,44 @@ class Turns:
 
     def samples(self, now: float) -> None:
         """Have counters read where the interval is over and the device did I/O since the last time."""
-        for dev, filemaps in self._by_device(f for f in self._running() if f.sample_at <= now).items():
+        self._sample((f for f in self._running() if f.sample_at <= now), now)
+
+    def sample_now(self, now: float, device: str | None) -> int:
+        """Have counters read that were not within the last second, on `device` (its name) or all; return how many
+        workers were asked. Where a device did nothing, none is."""
+        return self._sample(
+            (
+                f
+                for f in self._running()
+                if device in {None, f.device}
+                and f.sample_at - f.wanted.options.sample_seconds <= now - _SHORTEST_SAMPLE
+            ),
+            now,
+        )
+
+    def _sample(self, filemaps: Iterable[Filemap], now: float) -> int:
+        asked = 0
+        for dev, on_it in self._by_device(filemaps).items():
             try:
                 io_text = Device(dev).io_text()
             except OSError:
                 continue
-            for filemap in filemaps:
+            for filemap in on_it:
                 filemap.sample_at = now + filemap.wanted.options.sample_seconds
                 if filemap.io_text != io_text:
-                    filemap.io_text = io_text
+                    filemap.io_text, filemap.sampling = io_text, True
                     self._fleet.send(filemap, say.Sample())
+                    asked += 1
+                elif not filemap.sampling:
+                    filemap.sampled_at = time.time()  # nothing was done since: they hold as of now
+        return asked
 
     def tables(self) -> None:
         """Compare each device's regions with what the workers reported, and wake those who are concerned."""
         devices = self._by_device(self._running())
         for dev in self._tables.keys() - devices.keys():
             del self._tables[dev]
+            self._fleet.device_regions.pop(dev, None)
         for dev, filemaps in devices.items():
             try:
                 table = Device(dev).list_text()
@@ -63,6 +87,7 @@ class Turns:
                 continue
             if self._tables.get(dev) != table:
                 self._tables[dev] = table
+                self._fleet.device_regions[dev] = table.count("\n")
                 self._doubt(filemaps, parse_list(table).regions)
 
     def _doubt(self, filemaps: Iterable[Filemap], regions: Iterable[Region]) -> None:

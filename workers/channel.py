@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from dmstats.group import parse_tag
@@ -78,11 +78,12 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Up: the sum over the group's regions, as of now. `ios` are the I/Os since the last time of each piece that
-    Placed told, empty where there are none."""
+    """Up: the sum over the group's regions. `ios` are the I/Os since the last time of each piece that Placed told,
+    empty where there are none. It is as of `at`, seconds since the epoch."""
 
     live: list[Any]
-    ios: list[int] = field(default_factory=list)
+    ios: list[int]
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

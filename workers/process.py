@@ -252,6 +252,7 @@ class Worker:
             self._channel.send(say.Placed(list(now.starts), list(now.lengths)))
 
     def _sample(self) -> None:
+        at = time.time()
         try:
             live = self._mapping.sample()
         except DmError as error:
@@ -260,7 +261,7 @@ class Worker:
             self._look(doubt=True)
             live = self._mapping.sample()
         ios = self._placement.ios(self._mapping.totals.ios()) if self._placement is not None else []
-        self._channel.send(say.Sampled(pack(live), ios))
+        self._channel.send(say.Sampled(pack(live), ios, at))
 
     def _stop(self, *, delete: bool) -> None:
         if self._mapping.members:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from supervisor.cli import main
 from supervisor.config import Config, Defaults, Overrides
+from supervisor.devices import device_status
 from supervisor.filemap import Filemap
 from supervisor.load import parse
 from supervisor.selection import wanted
@@ -141,11 +142,14 @@ def test_every_state_is_explained() -> None:
 
 
 def test_every_status_key_is_explained() -> None:
-    """The README's table of the JSON status lists all keys of a file."""
-    part = section(text("README.md"), "## Status as JSON")
+    """The README's tables of the JSON status list all keys of a file and of a device."""
+    part = section(text("README.md"), "## Status as JSON").partition("### ")[0]
     config = load({"version": 1, "filemaps": [{"path": "/x"}]})
     status = filemap_status(Filemap(wanted(config, {})["/x"]))
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(status)
+    part = section(text("README.md"), "### Devices")
+    device = device_status("vg-lv", "253:0", None, 2000, "0 " * 11)
+    assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(device)
 
 
 def test_every_command_is_named() -> None:

@@ -1,0 +1,29 @@
+"""The status of a device."""
+
+from __future__ import annotations
+
+from supervisor.devices import device_status
+
+# A dm device of Linux 6.1: 17 fields, as read from /sys/dev/block/253:0/stat.
+STAT = "     300        7    26624       40      129        3    12392      120        2      160      160        0        0        0        0        5        1\n"  # noqa: E501 - as the kernel writes it
+
+
+def test_the_kernels_counters_have_the_units_of_a_files() -> None:
+    """Sectors are bytes and ms are ns; merges, what is in flight and discards are left out."""
+    assert device_status("vg-lv", "253:0", 37, 2000, STAT) == {
+        "device": "vg-lv",
+        "number": "253:0",
+        "regions": 37,
+        "max_regions": 2000,
+        "reads": 300,
+        "writes": 129,
+        "bytes_read": 26624 * 512,
+        "bytes_written": 12392 * 512,
+        "read_ns": 40_000_000,
+        "write_ns": 120_000_000,
+    }
+
+
+def test_older_kernels_tell_less() -> None:
+    """Before 4.18 there are 11 fields."""
+    assert device_status("vg-lv", "253:0", None, 2000, "1 0 8 1 2 0 16 3 0 0 0\n")["bytes_written"] == 8192
