@@ -13,7 +13,8 @@ class Counters:
     """What one region, or several together, counted since they were made.
 
     Times are nanoseconds. The kernel's two merge counters are left out: it counts them wrong.
-    `histogram` holds reads and writes together, one bin more than there are bounds, or is empty.
+    `histogram` holds reads and writes together, one bin more than there are bounds (`bounds_ns`), or is empty;
+    `histogram_ns` is the sum of the latencies of the I/Os in it.
     """
 
     reads: int = 0
@@ -26,9 +27,11 @@ class Counters:
     busy_ns: int = 0
     queue_ns: int = 0
     histogram: tuple[int, ...] = ()
+    histogram_ns: int = 0
+    bounds_ns: tuple[int, ...] = ()
 
     def scalars(self) -> tuple[int, ...]:
-        """Return all but the histogram, in the order of the fields."""
+        """Return all but what belongs to the histogram, in the order of the fields."""
         return (
             self.reads,
             self.sectors_read,
@@ -47,28 +50,43 @@ class Counters:
 
     def __add__(self, other: Counters) -> Counters:
         sums = [a + b for a, b in zip(self.scalars(), other.scalars(), strict=True)]
-        return from_scalars(sums, _add_bins(self.histogram, other.histogram))
+        return from_scalars(
+            sums,
+            _add_bins(self, other),
+            self.histogram_ns + other.histogram_ns,
+            self.bounds_ns or other.bounds_ns,
+        )
 
     def take(self, other: Counters) -> tuple[Counters, Counters]:
         """Return `self` less what `other` holds too, and what is then left of `other`; neither below zero."""
         mine, theirs = self.scalars(), other.scalars()
         shared = [min(a, b) for a, b in zip(mine, theirs, strict=True)]
         bins = [min(a, b) for a, b in zip(self.histogram, other.histogram, strict=False)]
-        return _less(self, shared, bins), _less(other, shared, bins)
+        if self.bounds_ns != other.bounds_ns or len(self.histogram) != len(other.histogram):
+            bins = []
+        return _less(self, other, shared, bins), _less(other, self, shared, bins)
 
     def settled(self) -> Counters:
         """Return the counters without what is in flight, which ends with the region."""
         return replace(self, in_flight=0)
 
 
-def _less(counters: Counters, shared: list[int], bins: list[int]) -> Counters:
-    histogram = counters.histogram
-    if len(bins) == len(histogram):
+def _less(counters: Counters, other: Counters, shared: list[int], bins: list[int]) -> Counters:
+    """Return `counters` less what is shared with `other`; with no `bins` that is nothing of the histogram."""
+    histogram, histogram_ns = counters.histogram, counters.histogram_ns
+    if bins:
         histogram = tuple(a - b for a, b in zip(histogram, bins, strict=True))
-    return from_scalars([a - b for a, b in zip(counters.scalars(), shared, strict=True)], histogram)
+        histogram_ns -= min(histogram_ns, other.histogram_ns)
+    left = [a - b for a, b in zip(counters.scalars(), shared, strict=True)]
+    return from_scalars(left, histogram, histogram_ns, counters.bounds_ns)
 
 
-def from_scalars(values: Sequence[int], histogram: tuple[int, ...]) -> Counters:
+def from_scalars(
+    values: Sequence[int],
+    histogram: tuple[int, ...],
+    histogram_ns: int = 0,
+    bounds_ns: tuple[int, ...] = (),
+) -> Counters:
     """Return counters from what scalars() gives and a histogram. Raises ValueError where there are not as many."""
     reads, sectors_read, read_ns, writes, sectors_written, write_ns, in_flight, busy_ns, queue_ns = values
     return Counters(
@@ -82,19 +100,21 @@ def from_scalars(values: Sequence[int], histogram: tuple[int, ...]) -> Counters:
         busy_ns,
         queue_ns,
         histogram,
+        histogram_ns,
+        bounds_ns,
     )
 
 
-def _add_bins(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    if not one or not other:
-        return one or other
-    if len(one) != len(other):
-        raise ValueError(f"histograms of {len(one)} and {len(other)} bins do not add up")
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+def _add_bins(one: Counters, other: Counters) -> tuple[int, ...]:
+    if not one.histogram or not other.histogram:
+        return one.histogram or other.histogram
+    if len(one.histogram) != len(other.histogram) or one.bounds_ns != other.bounds_ns:
+        raise ValueError(f"histograms with bounds {one.bounds_ns} and {other.bounds_ns} ns do not add up")
+    return tuple(a + b for a, b in zip(one.histogram, other.histogram, strict=True))
 
 
-def parse_print(text: str, *, precise: bool) -> Counters:
-    """Return the sum over the areas in a reply to @stats_print, one line an area:
+def parse_print(text: str, *, precise: bool, bounds_ns: tuple[int, ...] = ()) -> Counters:
+    """Return the sum over the areas in a reply to @stats_print, one line an area; `bounds_ns` are the histogram's:
 
         <start>+<step> c1 ... c13[ h0:h1:...:hn]
 
@@ -121,5 +141,7 @@ def parse_print(text: str, *, precise: bool) -> Counters:
             busy_ns=c[9] * unit,
             queue_ns=c[10] * unit,
             histogram=bins,
+            histogram_ns=(c[3] + c[7]) * unit if bins else 0,
+            bounds_ns=bounds_ns,
         )
     return total

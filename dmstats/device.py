@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dmstats import ioctl
+from dmstats.bounds import from_kernel
 from dmstats.counters import Counters, parse_print
 from dmstats.errors import DmError
 from dmstats.region import Listing, Region, parse_list
@@ -84,7 +85,8 @@ class Device:
         reply = self._send(f"{command} {region.id}")
         if not reply.startswith(f"{region.start}+{region.step} "):
             raise DmError(2, f"{command} {region.id} (its range is another now)", self.number)
-        return parse_print(reply, precise=region.precise)
+        bounds_ns = from_kernel(region.bounds, precise=region.precise)
+        return parse_print(reply, precise=region.precise, bounds_ns=bounds_ns)
 
     def set_aux(self, region_id: int, aux: str) -> None:
         """Set a region's aux. Raises DmError (ENOENT where there is no such region)."""

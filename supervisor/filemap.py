@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from typing import Final
 
 from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
@@ -25,19 +27,29 @@ class Health:
     status: str | None = None
 
 
+FOLLOW_BOUNDS_MS: Final = (10, 50, 100, 500, 1_000, 5_000, 30_000)
+
+
 @dataclass(slots=True)
 class Followed:
-    """How the changes of the file were followed; milliseconds from the event to exact cover."""
+    """How the changes of the file were followed; milliseconds from the event to exact cover.
+
+    `bins` has one more than there are FOLLOW_BOUNDS_MS; a change that took just as long as a bound is below it.
+    """
 
     changes: int = 0
     recent_ms: list[float] = field(default_factory=list)
     last_at: float | None = None
+    bins: list[int] = field(default_factory=lambda: [0] * (len(FOLLOW_BOUNDS_MS) + 1))
+    sum_ms: float = 0.0
 
     def add(self, took_ms: float, at: float) -> None:
         """Count a change that was followed."""
         self.changes += 1
         self.last_at = at
         self.recent_ms = [*self.recent_ms[-99:], took_ms]
+        self.bins[bisect_left(FOLLOW_BOUNDS_MS, took_ms)] += 1
+        self.sum_ms += took_ms
 
 
 @dataclass(slots=True)
@@ -58,6 +70,9 @@ class Filemap:
     group_id: int | None = None
     last_group_id: int | None = None
     moves: list[Move] = field(default_factory=list)
+    """The last ones."""
+    moves_total: int = 0
+    refused_creates: int = 0
     retired: Counters = field(default_factory=Counters)
     live: Counters = field(default_factory=Counters)
     placed: Placed = field(default_factory=Placed)

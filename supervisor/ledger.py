@@ -35,7 +35,9 @@ CREATE TABLE IF NOT EXISTS moves (
 );
 CREATE INDEX IF NOT EXISTS moves_by_path ON moves (path);
 """
-_KEPT_MOVES = 100
+KEPT_MOVES = 100
+# PRAGMA user_version; raised when what is stored takes another form.
+_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ class Entry:
     """What its regions were last seen to have counted."""
     pending: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
+    """The last ones."""
+    moves_total: int = 0
+
+
+class _OtherVersionError(sqlite3.DatabaseError):
+    """The database was written by a filemapd that stores things in another form."""
 
 
 class Ledger:
@@ -83,12 +91,14 @@ class Ledger:
             return self._in_memory(error)
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
-        """A database that is none is kept for whoever wants to look, and a new one begun."""
+        """A database that is none, or not of this version, is kept for whoever wants to look, and a new one begun."""
         if isinstance(error, sqlite3.OperationalError):
             return self._in_memory(error)
-        aside = self._path.with_suffix(f".corrupt-{int(time.time())}")
+        other = isinstance(error, _OtherVersionError)
+        what, kind = ("of another version", "version") if other else ("damaged", "corrupt")
+        aside = self._path.with_suffix(f".{kind}-{int(time.time())}")
         _log.error(
-            "%s is damaged (%s): it is set aside as %s, totals begin anew", self._path, error, aside.name
+            "%s is %s (%s): it is set aside as %s, totals begin anew", self._path, what, error, aside.name
         )
         try:
             self._path.rename(aside)
@@ -128,8 +138,9 @@ class Ledger:
         device, dev, inode, generation, group, moving_to, retired, live = row
         pending = self._db.execute("SELECT key FROM pending WHERE path = ?", (path,)).fetchall()
         moves = self._db.execute(
-            "SELECT old, new, at FROM moves WHERE path = ? ORDER BY id DESC LIMIT ?", (path, _KEPT_MOVES)
+            "SELECT old, new, at FROM moves WHERE path = ? ORDER BY id DESC LIMIT ?", (path, KEPT_MOVES)
         ).fetchall()
+        (count,) = self._db.execute("SELECT count(*) FROM moves WHERE path = ?", (path,)).fetchone()
         return Entry(
             device or "",
             dev or 0,
@@ -141,6 +152,7 @@ class Ledger:
             unpack(json.loads(live)) if live else Counters(),
             tuple(key for (key,) in pending),
             tuple(Move(*move) for move in reversed(moves)),
+            count,
         )
 
     def rename(self, old: str, new: str) -> None:
@@ -243,14 +255,28 @@ def _connect(name: str) -> sqlite3.Connection:
     """Open a database. WAL without a flush each time: what is written outlives our death, and a machine that
     goes down takes the regions along anyway."""
     db = sqlite3.connect(name)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.executescript(_SCHEMA)
+    try:
+        _check_version(db)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(_SCHEMA)
+        db.execute(f"PRAGMA user_version = {_VERSION}")
+    except BaseException:
+        db.close()
+        raise
     return db
+
+
+def _check_version(db: sqlite3.Connection) -> None:
+    """Raise _OtherVersionError for a database that has something in it, but not in our form."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables and version != _VERSION:
+        raise _OtherVersionError(f"it has version {version}, this filemapd writes version {_VERSION}")
 
 
 def add(one: Counters, other: Counters) -> Counters:
     """Return the sum; where the bounds were changed in between, the earlier histogram is left out."""
-    if one.histogram and other.histogram and len(one.histogram) != len(other.histogram):
-        one = replace(one, histogram=())
+    if one.histogram and other.histogram and one.bounds_ns != other.bounds_ns:
+        one = replace(one, histogram=(), histogram_ns=0, bounds_ns=())
     return one + other

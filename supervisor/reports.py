@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dmstats.device import Device
-from supervisor.ledger import Move
+from supervisor.ledger import KEPT_MOVES, Move
 from supervisor.states import Event
 from workers import channel as say
 from workers.totals import unpack
@@ -113,6 +113,7 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
             message.took_ms,
         )
     filemap.happened_at = None
+    filemap.refused_creates += message.refused
     pace = fleet.watch.pace(filemap.path)
     if pace is not None:
         pace.looked(now, changed=message.changed, landing=message.landing, joinable=message.joinable)
@@ -137,13 +138,14 @@ def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
     if old is None or old == group_id:
         return
     move = Move(old, group_id, time.time())
-    filemap.moves.append(move)
+    filemap.moves = [*filemap.moves[1 - KEPT_MOVES :], move]
+    filemap.moves_total += 1
     fleet.ledger.moved(filemap.path, move)
     _log.info("%s: group_id changed from %d to %d on %s", filemap.name, old, group_id, filemap.device)
 
 
 def _waiting(fleet: Fleet, filemap: Filemap, reason: str) -> None:
     fleet.let_go(filemap)
-    filemap.mapped, filemap.group_id = None, None
+    filemap.mapped = filemap.group_id = filemap.happened_at = None
     filemap.placed.moved((), ())
     fleet.event(filemap, Event.WAIT, reason)

@@ -9,8 +9,10 @@ from importlib.metadata import version
 from typing import Any
 
 from supervisor.devices import devices_status
-from supervisor.filemap import Filemap
+from supervisor.filemap import FOLLOW_BOUNDS_MS, Filemap
 from supervisor.fleet import Fleet
+from supervisor.states import State
+from workers.pace import Pace
 
 
 def rfc3339(seconds: float | None) -> str | None:
@@ -29,12 +31,18 @@ def fleet_status(fleet: Fleet, pid: int, started: float) -> dict[str, Any]:
         "started": rfc3339(started),
         "ledger_problem": fleet.ledger.problem,
         "devices": devices_status(fleet),
-        "filemaps": [filemap_status(f) for _, f in sorted(fleet.filemaps.items())],
+        "filemaps": [status_of(fleet, f) for _, f in sorted(fleet.filemaps.items())],
     }
 
 
-def filemap_status(filemap: Filemap) -> dict[str, Any]:
-    """Return the status of one filemap. Bytes, milliseconds, RFC 3339; null where there is nothing to tell."""
+def status_of(fleet: Fleet, filemap: Filemap) -> dict[str, Any]:
+    """Return the status of one of the fleet's filemaps."""
+    return filemap_status(filemap, fleet.watch.pace(filemap.path))
+
+
+def filemap_status(filemap: Filemap, pace: Pace | None = None) -> dict[str, Any]:
+    """Return the status of one filemap, whose turns `pace` holds. Bytes, RFC 3339, and milliseconds or nanoseconds as
+    the key says; null where there is nothing to tell."""
     mapped, holds, record = filemap.mapped, filemap.holds, filemap.record
     followed = filemap.followed
     total = filemap.total()
@@ -49,11 +57,14 @@ def filemap_status(filemap: Filemap) -> dict[str, Any]:
         "pid": filemap.child.pid if filemap.child else None,
         "group_id": filemap.group_id,
         "configured_group_id": filemap.wanted.group_id,
+        "moves_total": filemap.moves_total,
         "moves": [{"from": m.old, "to": m.new, "at": rfc3339(m.at)} for m in filemap.moves],
         "extents": mapped.extents if mapped else 0,
         "regions": mapped.regions if mapped else 0,
         "uncovered_bytes": mapped.uncovered_bytes if mapped else 0,
         "excess_bytes": mapped.excess_bytes if mapped else 0,
+        "pending_since": rfc3339(_pending_since(filemap, pace)),
+        "refused_creates": filemap.refused_creates,
         "degraded": mapped.degraded if mapped else None,
         "restarts": record.restarts,
         "last_crash": record.last_crash or None,
@@ -61,6 +72,11 @@ def filemap_status(filemap: Filemap) -> dict[str, Any]:
         "changes": followed.changes,
         "follow_ms": round(statistics.median(followed.recent_ms), 1) if followed.recent_ms else None,
         "follow_ms_max": round(max(followed.recent_ms), 1) if followed.recent_ms else None,
+        "follow_histogram": {
+            "bounds_ms": list(FOLLOW_BOUNDS_MS),
+            "bins": list(followed.bins),
+            "sum_ms": round(followed.sum_ms, 3),
+        },
         "noticed": dict(filemap.noticed),
         "reads": total.reads,
         "writes": total.writes,
@@ -68,10 +84,26 @@ def filemap_status(filemap: Filemap) -> dict[str, Any]:
         "bytes_written": total.sectors_written * 512,
         "read_ns": total.read_ns,
         "write_ns": total.write_ns,
+        "in_flight": total.in_flight,
+        "busy_ns": total.busy_ns,
+        "queue_ns": total.queue_ns,
         "histogram": list(total.histogram),
+        "histogram_ns": total.histogram_ns,
+        "bounds_ns": list(total.bounds_ns),
         "sampled_at": rfc3339(filemap.sampled_at),
         "labels": dict(filemap.wanted.options.labels),
         "rss_bytes": filemap.health.rss_bytes,
         "cpu_percent": filemap.health.cpu_percent,
         "process_status": filemap.health.status,
     }
+
+
+def _pending_since(filemap: Filemap, pace: Pace | None) -> float | None:
+    """Return since when (since the epoch) the mapping may not be what the file is; None where nothing is known to
+    have happened, or nothing is mapped that could be out of date."""
+    if filemap.mapped is None or filemap.record.state is State.STOPPED or filemap.record.unable:
+        return None
+    since = (
+        filemap.happened_at if filemap.happened_at is not None else pace.since if pace is not None else None
+    )
+    return None if since is None else since - time.monotonic() + time.time()

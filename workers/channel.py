@@ -40,7 +40,7 @@ class Moving:
 @dataclass(frozen=True, slots=True)
 class Mapped:
     """Up: the group is in step with the extents. `group` has its id and what it is like (ownership.GroupSpec), for
-    the worker's successor; `tag` is what its leader bears."""
+    the worker's successor; `tag` is what its leader bears. `refused`: the kernel would not have a region just now."""
 
     group: dict[str, Any] | None
     tag: str
@@ -50,6 +50,7 @@ class Mapped:
     excess_bytes: int
     degraded: str | None
     changed: bool
+    refused: bool
     landing: bool
     joinable: bool
     took_ms: float

@@ -32,6 +32,12 @@ class Pace:
         self._last = -SHORTEST
         self._join_at: float | None = None
 
+    @property
+    def since(self) -> float | None:
+        """When that happened for which no look was begun yet; of a file that is written all the time it is when its
+        turn comes, as that may lie ahead."""
+        return self._since
+
     def event(self, now: float) -> None:
         """Something was done to the file: it is looked at when its turn comes."""
         self._event = True

@@ -238,6 +238,7 @@ class Worker:
                 excess_bytes=last.excess_bytes,
                 degraded=str(last.failure) if last.failure is not None else last.limit,
                 changed=outcome is not None and bool(outcome.created or outcome.retired),
+                refused=outcome is not None and outcome.failure is not None,
                 landing=look.where.landing,
                 joinable=mapping.joinable,
                 took_ms=took_ms,

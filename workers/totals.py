@@ -14,13 +14,18 @@ _NONE: Final = Counters()
 
 def pack(counters: Counters) -> list[Any]:
     """Return counters as plain lists."""
-    return [*counters.scalars(), list(counters.histogram)]
+    return [
+        *counters.scalars(),
+        list(counters.histogram),
+        counters.histogram_ns,
+        list(counters.bounds_ns),
+    ]
 
 
 def unpack(values: list[Any]) -> Counters:
     """Return counters from what pack() made. Raises ValueError or TypeError for anything else."""
-    *scalars, histogram = values
-    return from_scalars(scalars, tuple(histogram))
+    *scalars, histogram, histogram_ns, bounds_ns = values
+    return from_scalars(scalars, tuple(histogram), histogram_ns, tuple(bounds_ns))
 
 
 class Totals:

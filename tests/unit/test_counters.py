@@ -12,7 +12,13 @@ from dmstats.counters import Counters, parse_print
 from tests.unit.data import recorded_text
 
 NUMBERS = st.integers(0, 2**40)
-COUNTERS = st.builds(Counters, *[NUMBERS] * 9, st.lists(NUMBERS, min_size=3, max_size=3).map(tuple))
+COUNTERS = st.builds(
+    Counters,
+    *[NUMBERS] * 9,
+    st.lists(NUMBERS, min_size=3, max_size=3).map(tuple),
+    NUMBERS,
+    st.just((1_000, 1_000_000)),
+)
 
 
 def test_recorded_milliseconds() -> None:
@@ -28,7 +34,7 @@ def test_recorded_milliseconds() -> None:
 
 
 def test_recorded_precise() -> None:
-    """With precise timestamps the figures are ns already."""
+    """With precise timestamps the figures are ns already. Without a histogram, none of the time is in one."""
     assert parse_print(recorded_text("print_precise.txt"), precise=True) == Counters(
         reads=3,
         sectors_read=24,
@@ -44,9 +50,12 @@ def test_recorded_precise() -> None:
 def test_recorded_histograms() -> None:
     """A histogram has one bin more than bounds, with and without precise timestamps."""
     assert parse_print(recorded_text("print_histogram.txt"), precise=False).histogram == (5, 0, 0, 0)
-    precise = parse_print(recorded_text("print_precise_histogram.txt"), precise=True)
-    assert precise.histogram == (5, 0, 0)
+    precise = parse_print(
+        recorded_text("print_precise_histogram.txt"), precise=True, bounds_ns=(10_000, 20_000)
+    )
+    assert (precise.histogram, precise.bounds_ns) == ((5, 0, 0), (10_000, 20_000))
     assert (precise.reads, precise.writes, precise.read_ns) == (3, 2, 8704)
+    assert precise.histogram_ns == precise.read_ns + precise.write_ns
 
 
 def test_recorded_areas() -> None:
@@ -75,8 +84,10 @@ def test_sum_is_field_by_field(many: list[Counters]) -> None:
 
 def test_histograms_of_different_bins_do_not_add_up() -> None:
     """Bins that mean different things are not added; a region without a histogram adds to one that has it."""
-    with pytest.raises(ValueError, match="3 and 2 bins"):
+    with pytest.raises(ValueError, match="do not add up"):
         Counters(histogram=(1, 2, 3)) + Counters(histogram=(1, 2))
+    with pytest.raises(ValueError, match=r"\(10,\) and \(20,\) ns do not add up"):
+        Counters(histogram=(1, 2), bounds_ns=(10,)) + Counters(histogram=(1, 2), bounds_ns=(20,))
     assert (Counters(histogram=(1, 2)) + Counters()).histogram == (1, 2)
     assert (Counters() + Counters(histogram=(1, 2))).histogram == (1, 2)
 
@@ -92,6 +103,22 @@ def test_take_takes_what_both_have(one: Counters, other: Counters) -> None:
         one.histogram, other.histogram, mine.histogram, theirs.histogram, strict=True
     ):
         assert (left, rest) == (a - min(a, b), b - min(a, b))
+    shared_ns = min(one.histogram_ns, other.histogram_ns)
+    assert (mine.histogram_ns, theirs.histogram_ns) == (
+        one.histogram_ns - shared_ns,
+        other.histogram_ns - shared_ns,
+    )
+
+
+@pytest.mark.parametrize(
+    "other", [Counters(reads=1), Counters(1, histogram=(1, 0), histogram_ns=5, bounds_ns=(20,))]
+)
+def test_take_leaves_another_histogram(other: Counters) -> None:
+    """Where the bounds are not the same, or there are none, the histograms and their sums stay as they are."""
+    one = Counters(reads=3, histogram=(2, 1), histogram_ns=30, bounds_ns=(10,))
+    mine, theirs = one.take(other)
+    assert (mine.reads, mine.histogram, mine.histogram_ns, mine.bounds_ns) == (2, (2, 1), 30, (10,))
+    assert (theirs.reads, theirs.histogram, theirs.histogram_ns) == (0, other.histogram, other.histogram_ns)
 
 
 def test_settled() -> None:

@@ -23,7 +23,7 @@ from supervisor.status import filemap_status
 from workers import channel
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("dmstats", "workers", "supervisor", "sandbox", "demo")
+PACKAGES: Final = ("dmstats", "workers", "supervisor", "supervisor/web", "sandbox", "demo")
 DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 

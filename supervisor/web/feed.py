@@ -1,0 +1,50 @@
+"""The web process's end of the feed: one JSON message a packet, read as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+_log = logging.getLogger("filemapd.web")
+
+# As much as a packet can hold (supervisor/feed.py).
+_LARGEST: Final = 512 * 1024
+# Then requests get their turn.
+_AT_ONCE: Final = 100
+
+
+async def follow(feed: socket.socket, take: Callable[[list[Any]], None]) -> None:
+    """Hand each message of `feed` to `take`, until the other end is closed."""
+    over = asyncio.Event()
+    feed.setblocking(False)
+
+    def readable() -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                packet = feed.recv(_LARGEST)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                over.set()
+                return
+            _take(packet, take)
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(feed, readable)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(feed)
+
+
+def _take(packet: bytes, take: Callable[[list[Any]], None]) -> None:
+    try:
+        take(json.loads(packet))
+    except Exception:  # noqa: BLE001 - one message that can't be made use of takes none of the others along
+        _log.exception("a message of the supervisor was not taken: %.80r", packet)
