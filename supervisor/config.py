@@ -6,6 +6,7 @@ Each error says what would be right; where in the file it stands is added by loa
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dmstats.bounds import parse_bounds
 from dmstats.mode import FilemapdMode
+from supervisor.address import Address, parse_address
 from supervisor.backoff import Policy
 from supervisor.units import Bytes, Seconds
 
@@ -110,6 +112,21 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
                 f"{label!r} can't be a label: letters, digits and _, not a digit first and not __ (Prometheus's rule)"
             )
     return labels
+
+
+def _listen(value: object) -> Address | None:
+    """Return the address, or None for `off`, which YAML reads as false."""
+    return None if value is False or value == "off" else parse_address(value)
+
+
+def _user(name: str) -> str:
+    try:
+        found = pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        raise ValueError(f"there is no user {name!r} on this host: make it, or name another") from None
+    if found.pw_uid == 0:
+        raise ValueError(f"{name!r} has all privileges: name a user that has none, as in nobody")
+    return name
 
 
 def _version(value: object) -> object:
@@ -224,6 +241,14 @@ class Devices(_Model):
     max_regions: Count = 2000
 
 
+class Web(_Model):
+    """The process that serves metrics and the page over TCP."""
+
+    listen: Annotated[Address | None, BeforeValidator(_listen)] = Address("127.0.0.1", 9737)
+    """None: there is no such process."""
+    user: Annotated[str, AfterValidator(_user)] = "nobody"
+
+
 class Config(_Model):
     """The whole file."""
 
@@ -233,6 +258,7 @@ class Config(_Model):
     directories: Annotated[tuple[Directory, ...], Strict(strict=False)] = ()
     supervisor: Supervisor = Supervisor()
     devices: Devices = Devices()
+    web: Web = Web()
     state_dir: Path = "/var/lib/filemapd"
     runtime_dir: Path = "/run/filemapd"
 

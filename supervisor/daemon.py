@@ -18,6 +18,7 @@ from supervisor import logs, notify
 from supervisor.config import Config
 from supervisor.control import Control, Response
 from supervisor.directories import Directories
+from supervisor.feed import Feed
 from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
 from supervisor.health import HealthCheck
@@ -26,14 +27,18 @@ from supervisor.load import ConfigError
 from supervisor.loop import Loop
 from supervisor.spawn import share_memory
 from supervisor.states import LIVE, Event, State
-from supervisor.status import fleet_status
+from supervisor.status import Own, fleet_status, supervisor_status
+from supervisor.telling import about_file
 from supervisor.turns import TABLE_INTERVAL, Turns
+from supervisor.webprocess import WebProcess
 from workers.watch import SWEEP, Watch
 
 _log = logging.getLogger("filemapd.supervisor")
 
 # Beside a channel and a file for each worker: logs, ledger, control, the loop's own.
 _SPARE_DESCRIPTORS = 64
+# How often the web process is told how the supervisor is, if nothing else: then it knows it lives.
+HEARTBEAT = 10.0
 
 
 class Daemon:
@@ -41,11 +46,12 @@ class Daemon:
 
     def __init__(self, config: Config, load: Callable[[], Config]) -> None:
         self._load = load
-        self._started = time.time()
         self._log_pipe = logs.install(config.supervisor.log, sys.stderr)
         self._loop = Loop()
         self._watch = Watch()
         self._ledger = Ledger(Path(config.state_dir))
+        self._feed = Feed(self._loop.selector, self._loop.timers, lambda path: about_file(self._fleet, path))
+        self._own = Own(time.time())
         self._fleet = Fleet(
             config,
             self._ledger,
@@ -54,6 +60,10 @@ class Daemon:
             self._loop.timers,
             lambda: {ioctl.control(), *self._log_pipe.keep},
             self._label,
+            self._feed.changed,
+        )
+        self._web = WebProcess(
+            self._feed, self._loop.timers, self._fleet.children, self._log_pipe.end, self._tell_all
         )
         self._directories = Directories(self._fleet, self._loop.timers)
         self._turns = Turns(self._fleet)
@@ -68,7 +78,8 @@ class Daemon:
         _log.info("filemapd started, pid %d", os.getpid())
         self._changed(self._directories.apply(self._fleet.config))
         notify.notify("READY=1")
-        while not (self._fleet.stopping and self._fleet.over):
+        self._web.apply(self._fleet.config)
+        while not (self._fleet.stopping and self._fleet.over and self._web.over):
             self._loop.turn(self._watch.next_due())
             self._turns.looks(time.monotonic())
         _log.info("filemapd stopped")
@@ -76,6 +87,7 @@ class Daemon:
     def close(self) -> None:
         """Give up what is open; the logs last."""
         self._control.close()
+        self._feed.close()
         self._watch.close()
         self._ledger.close()
         self._loop.close()
@@ -103,6 +115,7 @@ class Daemon:
         self._sweep_busy()
         loop.every(TABLE_INTERVAL, self._turns.tables)
         loop.every(self._fleet.config.supervisor.health.interval, self._health.check)
+        loop.every(HEARTBEAT, self._heartbeat)
 
     def _watched(self, _events: int) -> None:
         self._directories.changed(self._watch.read(time.monotonic()))
@@ -123,6 +136,24 @@ class Daemon:
             _log.info("stopping")
             notify.notify("STOPPING=1")
             self._fleet.stop()
+            self._web.stop()
+
+    # The web process.
+
+    def _heartbeat(self) -> None:
+        self._own.loop_lag_seconds = self._loop.timers.take_lag()
+        self._web.check()
+        self._feed.tell(["supervisor", supervisor_status(self._fleet, self._now())])
+
+    def _tell_all(self) -> None:
+        for path in self._fleet.filemaps:
+            self._feed.changed(path)
+        self._feed.tell(["supervisor", supervisor_status(self._fleet, self._now())])
+
+    def _now(self) -> Own:
+        self._own.log_records_dropped = self._log_pipe.dropped
+        self._own.web = self._web.status()
+        return self._own
 
     def _label(self, filemap: Filemap) -> None:
         """In a worker: have its log records say which file they are about."""
@@ -153,6 +184,7 @@ class Daemon:
             if filemap.record.state is State.FAILED:
                 self._fleet.event(filemap, Event.RESTART, "reload")
         self._changed(changes)
+        self._web.apply(config)
         return changes
 
     @staticmethod
@@ -174,7 +206,7 @@ class Daemon:
 
     def _answer_status(self, _body: object) -> Response:
         self._health.measure_new()
-        return Response(200, fleet_status(self._fleet, os.getpid(), self._started))
+        return Response(200, fleet_status(self._fleet, self._now()))
 
     def _answer_sample(self, body: object) -> Response:
         device = body.get("device") if isinstance(body, dict) else None

@@ -50,6 +50,7 @@ class Fleet:
         timers: Timers,
         keep_open: Callable[[], Iterable[int]],
         in_worker: Callable[[Filemap], None],
+        changed: Callable[[str], None],
     ) -> None:
         self.config = config
         self.filemaps: dict[str, Filemap] = {}
@@ -63,6 +64,8 @@ class Fleet:
         self._timers = timers
         self._keep_open = keep_open
         self._in_worker = in_worker
+        self.changed = changed
+        """Called with the path of a file whose status is another now, or which has gone."""
         self._by_pid: dict[int, Filemap] = {}
         self._queue: deque[str] = deque()
 
@@ -70,7 +73,7 @@ class Fleet:
 
     def event(self, filemap: Filemap, event: Event, reason: str = "") -> None:
         """Advance a filemap's state and do what follows from it."""
-        before = filemap.record.state
+        before = filemap.record
         filemap.record, actions = advance(
             filemap.record,
             event,
@@ -80,10 +83,12 @@ class Fleet:
             reason=reason,
         )
         state = filemap.record.state
-        if state is not before:
+        if state is not before.state:
             level = logging.WARNING if state in {State.FAILED, State.BACKOFF} else logging.INFO
             text = f": {filemap.record.reason}" if filemap.record.reason else ""
             _log.log(level, "%s: %s%s", filemap.name, state, text)
+        if filemap.record != before:
+            self.changed(filemap.path)
         for action in actions:
             self._do(filemap, action)
 
@@ -201,6 +206,7 @@ class Fleet:
                 return
             filemap.asked_at = None
             reports.take(self, filemap, message)
+            self.changed(filemap.path)
 
     def send(self, filemap: Filemap, message: say.Message) -> None:
         """Send a worker a message; one that can't take it is told by its exit, or found stuck."""
@@ -219,6 +225,7 @@ class Fleet:
             self.watch.forget(filemap.path)
             filemap.let_go()
             self.filemaps.pop(filemap.path, None)
+            self.changed(filemap.path)
 
     def _exited(self, filemap: Filemap, status: int) -> None:
         child = filemap.child

@@ -30,11 +30,13 @@ class HealthCheck:
         for filemap in list(self._fleet.filemaps.values()):
             if filemap.child is None:
                 continue
-            pid = filemap.child.pid
+            pid, before = filemap.child.pid, filemap.health.rss_bytes
             process = self._process(pid)
             if process is None or not _measure(filemap, process):
                 continue
             alive[pid] = process
+            if filemap.health.rss_bytes != before:
+                self._fleet.changed(filemap.path)
             if filemap.record.state is State.STOPPING:
                 continue
             trouble = _trouble(filemap, limits, time.monotonic())

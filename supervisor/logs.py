@@ -16,11 +16,12 @@ import socket
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from multiprocessing_logging import MultiProcessingHandler
 
-from supervisor.config import Log
+if TYPE_CHECKING:
+    from supervisor.config import Log
 
 # As much as the kernel lets us have (net.core.wmem_max); its default holds some 200 records.
 _BUFFER: Final = 4 * 2**20
@@ -54,6 +55,15 @@ def encode(record: logging.LogRecord, labels: Mapping[str, object], dropped: int
             value = kind(have[name])
             fields[name] = _cut(value) if isinstance(value, str) else value
     return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def send(end: socket.socket, record: logging.LogRecord, labels: Mapping[str, object], dropped: int) -> int:
+    """Send `record` without waiting, with how many were dropped before it; return how many are now untold."""
+    try:
+        end.send(encode(record, labels, dropped), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:  # no room, or the supervisor has gone
+        return dropped + 1
+    return 0
 
 
 def decode(packet: bytes | bytearray) -> logging.LogRecord:
@@ -243,13 +253,7 @@ class _Handler(MultiProcessingHandler):  # type: ignore[misc] # it comes without
         if os.getpid() == self._pid:
             self.write(record)
             return
-        try:
-            packet = encode(record, self.labels, self._dropped)
-            self.sender.send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except OSError:  # no room, or the supervisor has gone
-            self._dropped += 1
-        else:
-            self._dropped = 0
+        self._dropped = send(self.sender, record, self.labels, self._dropped)
 
     def write(self, record: logging.LogRecord) -> None:
         """Write `record` where its level is high enough; a worker may not know yet that it has changed."""
@@ -283,9 +287,15 @@ class LogPipe:
         self._root.handlers[:] = [self._handler]
 
     @property
+    def end(self) -> int:
+        """The descriptor that others send their records by."""
+        descriptor: int = self._handler.sender.fileno()
+        return descriptor
+
+    @property
     def keep(self) -> set[int]:
         """What a forked worker must keep open."""
-        return {self._handler.sender.fileno()}
+        return {self.end}
 
     @property
     def dropped(self) -> int:

@@ -60,10 +60,12 @@ def _take_renamed(fleet: Fleet, files: dict[str, Wanted]) -> None:
 def _rename(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
     fleet.watch.forget(filemap.path)
     fleet.ledger.rename(filemap.path, wanted.path)
+    fleet.changed(filemap.path)
     del fleet.filemaps[filemap.path]
     filemap.wanted, filemap.unseen = wanted, False
     fleet.filemaps[wanted.path] = filemap
     fleet.watch.add(wanted.path, filemap.fd, None)
+    fleet.changed(wanted.path)
 
 
 def _recalled(fleet: Fleet, wanted: Wanted) -> Filemap:
@@ -78,6 +80,7 @@ def _change(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
     renamed = filemap.wanted.name != wanted.name
     worker_sees = (filemap.wanted.options, filemap.wanted.group_id, filemap.wanted.alias)
     filemap.wanted = wanted
+    fleet.changed(filemap.path)
     if worker_sees != (wanted.options, wanted.group_id, wanted.alias):
         filemap.delete = False
         fleet.event(filemap, Event.RESTART, reason="its configuration changed")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
+
+import psutil
 
 from supervisor.devices import devices_status
 from supervisor.filemap import FOLLOW_BOUNDS_MS, Filemap
@@ -22,16 +27,39 @@ def rfc3339(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def fleet_status(fleet: Fleet, pid: int, started: float) -> dict[str, Any]:
-    """Return the status of all filemaps, by path."""
+@dataclass(slots=True)
+class Own:
+    """What the supervisor knows of itself. `started` is seconds since the epoch; `loop_lag_seconds` is by how much
+    something was done too late at most, within the last interval in which that is looked at."""
+
+    started: float
+    log_records_dropped: int = 0
+    loop_lag_seconds: float = 0.0
+    web: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fleet_status(fleet: Fleet, own: Own) -> dict[str, Any]:
+    """Return the status of the supervisor and of all filemaps, by path."""
+    return {
+        **supervisor_status(fleet, own),
+        "filemaps": [status_of(fleet, f) for _, f in sorted(fleet.filemaps.items())],
+    }
+
+
+def supervisor_status(fleet: Fleet, own: Own) -> dict[str, Any]:
+    """Return the status but for the filemaps."""
     return {
         "version": version("filemapd"),
         "at": rfc3339(time.time()),
-        "pid": pid,
-        "started": rfc3339(started),
+        "pid": os.getpid(),
+        "started": rfc3339(own.started),
         "ledger_problem": fleet.ledger.problem,
+        "cpu_seconds": round(time.process_time(), 3),
+        "rss_bytes": psutil.Process().memory_info().rss,
+        "loop_lag_seconds": round(own.loop_lag_seconds, 6),
+        "log_records_dropped": own.log_records_dropped,
+        "web": dict(own.web),
         "devices": devices_status(fleet),
-        "filemaps": [status_of(fleet, f) for _, f in sorted(fleet.filemaps.items())],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[Timer] = []
         self._order = itertools.count()
+        self._latest = 0.0
 
     def at(self, when: float, action: Callable[[], None]) -> Timer:
         """Have `action` done at `when`."""
@@ -37,9 +39,15 @@ class Timers:
     def run(self, now: float) -> None:
         """Do what is due."""
         while self._heap and self._heap[0].when <= now:
-            action = heapq.heappop(self._heap).action
-            if action is not None:
-                action()
+            timer = heapq.heappop(self._heap)
+            if timer.action is not None:
+                self._latest = max(self._latest, time.monotonic() - timer.when)
+                timer.action()
+
+    def take_lag(self) -> float:
+        """Return by how many seconds something was done too late at most, since this was asked last."""
+        lag, self._latest = self._latest, 0.0
+        return lag
 
     def next_due(self) -> float | None:
         """Return when the next is due, None where there is none."""

@@ -37,6 +37,7 @@ class Turns:
             if filemap is not None:
                 pace = self._fleet.watch.pace(path)
                 filemap.happened_at = pace.happened_at if pace is not None else now
+                self._fleet.changed(path)
                 self._fleet.look(filemap, join=join)
 
     def samples(self, now: float) -> None:
@@ -99,6 +100,7 @@ class Turns:
                 continue
             if tags.get(filemap.group_id) != mapped.tag or any(n not in tags for n in mapped.members()):
                 filemap.happened_at = time.monotonic()
+                self._fleet.changed(filemap.path)
                 self._fleet.look(filemap, doubt=True)
 
     def _running(self) -> Iterable[Filemap]:

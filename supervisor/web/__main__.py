@@ -1,31 +1,39 @@
-"""python -m supervisor.web FEED LISTENING: the web process, on the descriptors of its two sockets.
+"""python -m supervisor.web GIVEN: the web process. The supervisor starts it, and it ends when its feed does.
 
-It is started by the supervisor, and ends when the feed does.
+GIVEN is what supervisor/webprocess.py says, as JSON: descriptors of sockets, and whose privileges to take.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
+from typing import Any
 
+from supervisor.web import log, privileges
 from supervisor.web.app import application
 from supervisor.web.feed import follow
-from supervisor.web.serve import listen
+from supervisor.web.serve import Answering
 from supervisor.web.store import Store
+from workers.libc import die_with_parent
 
 
-async def _run(feed: socket.socket, listening: socket.socket) -> None:
+async def _run(given: dict[str, Any]) -> None:
+    feed, listening = (socket.socket(fileno=given[name]) for name in ("feed", "listening"))
     store = Store()
-    server = await listen(application(store), listening)
+    answering = Answering(application(store))
+    privileges.drop(given["user"])
+    die_with_parent(given["parent"])  # only now, as another user has to ask for it anew
+    await answering.on(listening)
     await follow(feed, store.take)
-    server.close()
 
 
 def main() -> None:
     """Serve until the feed ends."""
-    feed, listening = (socket.socket(fileno=int(word)) for word in sys.argv[1:3])
-    asyncio.run(_run(feed, listening))
+    given = json.loads(sys.argv[1])
+    log.join(socket.socket(fileno=given["log"]), given["level"])
+    asyncio.run(_run(given))
 
 
 if __name__ == "__main__":

@@ -64,25 +64,33 @@ class _Connection(H11Protocol):
         self._deadline = self.loop.call_later(_DEADLINE, self.transport.abort)
 
 
-async def listen(app: ASGIApp, listening: socket.socket) -> asyncio.Server:
-    """Answer on `listening` with what `app` says, until the server that this returns is closed.
+class Answering:
+    """Answers with what `app` says. Once this is made there is nothing left to import.
 
     uvicorn's own server would wake ten times a second, and see to signals: this process just ends.
     """
-    config = uvicorn.Config(
-        app,
-        http=_Connection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        h11_max_incomplete_event_size=_LARGEST_HEAD,
-        headers=list(HEADERS),
-    )
-    config.load()
-    state = ServerState()
-    state.default_headers = [(b"date", b""), *config.encoded_headers]
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: _Connection(config, state, {}), sock=listening, backlog=_BACKLOG)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._config = uvicorn.Config(
+            app,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            h11_max_incomplete_event_size=_LARGEST_HEAD,
+            headers=list(HEADERS),
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._state.default_headers = [(b"date", b""), *self._config.encoded_headers]
+
+    async def on(self, listening: socket.socket) -> asyncio.Server:
+        """Answer who connects to `listening`, from now on."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._connection, sock=listening, backlog=_BACKLOG)
+
+    def _connection(self) -> _Connection:
+        return _Connection(self._config, self._state, {})

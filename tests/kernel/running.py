@@ -53,9 +53,9 @@ class Running:
         self.process = self._start()
 
     def write(self, config: dict[str, Any]) -> None:
-        """Write the configuration, as JSON, which is YAML."""
+        """Write the configuration, as JSON, which is YAML. Without `web` in it there is no web process."""
         folders = {"state_dir": str(self.folder / "state"), "runtime_dir": str(self.runtime_dir)}
-        self.config.write_text(json.dumps({"version": 1, **folders, **config}))
+        self.config.write_text(json.dumps({"version": 1, "web": {"listen": "off"}, **folders, **config}))
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from selectors import DefaultSelector
 from typing import Any, Final, get_args
 
 import pytest
@@ -16,11 +18,15 @@ from supervisor.cli import main
 from supervisor.config import Config, Defaults, Overrides
 from supervisor.devices import device_status
 from supervisor.filemap import Filemap
+from supervisor.fleet import Fleet
+from supervisor.ledger import Ledger
 from supervisor.load import parse
 from supervisor.selection import wanted
 from supervisor.states import State
-from supervisor.status import filemap_status
+from supervisor.status import Own, filemap_status, fleet_status
+from supervisor.timers import Timers
 from workers import channel
+from workers.watch import Watch
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("dmstats", "workers", "supervisor", "supervisor/web", "sandbox", "demo")
@@ -141,12 +147,17 @@ def test_every_state_is_explained() -> None:
     assert [row[0] for row in rows(part)] == [state.value for state in State]
 
 
-def test_every_status_key_is_explained() -> None:
-    """The README's tables of the JSON status list all keys of a file and of a device."""
+def test_every_status_key_is_explained(tmp_path: Path) -> None:
+    """The README's tables of the JSON status list all keys of a file, of the supervisor and of a device."""
     part = section(text("README.md"), "## Status as JSON").partition("### ")[0]
     config = load({"version": 1, "filemaps": [{"path": "/x"}]})
     status = filemap_status(Filemap(wanted(config, {})["/x"]))
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(status)
+    part = section(text("README.md"), "### The supervisor")
+    with closing(Watch()) as watch, closing(Ledger(tmp_path)) as ledger, DefaultSelector() as selector:
+        fleet = Fleet(config, ledger, watch, selector, Timers(), set, print, print)
+        supervisor = fleet_status(fleet, Own(0))
+    assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(supervisor)
     part = section(text("README.md"), "### Devices")
     device = device_status("vg-lv", "253:0", None, 2000, "0 " * 11)
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(device)

@@ -74,7 +74,7 @@ def test_all_problems_at_once_in_the_order_of_the_lines() -> None:
         "f:10:3: supervisor.on_stop: must be 'keep' or 'delete', not 'drop'",
         "f:11:12: supervisor.health.max_cpu: unknown key; the keys here are interval, heartbeat, max_rss",
         "f:12:1: zzz: unknown key; the keys here are version, defaults, filemaps, directories, supervisor, "
-        "devices, state_dir, runtime_dir",
+        "devices, web, state_dir, runtime_dir",
     ]
 
 

@@ -1,0 +1,203 @@
+"""The life of the web process, with real processes and ports, in a real loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+
+from supervisor import logs
+from supervisor.children import Children
+from supervisor.config import Config, Log
+from supervisor.feed import Feed
+from supervisor.load import parse
+from supervisor.loop import Loop
+from supervisor.webprocess import WebProcess
+
+DEADLINE = 30.0
+
+
+def free_port() -> int:
+    """Return a port that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port: int = one.getsockname()[1]
+    return port
+
+
+def listen(value: object, **more: str) -> Config:
+    """Return a configuration with `web.listen`, and short waits."""
+    restart = "restart: {initial: 1ms, max: 1ms, give_up: 3}"
+    web = ", ".join(f"{key}: {text}" for key, text in {"listen": f"'{value}'", **more}.items())
+    return parse(f"version: 1\nsupervisor: {{{restart}}}\nweb: {{{web}}}\n".encode(), "f", lambda _path: None)
+
+
+class Parent:
+    """What the supervisor has around a web process."""
+
+    def __init__(self, log: TextIO) -> None:
+        self.loop = Loop()
+        self.log = logs.install(Log(), log)
+        self.children = Children()
+        self.feed = Feed(self.loop.selector, self.loop.timers, lambda _path: [])
+        self.web = WebProcess(self.feed, self.loop.timers, self.children, self.log.end, self._begin)
+
+    def _begin(self) -> None:
+        self.feed.tell(["supervisor", {"version": "1"}])
+
+    def turn_until(self, condition: Callable[[], Any]) -> None:
+        """Turn the loop until `condition` is true."""
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            assert time.monotonic() < deadline, self.web.status()
+            self.loop.turn(time.monotonic() + 0.01)
+            self.children.reap()
+            self.log.drain()
+
+    def state(self, state: str, reason: str | None = None) -> bool:
+        """Tell whether it is in this state, for this reason."""
+        status = self.web.status()
+        return bool(status["state"] == state and (reason is None or reason in (status["reason"] or "")))
+
+    def answers(self, port: int) -> bool:
+        """Tell whether it answers at the port that it is well."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=0.2) as answer:
+                return bool(answer.read() == b"ok\n")
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """End it."""
+        self.web.stop()
+        self.turn_until(lambda: self.web.over)
+        self.feed.close()
+        self.log.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The file that its log goes to."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def parent(log: Path) -> Iterator[Parent]:
+    """One without a web process yet."""
+    with log.open("w") as stream, closing(Parent(stream)) as made:
+        yield made
+
+
+def pid(parent: Parent) -> int:
+    """Return the process's id."""
+    number = parent.web.status()["pid"]
+    assert isinstance(number, int)
+    return number
+
+
+def test_answers_and_is_started_again(parent: Parent) -> None:
+    """It serves at its port as soon as it was told how the supervisor is; killed, another takes its place, which
+    is told anew. Told to stop, it ends and the port is free."""
+    port = free_port()
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.answers(port))
+    first = pid(parent)
+    os.kill(first, signal.SIGKILL)
+    parent.turn_until(lambda: parent.state("RUNNING") and pid(parent) != first and parent.answers(port))
+    status = parent.web.status()
+    assert (status["restarts"], status["last_crash"]) == (1, "killed by SIGKILL")
+    parent.web.stop()
+    parent.turn_until(lambda: parent.web.over)
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_port_in_use_is_tried_again(parent: Parent, log: Path) -> None:
+    """While somebody else has the port, the status and one line of the log say who could; then it is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as others:
+        port = others.getsockname()[1]
+        parent.web.apply(listen(f"127.0.0.1:{port}"))
+        tries = time.monotonic() + 0.2
+        parent.turn_until(lambda: time.monotonic() > tries)
+        assert parent.state("WAITING", f"`ss -ltnp sport = :{port}` shows who has it")
+        assert parent.web.over
+    parent.turn_until(lambda: parent.answers(port))
+    assert log.read_text().count("Address already in use") == 1
+
+
+def test_another_address_takes_effect(parent: Parent) -> None:
+    """A changed address has another process answer there; the same leaves it; `off` ends it."""
+    first, second = free_port(), free_port()
+    parent.web.apply(listen(f"127.0.0.1:{first}"))
+    parent.turn_until(lambda: parent.answers(first))
+    parent.web.apply(listen(f"127.0.0.1:{second}"))
+    parent.turn_until(lambda: parent.answers(second))
+    assert not parent.answers(first)
+    there = pid(parent)
+    parent.web.apply(listen(f"127.0.0.1:{second}"))
+    assert parent.state("RUNNING")
+    assert pid(parent) == there
+    parent.web.apply(listen("off"))
+    parent.turn_until(lambda: parent.state("STOPPED", "web.listen is off"))
+    assert parent.web.status()["listen"] is None
+
+
+def test_what_crashes_at_once_is_given_up(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is FAILED with the reason after as many crashes as a worker may have, and tried again by a reload."""
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    port = free_port()
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.state("FAILED", "gave up after 3 crashes within 10m: exit status 1"))
+    monkeypatch.setattr(sys, "executable", python)
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.answers(port))
+
+
+def test_no_program_to_run(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be started is a crash with the system's reason."""
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    parent.web.apply(listen(f"127.0.0.1:{free_port()}"))
+    parent.turn_until(lambda: parent.state("FAILED", "No such file or directory"))
+
+
+def test_one_that_does_not_read_is_killed(parent: Parent) -> None:
+    """Stopped, it leaves what it is told unread; that is found, and it is started again."""
+    port = free_port()
+    config = listen(f"127.0.0.1:{port}")
+    health = config.supervisor.health.model_copy(update={"heartbeat": 0.2})
+    config = config.model_copy(update={"supervisor": config.supervisor.model_copy(update={"health": health})})
+    parent.web.apply(config)
+    parent.turn_until(lambda: parent.answers(port))
+    parent.web.check()
+    assert parent.web.status()["rss_bytes"] > 1 << 20
+    os.kill(pid(parent), signal.SIGSTOP)
+    parent.feed.tell(["supervisor", {"version": "2"}])
+    parent.turn_until(parent.feed.unread)
+
+    def restarted() -> bool:
+        parent.web.check()
+        return bool(parent.web.status()["restarts"] == 1)
+
+    parent.turn_until(restarted)
+    assert "has not read what it was told for" in parent.web.status()["last_crash"]
+
+
+def test_its_records_are_in_the_log(parent: Parent, log: Path) -> None:
+    """What it logs comes out in the supervisor's log, on one line and under its pid; it goes on afterwards."""
+    port = free_port()
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.answers(port))
+    parent.feed.tell(["nonsense", "\x1b[31m\n"])
+    parent.turn_until(lambda: "a message of the supervisor was not taken" in log.read_text())
+    assert f"ERROR filemapd[{pid(parent)}]: a message" in log.read_text()
+    assert "\x1b" not in log.read_text()
+    assert parent.answers(port)
