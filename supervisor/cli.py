@@ -15,6 +15,8 @@ EX_CONFIG: Final = 78
 NOT_RUNNING: Final = 3
 DEFAULT_CONFIG: Final = "/etc/filemapd/filemaps.yaml"
 DEFAULT_RUNTIME_DIR: Final = "/run/filemapd"
+# What `top` can be sorted by: activity.SORTS.
+TOP_SORTS: Final = ("iops", "bytes", "latency", "p99", "share", "name")
 _STOP_DEADLINE: Final = 60.0
 _UNPROCESSABLE: Final = 422
 
@@ -102,6 +104,59 @@ def status(context: click.Context, *, as_json: bool) -> None:
 
 @main.command()
 @_json_option
+@click.option(
+    "--once", is_flag=True, help="Print one interval's figures and end.  [default without a terminal]"
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(1, 3600),
+    metavar="SECONDS",
+    default=3,
+    show_default=True,
+    help="Over how many seconds the figures are; 1 at least.",
+)
+@click.option(
+    "--sort", type=click.Choice(TOP_SORTS), default="iops", show_default=True, help="What is first."
+)
+@click.option("--device", metavar="DEVICE", help="Only the files on it: its name, MAJOR:MINOR or path.")
+@click.pass_context
+def top(
+    context: click.Context, *, as_json: bool, once: bool, interval: float, sort: str, device: str | None
+) -> None:
+    """Show what the files do: the rates and latencies of each, the busiest first."""
+    from rich.console import Console  # noqa: PLC0415 - see above
+
+    from supervisor import top as shown  # noqa: PLC0415
+    from supervisor.activity import as_json as rates_json  # noqa: PLC0415
+    from supervisor.client import ControlError, call  # noqa: PLC0415
+
+    status = _call(context.obj, "GET", "/v1/status")
+    name = None if device is None else shown.device_named(device, status["devices"])
+    if device is not None and name is None:
+        there = ", ".join(repr(d["device"]) for d in status["devices"]) or "none"
+        _fail(f"no file that is followed is on {device!r}; devices with files: {there}")
+    view = shown.View(sort, name, interval)
+
+    def ask(method: str, path: str, body: object) -> Any:
+        return call(_runtime_dir(context.obj), method, path, body, timeout=shown.PATIENCE)
+
+    try:
+        if once or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            status, activity = shown.once(ask, view, Console(stderr=True))
+            if as_json:
+                click.echo(json.dumps(rates_json(activity, sort), indent=1))
+            else:
+                shown.print_once(status, activity, view, Console())
+        else:
+            from supervisor.toplive import LiveTop  # noqa: PLC0415
+
+            LiveTop(ask, view, Console(), status["version"]).run()
+    except ControlError as error:
+        _give_up(error)
+
+
+@main.command()
+@_json_option
 @click.pass_context
 def reload(context: click.Context, *, as_json: bool) -> None:
     """Have the configuration read again; where it is wrong nothing changes and the exit status is 78."""
@@ -167,16 +222,24 @@ def _call(
     """Ask the running supervisor; end with status 3 where there is none."""
     from supervisor.client import ControlError, NotRunning, call  # noqa: PLC0415
 
-    runtime_dir = Path(options["runtime_dir"] or DEFAULT_RUNTIME_DIR)
     try:
-        return call(runtime_dir, method, path, body)
-    except NotRunning as error:
-        click.echo(f"filemapd: {error}", err=True)
-        sys.exit(NOT_RUNNING)
+        return call(_runtime_dir(options), method, path, body)
     except (ControlError, OSError) as error:
-        if raise_errors and isinstance(error, ControlError):
+        if raise_errors and isinstance(error, ControlError) and not isinstance(error, NotRunning):
             raise
-        _fail(str(error))
+        _give_up(error)
+
+
+def _runtime_dir(options: dict[str, str | None]) -> Path:
+    return Path(options["runtime_dir"] or DEFAULT_RUNTIME_DIR)
+
+
+def _give_up(error: Exception) -> NoReturn:
+    """End for what went wrong in asking the supervisor."""
+    from supervisor.client import NotRunning  # noqa: PLC0415
+
+    click.echo(f"filemapd: {error}", err=True)
+    sys.exit(NOT_RUNNING if isinstance(error, NotRunning) else 1)
 
 
 def _fail(message: str) -> NoReturn:

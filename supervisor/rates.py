@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+NS_PER_SECOND: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ class Rates:
     def bytes_per_s(self) -> float:
         """Bytes read and written a second."""
         return self.read_bytes_per_s + self.write_bytes_per_s
+
+    @property
+    def load(self) -> float:
+        """How many I/Os were in flight in the mean: what the I/Os took, summed, by the time they were done in."""
+        return self.ios_per_s * (self.latency_ns or 0.0) / NS_PER_SECOND
 
     def quantile_ns(self, q: float) -> float | None:
         """Return the latency that the share `q` of the I/Os did not exceed; see quantile_ns()."""

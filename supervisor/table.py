@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from supervisor.cells import count, percent, size, text
+
 _STYLES: Final = {
     "STARTING": "cyan",
     "RUNNING": "green",
@@ -19,8 +21,6 @@ _STYLES: Final = {
     "STOPPED": "dim",
     "FAILED": "bold red",
 }
-_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
-_FEW: Final = 10
 _NUMBERS: Final = ("EXTENTS", "REGIONS", "UNCOVERED", "RESTARTS", "RSS", "CPU")
 
 
@@ -46,15 +46,15 @@ def filemap_table(status: Mapping[str, Any]) -> Table:
         table.add_column(number, justify="right", no_wrap=True)
     for filemap in status["filemaps"]:
         table.add_row(
-            _text(filemap["name"]),
+            text(filemap["name"]),
             _state(filemap["state"]),
             _group(filemap["configured_group_id"], filemap["group_id"]),
-            _count(filemap["extents"]),
-            _count(filemap["regions"]),
-            _size(filemap["uncovered_bytes"] or None),
-            _count(filemap["restarts"]),
-            _size(filemap["rss_bytes"]),
-            _percent(filemap["cpu_percent"]),
+            count(filemap["extents"]),
+            count(filemap["regions"]),
+            size(filemap["uncovered_bytes"] or None),
+            count(filemap["restarts"]),
+            size(filemap["rss_bytes"]),
+            percent(filemap["cpu_percent"]),
         )
     return table
 
@@ -63,7 +63,7 @@ def _header(status: Mapping[str, Any]) -> Text:
     states = Counter(str(filemap["state"]) for filemap in status["filemaps"])
     known = [state for state in _STYLES if states[state]]
     total = states.total()
-    line = _text(f"filemapd {status['version']}, pid {status['pid']}, since {status['started']}")
+    line = text(f"filemapd {status['version']}, pid {status['pid']}, since {status['started']}")
     line.append(f"\n{total} file{'' if total == 1 else 's'}")
     for number, state in enumerate(known + sorted(states.keys() - _STYLES.keys())):
         line.append(f"{', ' if number else ': '}{states[state]} ").append_text(_state(state))
@@ -75,45 +75,18 @@ def _reasons(status: Mapping[str, Any]) -> list[Text]:
     lines = []
     for filemap in status["filemaps"]:
         if filemap["state"] != "RUNNING" and filemap["reason"]:
-            line = _text(filemap["name"])
-            lines.append(line.append(": ").append_text(_text(filemap["reason"])))
+            line = text(filemap["name"])
+            lines.append(line.append(": ").append_text(text(filemap["reason"])))
     return lines
 
 
-def _text(value: object) -> Text:
-    """Return `value` as text that is no markup and can't steer the terminal: a guest may choose a file's name."""
-    text = str(value)
-    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
-
-
 def _state(state: str) -> Text:
-    text = _text(state)
-    text.stylize(_STYLES.get(state, ""))
-    return text
+    word = text(state)
+    word.stylize(_STYLES.get(state, ""))
+    return word
 
 
 def _group(configured: int | None, now: int | None) -> str:
     if now is None:
         return "-"
     return str(now) if configured in {None, now} else f"{configured}→{now}"
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else str(value)
-
-
-def _size(value: float | None) -> str:
-    """Return a number of bytes with a unit, in seven characters at most."""
-    if value is None:
-        return "-"
-    if value < 1024:  # noqa: PLR2004 - below the first unit
-        return f"{value:.0f}B"
-    for unit in _UNITS:
-        value /= 1024
-        if value < 1023.5 or unit == _UNITS[-1]:  # noqa: PLR2004 - what still rounds to four digits
-            break
-    return f"{value:.1f}{unit}" if value < _FEW else f"{value:.0f}{unit}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}%"

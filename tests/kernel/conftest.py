@@ -129,6 +129,15 @@ def read_direct(path: Path, offset: int, times: int) -> None:
     os.close(fd)
 
 
+def write_direct(path: Path, offset: int, times: int) -> None:
+    """Write 4 KiB of a file, which are on disk already, to the device, so often."""
+    fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
+    page = mmap.mmap(-1, 4096)
+    for _ in range(times):
+        assert os.pwrite(fd, page, offset) == 4096
+    os.close(fd)
+
+
 @pytest.fixture(scope="session", params=["ext4", "xfs"])
 def made(request: pytest.FixtureRequest) -> Iterator[Filesystem]:
     """A file system of each kind, for the whole session."""

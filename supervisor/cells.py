@@ -1,0 +1,38 @@
+"""Cells of the tables on a terminal: numbers short, names harmless."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.text import Text
+
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
+_FEW: Final = 10
+
+
+def text(value: object) -> Text:
+    """Return `value` as text that is no markup and can't steer the terminal: a guest may choose a file's name."""
+    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value)))
+
+
+def count(value: int | None) -> str:
+    """Return a whole number, "-" for None."""
+    return "-" if value is None else str(value)
+
+
+def size(value: float | None) -> str:
+    """Return a number of bytes with a unit, in seven characters at most; "-" for None."""
+    if value is None:
+        return "-"
+    if value < 1024:  # noqa: PLR2004 - below the first unit
+        return f"{value:.0f}B"
+    for unit in _UNITS:
+        value /= 1024
+        if value < 1023.5 or unit == _UNITS[-1]:  # noqa: PLR2004 - what still rounds to four digits
+            break
+    return f"{value:.1f}{unit}" if value < _FEW else f"{value:.0f}{unit}"
+
+
+def percent(value: float | None) -> str:
+    """Return hundredths with a sign, "-" for None."""
+    return "-" if value is None else f"{value:.1f}%"
