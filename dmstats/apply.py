@@ -22,6 +22,7 @@ from dmstats.device import Device
 from dmstats.errors import DmError
 from dmstats.group import as_ranges
 from dmstats.marker import parse_mark
+from dmstats.moves import Move, why_moved
 from dmstats.ownership import GroupSpec, Own
 from dmstats.plan import Plan
 from dmstats.ranges import Range, joined, overlap
@@ -67,11 +68,11 @@ def apply(
     spec: GroupSpec,
     mark: str,
     retirement: Retirement,
-    before_move: Callable[[int, int], None],
+    before_move: Callable[[Move], None],
 ) -> Applied:
     """Carry out `plan` for a group that is as `spec` says; new regions bear `mark`.
 
-    `before_move` is told the group's old and new id before the tag is set on another region. Where a region is
+    `before_move` is told before the tag is set on a region that was not the group's leader. Where a region is
     refused the rest is left to a later run: the group is then set to what there is. Raises DmError for other
     messages that fail.
     """
@@ -80,11 +81,17 @@ def apply(
     members = sorted([*plan.keep, *created, *stay], key=lambda r: r.id)
     retire = [_marked(device, region, mark, own) for region in plan.retire if region not in stay]
     if members:
-        if own.group is not None and own.group.id != members[0].id:
-            before_move(own.group.id, members[0].id)
+        _tell_move(own, members[0].id, plan, spec, before_move)
         members = _set_tag(device, members, spec, mark)
     _retire(device, retire, members, retirement)
     return Applied(tuple(members), failure)
+
+
+def _tell_move(own: Own, new: int, plan: Plan, spec: GroupSpec, before_move: Callable[[Move], None]) -> None:
+    if own.group is None:
+        before_move(Move(None, new, ""))
+    elif own.group.id != new:
+        before_move(Move(own.group.id, new, why_moved(own.group, plan, spec)))
 
 
 def _without_successor(plan: Plan, created: Sequence[Region]) -> list[Region]:

@@ -12,6 +12,7 @@ from dmstats.errors import DmError
 from dmstats.files import FileIdentity
 from dmstats.group import Group, as_ranges
 from dmstats.marker import parse_mark, process_mark
+from dmstats.moves import Move
 from dmstats.ownership import GroupSpec, Own
 from dmstats.plan import Plan, compacted, decide
 from dmstats.ranges import Footprint, joined, overlap, total
@@ -68,7 +69,7 @@ def reconcile(
     limits: Limits,
     retirement: Retirement,
     join: bool = False,
-    before_move: Callable[[int, int], None] = lambda _old, _new: None,
+    before_move: Callable[[Move], None] = lambda _move: None,
 ) -> Outcome:
     """Bring the group of `own` in step with `where`. `regions` are all of the device's, of all programs.
 

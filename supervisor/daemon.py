@@ -15,14 +15,16 @@ from typing import Any
 
 from dmstats import ioctl
 from supervisor import logs, notify
+from supervisor.children import Children
 from supervisor.config import Config
 from supervisor.control import Control, Response
 from supervisor.directories import Directories
+from supervisor.events import Happening
 from supervisor.feed import Feed
 from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
 from supervisor.health import HealthCheck
-from supervisor.ledger import Ledger
+from supervisor.ledger import MEND_INTERVAL, Ledger
 from supervisor.load import ConfigError
 from supervisor.loop import Loop
 from supervisor.spawn import share_memory
@@ -39,6 +41,8 @@ _log = logging.getLogger("filemapd.supervisor")
 _SPARE_DESCRIPTORS = 64
 # How often the web process is told how the supervisor is, if nothing else: then it knows it lives.
 HEARTBEAT = 10.0
+# So many of the events from before it started the web process gets to know.
+_TOLD_EVENTS = 500
 
 
 class Daemon:
@@ -49,7 +53,8 @@ class Daemon:
         self._log_pipe = logs.install(config.supervisor.log, sys.stderr)
         self._loop = Loop()
         self._watch = Watch()
-        self._ledger = Ledger(Path(config.state_dir))
+        children = Children()
+        self._ledger = Ledger(Path(config.state_dir), children)
         self._feed = Feed(self._loop.selector, self._loop.timers, lambda path: about_file(self._fleet, path))
         self._own = Own(time.time())
         self._fleet = Fleet(
@@ -58,13 +63,13 @@ class Daemon:
             self._watch,
             self._loop.selector,
             self._loop.timers,
+            children,
             lambda: {ioctl.control(), *self._log_pipe.keep},
             self._label,
             self._feed.changed,
         )
-        self._web = WebProcess(
-            self._feed, self._loop.timers, self._fleet.children, self._log_pipe.end, self._tell_all
-        )
+        self._fleet.listeners.append(self._tell_event)
+        self._web = WebProcess(self._feed, self._loop.timers, children, self._log_pipe.end, self._tell_all)
         self._directories = Directories(self._fleet, self._loop.timers)
         self._turns = Turns(self._fleet)
         self._health = HealthCheck(self._fleet)
@@ -82,6 +87,7 @@ class Daemon:
         while not (self._fleet.stopping and self._fleet.over and self._web.over):
             self._loop.turn(self._watch.next_due())
             self._turns.looks(time.monotonic())
+            self._ledger.turn(time.monotonic())
         _log.info("filemapd stopped")
 
     def close(self) -> None:
@@ -114,6 +120,7 @@ class Daemon:
         loop.every(SWEEP, self._sweep)
         self._sweep_busy()
         loop.every(TABLE_INTERVAL, self._turns.tables)
+        loop.every(MEND_INTERVAL, self._ledger.mend)
         loop.every(self._fleet.config.supervisor.health.interval, self._health.check)
         loop.every(HEARTBEAT, self._heartbeat)
 
@@ -148,7 +155,12 @@ class Daemon:
     def _tell_all(self) -> None:
         for path in self._fleet.filemaps:
             self._feed.changed(path)
+        for happening in self._ledger.latest_events(_TOLD_EVENTS, None):
+            self._tell_event(happening)
         self._feed.tell(["supervisor", supervisor_status(self._fleet, self._now())])
+
+    def _tell_event(self, happening: Happening) -> None:
+        self._feed.tell(["event", happening.as_json()])
 
     def _now(self) -> Own:
         self._own.log_records_dropped = self._log_pipe.dropped
@@ -178,6 +190,7 @@ class Daemon:
             if getattr(config, key) != getattr(running, key):
                 _log.warning("%s takes effect at the next start", key)
         self._fleet.config = config
+        self._ledger.mend()
         self._log_pipe.set(config.supervisor.log)
         changes = self._directories.apply(config)
         for filemap in self._fleet.filemaps.values():

@@ -9,11 +9,12 @@ from typing import Final
 
 from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
-from supervisor.ledger import Move, add
+from supervisor.accounts import Account
+from supervisor.ledger import Move
 from supervisor.placed import Placed
 from supervisor.selection import Wanted
 from supervisor.spawn import Child
-from supervisor.states import Record
+from supervisor.states import Record, State
 from supervisor.timers import Timer
 from workers.channel import Holds, Mapped
 
@@ -58,6 +59,8 @@ class Filemap:
 
     wanted: Wanted
     record: Record = field(default_factory=Record)
+    told: State | None = None
+    """The last state that an event told of (events.is_told)."""
     child: Child | None = None
     timer: Timer | None = None
     fd: int | None = None
@@ -69,12 +72,11 @@ class Filemap:
     mapped: Mapped | None = None
     group_id: int | None = None
     last_group_id: int | None = None
-    moves: list[Move] = field(default_factory=list)
-    """The last ones."""
+    moves: tuple[Move, ...] = ()
+    """The last ones, of `moves_total`."""
     moves_total: int = 0
     refused_creates: int = 0
-    retired: Counters = field(default_factory=Counters)
-    live: Counters = field(default_factory=Counters)
+    account: Account = field(default_factory=Account)
     placed: Placed = field(default_factory=Placed)
     noticed: dict[str, int] = field(default_factory=dict)
     """What others did to the group, by kind (channel.Noticed), counted."""
@@ -114,7 +116,7 @@ class Filemap:
 
     def total(self) -> Counters:
         """Return what the file's regions counted, those that have gone too."""
-        return add(self.retired, self.live)
+        return self.account.total()
 
     def let_go(self) -> None:
         """Close the file."""

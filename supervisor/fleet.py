@@ -11,18 +11,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from dmstats.files import FileIdentity
 from dmstats.ownership import GroupSpec
 from dmstats.reconcile import Limits
-from supervisor import reports
+from supervisor import events, reports
 from supervisor.children import Children
 from supervisor.config import Config
+from supervisor.events import Happening
 from supervisor.filemap import Filemap, stands_at
 from supervisor.ledger import Entry, Ledger
 from supervisor.spawn import spawn
-from supervisor.states import LIVE, Action, Event, State, advance
+from supervisor.states import LIVE, Action, Event, Record, State, advance
 from supervisor.timers import Timers
 from workers import channel as say
 from workers.exits import Exit
@@ -48,6 +49,7 @@ class Fleet:
         watch: Watch,
         selector: selectors.BaseSelector,
         timers: Timers,
+        children: Children,
         keep_open: Callable[[], Iterable[int]],
         in_worker: Callable[[Filemap], None],
         changed: Callable[[str], None],
@@ -59,7 +61,8 @@ class Fleet:
         self.ledger = ledger
         self.watch = watch
         self.stopping = False
-        self.children = Children()
+        self.children = children
+        self.listeners: list[Callable[[Happening], None]] = []
         self._selector = selector
         self._timers = timers
         self._keep_open = keep_open
@@ -73,7 +76,7 @@ class Fleet:
 
     def event(self, filemap: Filemap, event: Event, reason: str = "") -> None:
         """Advance a filemap's state and do what follows from it."""
-        before = filemap.record
+        past = filemap.record
         filemap.record, actions = advance(
             filemap.record,
             event,
@@ -83,14 +86,36 @@ class Fleet:
             reason=reason,
         )
         state = filemap.record.state
-        if state is not before.state:
+        self._note(filemap, past, reason)
+        if state is not past.state:
             level = logging.WARNING if state in {State.FAILED, State.BACKOFF} else logging.INFO
             text = f": {filemap.record.reason}" if filemap.record.reason else ""
             _log.log(level, "%s: %s%s", filemap.name, state, text)
-        if filemap.record != before:
+        if filemap.record != past:
             self.changed(filemap.path)
         for action in actions:
             self._do(filemap, action)
+
+    def _note(self, filemap: Filemap, past: Record, reason: str) -> None:
+        """Keep what of the step from `past` to the record is an event."""
+        record = filemap.record
+        if record.restarts > past.restarts:
+            details = {"restarts": record.restarts}
+            self.happened(filemap, events.RESTARTED, reason or past.reason, details)
+        if record.state is past.state or self.stopping:
+            return
+        if events.is_told(filemap.told, record.state):
+            before, filemap.told = filemap.told or past.state, record.state
+            self.happened(filemap, events.STATE, record.reason, {"from": before, "to": record.state})
+
+    def happened(self, filemap: Filemap, kind: str, reason: str, details: dict[str, Any]) -> None:
+        """Keep that something happened to a file, and tell whoever listens."""
+        self.tell(self.ledger.happened(kind, filemap.path, filemap.name, reason, details))
+
+    def tell(self, happening: Happening) -> None:
+        """Tell whoever listens what happened."""
+        for listener in self.listeners:
+            listener(happening)
 
     def _do(self, filemap: Filemap, action: Action) -> None:
         match action:
@@ -184,7 +209,7 @@ class Fleet:
             ),
             known=_known(entry),
             fd=filemap.fd,
-            pending=entry.pending,
+            pending=tuple(entry.pending),
             delete=options.on_unlink == "delete",
         )
 
@@ -223,6 +248,7 @@ class Fleet:
         """Drop a filemap that nobody wants any more, once its worker has ended."""
         if filemap.unseen and filemap.record.state not in LIVE:
             self.watch.forget(filemap.path)
+            self.ledger.let_go(filemap.path)
             filemap.let_go()
             self.filemaps.pop(filemap.path, None)
             self.changed(filemap.path)
@@ -266,9 +292,9 @@ class Fleet:
             self.send(filemap, say.Look(doubt, join))
         elif filemap.record.state is State.STOPPED and not self.stopping and not filemap.unseen:
             if stands_at(filemap.path) is not None:
-                self.event(filemap, Event.START)
+                self.event(filemap, Event.START, "a file came to the path")
         elif filemap.record.state is State.FAILED and stands_at(filemap.path) != filemap.failed_on:
-            self.event(filemap, Event.LOOK_AGAIN)
+            self.event(filemap, Event.LOOK_AGAIN, "the file at the path is another")
 
     def stop(self) -> None:
         """Stop all workers for good."""

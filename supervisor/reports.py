@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING
 
 from dmstats.device import Device
-from supervisor.ledger import KEPT_MOVES, Move
 from supervisor.states import Event
 from workers import channel as say
 from workers.totals import unpack
@@ -40,7 +39,7 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
             filemap.placed.moved(starts, lengths)
         case say.Sampled(live, ios, at):
             filemap.sampled_at, filemap.sampling = at, False
-            filemap.retired, filemap.live = fleet.ledger.counted(filemap.path, unpack(live))
+            filemap.account = fleet.ledger.counted(filemap.path, unpack(live))
             filemap.placed.counted(ios)
         case say.Noticed(what, _):
             filemap.noticed[what] = filemap.noticed.get(what, 0) + 1
@@ -57,18 +56,24 @@ def _account(
 ) -> None:
     """Keep what must not be lost; what wants an Ack gets it once it is safe."""
     match message:
-        case say.Moving(seq, old, new):
-            if filemap.last_group_id is None:
-                filemap.last_group_id = old
-            fleet.ledger.moving(filemap.path, new)
-            fleet.send(filemap, say.Ack(seq))
+        case say.Moving(seq, old, new, reason):
+            if old is not None:
+                # A predecessor moved it, and was killed before it could tell.
+                _note_move(fleet, filemap, old)
+            fleet.ledger.moving(filemap.path, new, reason)
+            _confirm(fleet, filemap, seq)
         case say.Retiring(seq, retired):
             fleet.ledger.retiring(filemap.path, [(key, unpack(values)) for key, values in retired])
-            fleet.send(filemap, say.Ack(seq))
+            _confirm(fleet, filemap, seq)
         case say.Retired(keys, live):
-            filemap.retired, filemap.live = fleet.ledger.counted(filemap.path, unpack(live), keys)
+            filemap.account = fleet.ledger.counted(filemap.path, unpack(live), keys)
         case say.Settled(still_there):
-            filemap.retired, filemap.live = fleet.ledger.settle(filemap.path, still_there)
+            filemap.account = fleet.ledger.settle(filemap.path, still_there)
+
+
+def _confirm(fleet: Fleet, filemap: Filemap, seq: int) -> None:
+    fleet.ledger.flush()
+    fleet.send(filemap, say.Ack(seq))
 
 
 def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
@@ -133,15 +138,17 @@ def _keep(fleet: Fleet, filemap: Filemap, message: say.Mapped, group_id: int | N
 
 
 def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
-    old = filemap.last_group_id
-    filemap.last_group_id = group_id
+    old, filemap.last_group_id = filemap.last_group_id, group_id
     if old is None or old == group_id:
         return
-    move = Move(old, group_id, time.time())
-    filemap.moves = [*filemap.moves[1 - KEPT_MOVES :], move]
-    filemap.moves_total += 1
-    fleet.ledger.moved(filemap.path, move)
-    _log.info("%s: group_id changed from %d to %d on %s", filemap.name, old, group_id, filemap.device)
+    device = filemap.device or ""
+    happening = fleet.ledger.moved(filemap.path, filemap.name, device, old, group_id)
+    entry = fleet.ledger.entry(filemap.path)
+    filemap.moves, filemap.moves_total = entry.moves, entry.moves_total
+    _log.info(
+        "%s: group_id changed from %d to %d on %s: %s", filemap.name, old, group_id, device, happening.reason
+    )
+    fleet.tell(happening)
 
 
 def _waiting(fleet: Fleet, filemap: Filemap, reason: str) -> None:

@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -17,14 +16,8 @@ from supervisor.devices import devices_status
 from supervisor.filemap import FOLLOW_BOUNDS_MS, Filemap
 from supervisor.fleet import Fleet
 from supervisor.states import State
+from supervisor.times import rfc3339
 from workers.pace import Pace
-
-
-def rfc3339(seconds: float | None) -> str | None:
-    """Return seconds since the epoch as RFC 3339 in UTC."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)
@@ -85,8 +78,10 @@ def filemap_status(filemap: Filemap, pace: Pace | None = None) -> dict[str, Any]
         "pid": filemap.child.pid if filemap.child else None,
         "group_id": filemap.group_id,
         "configured_group_id": filemap.wanted.group_id,
+        "moves": [
+            {"from": m.old, "to": m.new, "at": rfc3339(m.at), "reason": m.reason} for m in filemap.moves
+        ],
         "moves_total": filemap.moves_total,
-        "moves": [{"from": m.old, "to": m.new, "at": rfc3339(m.at)} for m in filemap.moves],
         "extents": mapped.extents if mapped else 0,
         "regions": mapped.regions if mapped else 0,
         "uncovered_bytes": mapped.uncovered_bytes if mapped else 0,

@@ -13,6 +13,7 @@ from typing import Final
 from dmstats.device import Device
 from dmstats.errors import GroupNotFoundError
 from dmstats.mode import FilemapdMode
+from dmstats.moves import Move
 from dmstats.reconcile import Forget
 from workers.following import Following, Presence
 from workers.mapping import Known, Mapping, Wanted
@@ -132,5 +133,5 @@ class Alone:
         _log.warning("%s", detail)
 
     @staticmethod
-    def _moving(old: int, new: int) -> None:
-        _log.warning("group_id changed from %d to %d", old, new)
+    def _moving(move: Move) -> None:
+        _log.warning("group_id changed from %s to %d: %s", move.old, move.new, move.reason)

@@ -30,11 +30,13 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """Up, before the tag is set: the group will have `new` as its id, or still `old`. Wants Ack."""
+    """Up, before the tag is set: the group will have `new` as its id, for this reason, or still `old`, which is None
+    where there is no group just now. Wants Ack."""
 
     seq: int
-    old: int
+    old: int | None
     new: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ from dmstats.files import FileIdentity
 from dmstats.group import Group, groups_of
 from dmstats.ioctl import device_text
 from dmstats.marker import Mark, maker_lives, parse_mark, process_mark
+from dmstats.moves import Move
 from dmstats.ownership import GroupSpec, Own, find_own, may_adopt, spec_of
 from dmstats.ranges import Footprint, footprint
 from dmstats.reconcile import Limits, Outcome, reconcile
 from dmstats.region import Region
 from workers.following import Following
 from workers.lock import GroupLock
+from workers.moving import LastId
 from workers.totals import Totals
 
 _NOWHERE = Footprint((), 0, 0, landing=False)
@@ -69,7 +71,7 @@ class Mapping:
         known: Known,
         retirement: Retirement,
         notice: Callable[[str, str], None],
-        moving: Callable[[int, int], None],
+        moving: Callable[[Move], None],
     ) -> None:
         self.following = following
         self.totals = Totals()
@@ -81,10 +83,12 @@ class Mapping:
         self._retirement = retirement
         self._notice = notice
         self._moving = moving
+        self._last_id = LastId(known.ids[0] if known.ids else wanted.adopt)
         self._extents: list[Extent] | None = None
         self._where = _NOWHERE
         self._lock = GroupLock()
         self._adoption_open = wanted.adopt is not None
+        self._replaced = False
 
     @property
     def group_id(self) -> int | None:
@@ -116,6 +120,7 @@ class Mapping:
         where = footprint(extents)
         device = Device(file.dev)
         self._leave_other_device(file)
+        self._replaced = self._former not in (None, file)
         regions = device.list().regions
         own = self._own(device, regions, file, where)
         if own.group is not None:
@@ -160,6 +165,7 @@ class Mapping:
                 retirement=_Accounting(self._retirement, self.totals),
             )
         self.members, self._extents = (), None
+        self._last_id.gone("the file was missing")
         self._lock.release()
 
     def sample(self) -> Counters:
@@ -168,10 +174,12 @@ class Mapping:
             self.totals.sample(Device(self._former.dev), self.members)
         return self.totals.sum()
 
-    def _move(self, old: int, new: int) -> None:
-        if self._former is not None:
-            self._lock.hold(self._former.dev, new)
-        self._moving(old, new)
+    def _move(self, move: Move) -> None:
+        if self._former is not None and move.old is not None:
+            self._lock.hold(self._former.dev, move.new)
+        told = self._last_id.told(move, replaced=self._replaced)
+        if told is not None:
+            self._moving(told)
 
     def _leave_other_device(self, file: FileIdentity) -> None:
         """Another file system may stand at the path now: what was made on the former's device goes, unless that
@@ -180,9 +188,11 @@ class Mapping:
             return
         try:
             self.release()
+            self._last_id.gone("the file is on another device")
         except DmError as error:
             if error.errno not in (errno.ENXIO, errno.ENODEV, errno.ENOTTY):
                 raise
+            self._last_id.gone("the device of the group had gone")
             self.members, self._extents = (), None
             self._lock.release()
         self._former = None
@@ -202,6 +212,7 @@ class Mapping:
         )
         if own.group is not None and self._is_strange(own.group, file, where):
             self._notice("reused", f"group {own.group.id} on {device.number} is another's now")
+            self._last_id.gone("the id is another group's now")
             mine = {r.id for r in own.regions} - {r.id for r in own.group.regions}
             own = Own(None, tuple(r for r in own.regions if r.id in mine))
         if own.group is None and self.members and not self._wanted.remake:
@@ -221,10 +232,12 @@ class Mapping:
         if group is None and not self._wanted.remake:
             raise GroupNotFoundError(wanted, device_text(file.dev))
         if group is None:
+            self._last_id.gone("there was no such group")
             self._notice("absent", f"there is no group {wanted}: the file gets one of its own")
         elif not may_adopt(group, file, where.ranges, alias):
             if not self._wanted.remake:
                 raise NotOurGroupError(f"group {wanted} is not that of {self.following.path}")
+            self._last_id.gone("the group is another's")
             self._notice("foreign", f"group {wanted} is another's: the file gets one of its own")
         else:
             self.spec = spec_of(group)
@@ -245,6 +258,7 @@ class Mapping:
         there = {(r.id, r.start, r.length) for r in own.regions}
         lost = [r for r in self.members if (r.id, r.start, r.length) not in there]
         if lost:
+            self._last_id.gone("regions of the group were deleted by somebody else")
             self._notice(
                 "lost",
                 f"{len(lost)} regions of group {self.group_id} were deleted, or taken into another group",
@@ -253,6 +267,7 @@ class Mapping:
             self._retirement.intend(last)
             self._retirement.done(last)
         elif self.members and own.group is None:
+            self._last_id.gone("the group had lost its tag")
             self._notice("ungrouped", f"group {self.group_id} has no tag any more: it gets it back")
         elif own.group is not None and self.members and own.group.leader.aux != self.tag:
             self._notice("retagged", f"the tag of group {own.group.id} was changed by somebody else")
@@ -283,6 +298,7 @@ class Mapping:
 
     def _settle(self, file: FileIdentity, spec: GroupSpec, outcome: Outcome, extents: list[Extent]) -> None:
         self.members = outcome.members
+        self._last_id.now(outcome.group_id)
         self.spec = spec
         self._former = file
         self._ids = {outcome.group_id} if outcome.group_id is not None else set()

@@ -23,6 +23,7 @@ from dmstats.errors import (
     UnmappableError,
 )
 from dmstats.mode import FilemapdMode
+from dmstats.moves import Move
 from dmstats.reconcile import NOTHING
 from workers import channel as say
 from workers.exits import Exit
@@ -111,8 +112,8 @@ class Worker:
         live = pack(self._mapping.totals.sum())
         self._channel.send(say.Retired([one.key for one in retired], live))
 
-    def _moving(self, old: int, new: int) -> None:
-        self._confirmed(say.Moving(self._next_seq(), old, new))
+    def _moving(self, move: Move) -> None:
+        self._confirmed(say.Moving(self._next_seq(), move.old, move.new, move.reason))
 
     def _noticed(self, what: str, detail: str) -> None:
         _log.warning("%s", detail)

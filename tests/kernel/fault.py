@@ -1,6 +1,7 @@
 """filemapd with a hook at the one ioctl function: `python -m tests.kernel.fault FOLDER run -c CONFIG`.
 
-A file FOLDER/kill that holds a number n has a worker kill itself right after its n-th message that changes anything;
+A file FOLDER/kill that holds a number n has a worker kill itself right after its n-th message that changes anything,
+and the supervisor first where there is FOLDER/and_parent;
 FOLDER/refuse that holds an errno has every @stats_create be refused with it. The kernel does the rest itself.
 """
 
@@ -22,6 +23,7 @@ class Hook:
 
     def __init__(self, folder: Path) -> None:
         self._kill = folder / "kill"
+        self._and_parent = folder / "and_parent"
         self._refuse = folder / "refuse"
         self._main = os.getpid()
         self._sent = 0
@@ -37,6 +39,8 @@ class Hook:
             self._sent += 1
             if self._sent == int(self._kill.read_text()):
                 self._kill.unlink()
+                if self._and_parent.exists():
+                    os.kill(self._main, signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
         else:
             self._sent = 0

@@ -176,5 +176,5 @@ def test_ledger_damaged(fs: Filesystem, tmp_path: Path) -> None:
         supervisor.again()
         assert supervisor.wait_state(file)["group_id"] == group
         wait_for("the kernel's counters are there", lambda: drive.counted(supervisor))
-        assert list((tmp_path / "state").glob("*corrupt*"))
+        assert list((tmp_path / "state").glob("*set-aside*"))
         assert sqlite3.connect(ledger).execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -279,7 +279,7 @@ class Looks:
             spec_of(own.group) if own.group is not None else self.spec or new_spec(file, alias="vm.img"),
             limits=Limits(),
             retirement=self.ledger,
-            before_move=lambda _old, new: self.know(new),
+            before_move=lambda move: self.know(move.new),
         )
 
 

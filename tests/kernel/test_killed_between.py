@@ -15,6 +15,7 @@ from tests.kernel import fault, oracle
 from tests.kernel.changes import COLLAPSE, KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
 from tests.kernel.running import Running, running, wait_for, write
 from tests.kernel.test_counters import Driver
+from tests.kernel.test_moves import assert_chain, moves
 
 _MOST_MESSAGES = 40
 
@@ -132,7 +133,10 @@ def test_killed_after_each_message(fs: Filesystem, tmp_path: Path, plan: str) ->
             assert row == f"{theirs}: 0+8 8 other theirs"
             killed = not (tmp_path / "kill").exists()
             (tmp_path / "kill").unlink(missing_ok=True)
-            assert supervisor.filemap(file)["restarts"] == int(killed)
+            told = supervisor.filemap(file)
+            assert told["restarts"] == int(killed)
+            if found := moves(tmp_path / "state", file):
+                assert_chain(found, told["group_id"])
             for left in folder.glob(f"{kill_after}.img*"):
                 left.unlink()
             wait_for("the file is dropped", partial(dropped, supervisor, file))

@@ -1,15 +1,20 @@
-"""What the ledger keeps of counters: added up once, never going back."""
+"""What the ledger keeps: counters added up once and never going back, moves, and all of it when the disk fails."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dmstats.counters import Counters
-from supervisor.ledger import Entry, Ledger, Move, add
+from supervisor.accounts import Account
+from supervisor.children import Children
+from supervisor.ledger import Entry, Ledger, Move
 from workers.channel import Holds
 
 PATH = "/images/a.img"
@@ -18,7 +23,7 @@ PATH = "/images/a.img"
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     """An empty one."""
-    made = Ledger(tmp_path)
+    made = Ledger(tmp_path, Children())
     yield made
     made.close()
 
@@ -28,52 +33,73 @@ def reads(count: int) -> Counters:
     return Counters(reads=count, histogram=(count, 0), histogram_ns=7 * count, bounds_ns=(1_000,))
 
 
+def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return what another program finds in the ledger on disk."""
+    db = sqlite3.connect(folder / "ledger.sqlite3")
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
+
+
+def fill(ledger: Ledger) -> None:
+    """Let some things be known of a file."""
+    ledger.holds(PATH, "vg-lv", Holds(1, 12, 34, 5))
+    ledger.group(PATH, {"group_id": 0})
+    ledger.moving(PATH, 4, "because")
+    ledger.moved(PATH, "a.img", "vg-lv", 0, 4)
+    ledger.moving(PATH, 7, "of this")
+    ledger.retiring(PATH, [("1:0+8", reads(6))])
+    ledger.counted(PATH, reads(2))
+    ledger.flush()
+
+
+def assert_full(entry: Entry) -> None:
+    """Fail unless the entry is what fill() made it."""
+    (move,) = entry.moves
+    assert (move.old, move.new, move.reason) == (0, 4, "because")
+    assert abs(move.at - time.time()) < 60
+    assert entry == Entry(
+        "vg-lv",
+        1,
+        12,
+        34,
+        {"group_id": 4},
+        7,
+        "of this",
+        1,
+        Account(Counters(), reads(2)),
+        {"1:0+8": reads(6)},
+        (move,),
+    )
+
+
 def test_retired_counts_once_its_region_has_gone(ledger: Ledger) -> None:
     """What is pending does not count; said to be gone, it does, and only once."""
     ledger.counted(PATH, reads(10))
     ledger.retiring(PATH, [("1:0+8", reads(6)), ("2:8+8", reads(5))])
-    assert ledger.entry(PATH).retired == Counters()
-    assert ledger.counted(PATH, reads(5), ["1:0+8"]) == (reads(6), reads(5))
-    assert ledger.counted(PATH, reads(5), ["1:0+8"]) == (reads(6), reads(5))
-    assert ledger.entry(PATH).pending == ("2:8+8",)
+    assert ledger.entry(PATH).account.retired == Counters()
+    assert ledger.counted(PATH, reads(5), ["1:0+8"]) == Account(reads(6), reads(5))
+    assert ledger.counted(PATH, reads(5), ["1:0+8"]) == Account(reads(6), reads(5))
+    assert list(ledger.entry(PATH).pending) == ["2:8+8"]
 
 
 def test_unfinished_retirements_are_settled(ledger: Ledger) -> None:
     """Of what a killed worker was to retire, that whose region is still there is forgotten, the rest counts."""
     ledger.counted(PATH, reads(10))
     ledger.retiring(PATH, [("1:0+8", reads(6)), ("2:8+8", reads(4))])
-    retired, live = ledger.settle(PATH, ["2:8+8"])
-    assert (retired.reads, live.reads) == (6, 4)
-    assert ledger.entry(PATH).pending == ()
+    account = ledger.settle(PATH, ["2:8+8"])
+    assert (account.retired.reads, account.live.reads) == (6, 4)
+    assert ledger.entry(PATH).pending == {}
 
 
 def test_a_total_never_goes_back(ledger: Ledger) -> None:
     """Counters that somebody cleared, or took along with a region, count on as they were last seen."""
     ledger.counted(PATH, reads(10))
-    retired, live = ledger.counted(PATH, reads(3))
-    assert (retired.reads, live.reads) == (7, 3)
-    retired, live = ledger.counted(PATH, reads(4))
-    assert (retired.reads, live.reads) == (7, 4)
-
-
-def test_outlives_its_process_and_a_rename(tmp_path: Path) -> None:
-    """All is there when it is opened again, under the name that the file has now."""
-    first = Ledger(tmp_path)
-    first.holds(PATH, "vg-lv", Holds(1, 12, 34, 5))
-    first.group(PATH, {"group_id": 4})
-    first.moving(PATH, 7)
-    first.moved(PATH, Move(0, 4, 1.5))
-    first.retiring(PATH, [("1:0+8", reads(6))])
-    first.counted(PATH, reads(2))
-    first.rename(PATH, "/images/b.img")
-    first.close()
-    second = Ledger(tmp_path)
-    assert second.entry(PATH) == Entry()
-    assert second.entry("/images/b.img") == Entry(
-        "vg-lv", 1, 12, 34, {"group_id": 4}, 7, Counters(), reads(2), ("1:0+8",), (Move(0, 4, 1.5),), 1
-    )
-    assert second.problem is None
-    second.close()
+    account = ledger.counted(PATH, reads(3))
+    assert (account.retired.reads, account.live.reads) == (7, 3)
+    account = ledger.counted(PATH, reads(4))
+    assert (account.retired.reads, account.live.reads) == (7, 4)
 
 
 def test_changed_bounds_begin_a_histogram_anew(ledger: Ledger) -> None:
@@ -81,42 +107,243 @@ def test_changed_bounds_begin_a_histogram_anew(ledger: Ledger) -> None:
     ledger.counted(PATH, reads(10))
     ledger.retiring(PATH, [("1:0+8", reads(12))])
     fresh = Counters(reads=2, histogram=(1, 1), histogram_ns=50, bounds_ns=(2_000,))
-    retired, live = ledger.counted(PATH, fresh, ["1:0+8"])
-    total = add(retired, live)
+    total = ledger.counted(PATH, fresh, ["1:0+8"]).total()
     assert (total.reads, total.histogram, total.histogram_ns, total.bounds_ns) == (14, (1, 1), 50, (2_000,))
 
 
-def test_another_version_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A ledger in another form is kept under another name, the log says so, and a new one is begun."""
-    old = sqlite3.connect(tmp_path / "ledger.sqlite3")
-    old.execute("CREATE TABLE files (path TEXT PRIMARY KEY, retired TEXT)")
-    old.execute("INSERT INTO files VALUES (?, '[]')", (PATH,))
-    old.commit()
-    old.close()
-    ledger = Ledger(tmp_path)
-    assert ledger.problem is None
-    assert ledger.entry(PATH) == Entry()
-    (aside,) = tmp_path.glob("ledger.version-*")
-    kept = sqlite3.connect(aside)
-    assert kept.execute("SELECT path FROM files").fetchall() == [(PATH,)]
-    kept.close()
-    assert (
-        f"is of another version (it has version 0, this filemapd writes version 1): it is set aside as {aside.name}"
-        in caplog.text
-    )
-    ledger.counted(PATH, reads(2))
-    ledger.close()
-    again = Ledger(tmp_path)
-    assert again.entry(PATH).live == reads(2)
-    again.close()
+def test_outlives_its_process_and_a_rename(tmp_path: Path) -> None:
+    """All is there when it is opened again, under the name that the file has now."""
+    first = Ledger(tmp_path, Children())
+    fill(first)
+    first.rename(PATH, "/images/b.img")
+    first.close()
+    second = Ledger(tmp_path, Children())
+    assert second.entry(PATH) == Entry()
+    assert_full(second.entry("/images/b.img"))
+    assert second.problem is None
+    second.close()
+
+
+def test_samples_wait_for_each_other(ledger: Ledger, tmp_path: Path) -> None:
+    """Counters are written together, at the latest 10 s after they were read; what else happens is written at the
+    end of the turn, and takes them along."""
+    fill(ledger)
+    before = stored(tmp_path, "SELECT live FROM files")
+    ledger.counted(PATH, reads(20))
+    ledger.turn(time.monotonic())
+    assert stored(tmp_path, "SELECT live FROM files") == before
+    ledger.turn(time.monotonic() + 10)
+    assert stored(tmp_path, "SELECT live ->> 0 FROM files") == [(20,)]
+    ledger.counted(PATH, reads(30))
+    ledger.moving(PATH, 8, "")
+    ledger.turn(time.monotonic())
+    assert stored(tmp_path, "SELECT live ->> 0, moving_to FROM files") == [(30, 8)]
+
+
+def test_a_sample_of_what_did_nothing_costs_nothing(ledger: Ledger) -> None:
+    """Counters that are what they were are not written again."""
+    fill(ledger)
+    statements: list[str] = []
+    ledger._database._db.set_trace_callback(statements.append)
+    for _ in range(3):
+        ledger.counted(PATH, reads(2))
+        ledger.turn(time.monotonic() + 10)
+    assert statements == []
+    ledger.counted(PATH, reads(3))
+    ledger.turn(time.monotonic() + 10)
+    assert [statement.split(" ")[0] for statement in statements] == ["BEGIN", "UPDATE", "COMMIT"]
+
+
+def test_moves_get_the_reason_that_was_given_for_them(ledger: Ledger) -> None:
+    """A move that nobody announced was somebody else's."""
+    ledger.group(PATH, {"group_id": 1})
+    ledger.moving(PATH, 2, "ours")
+    assert ledger.moved(PATH, "a", "lv", 1, 2).reason == "ours"
+    ledger.moving(PATH, 3, "ours")
+    assert ledger.moved(PATH, "a", "lv", 2, 9).reason == "somebody else changed the group"
+    entry = ledger.entry(PATH)
+    assert (entry.group_id, entry.moving_to, entry.moves_total) == (9, None, 2)
+
+
+def test_events_are_numbered_and_bounded(ledger: Ledger) -> None:
+    """Ids only grow, a file that has many events loses its oldest, and no other file's."""
+    first = ledger.happened("state", "/images/quiet.img", "quiet.img", "once")
+    for i in range(300):
+        ledger.happened("state", PATH, "a.img", str(i))
+    found = ledger.events_after(0, 1000, None)
+    assert found[0] == first
+    assert [event.reason for event in found[1:]] == [str(i) for i in range(100, 300)]
+    assert [event.id for event in found] == [1, *range(102, 302)]
+    assert ledger.events_after(299, 1000, None) == found[-2:]
+    assert ledger.events_after(0, 2, "a.img") == found[1:3]
+    assert ledger.latest_events(2, PATH) == found[-2:]
+    assert ledger.last_event == 301
+
+
+def test_event_ids_are_not_given_twice(tmp_path: Path) -> None:
+    """A ledger that is opened again, or begins anew after a loss, goes on above the ids of before."""
+    first = Ledger(tmp_path, Children())
+    last = first.happened("state", PATH, "a.img", "").id
+    first.close()
+    second = Ledger(tmp_path, Children())
+    last_of_second = second.happened("state", PATH, "a.img", "").id
+    assert last_of_second > last
+    second.close()
+    (tmp_path / "ledger.sqlite3").write_bytes(b"no database " * 1000)
+    third = Ledger(tmp_path, Children())
+    assert third.happened("state", PATH, "a.img", "").id > last_of_second
+    third.close()
 
 
 def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
-    """It says what is wrong and goes on in memory."""
+    """It says what is wrong, goes on in memory, and carries all to disk once that works."""
     (tmp_path / "file").write_text("no folder")
-    ledger = Ledger(tmp_path / "file" / "state")
-    assert ledger.problem is not None
-    assert str(tmp_path) in ledger.problem
-    ledger.counted(PATH, reads(2))
-    assert ledger.entry(PATH).live == reads(2)
+    ledger = Ledger(tmp_path / "file" / "state", Children())
+    assert str(tmp_path) in str(ledger.problem)
+    fill(ledger)
+    ledger.mend()
+    assert ledger.problem
+    (tmp_path / "file").unlink()
+    ledger.mend()
+    assert not ledger.problem
     ledger.close()
+    again = Ledger(tmp_path / "file" / "state", Children())
+    assert_full(again.entry(PATH))
+    again.close()
+
+
+def test_what_could_not_be_read_at_the_start_is_added(tmp_path: Path) -> None:
+    """Totals and events from before are joined with those of a supervisor that began without them."""
+    folder = tmp_path / "state"
+    first = Ledger(folder, Children())
+    first.counted(PATH, reads(5))
+    first.retiring(PATH, [("0:0+8", reads(10))])
+    first.counted(PATH, reads(5), ["0:0+8"])
+    first.counted("/images/other.img", reads(1))
+    first.happened("state", PATH, "a.img", "early")
+    first.close()
+    folder.rename(tmp_path / "away")
+    folder.write_text("nothing here")
+    second = Ledger(folder, Children())
+    assert second.counted(PATH, reads(6)) == Account(Counters(), reads(6))
+    second.happened("state", PATH, "a.img", "late")
+    folder.unlink()
+    (tmp_path / "away").rename(folder)
+    second.mend()
+    assert second.problem is None
+    assert second.entry(PATH).account.total() == reads(16)
+    assert second.counted(PATH, reads(7)).total() == reads(17)
+    assert second.entry("/images/other.img").account.total() == reads(1)
+    assert [event.reason for event in second.events_after(0, 9, None)] == ["early", "late"]
+    second.close()
+
+
+@pytest.mark.parametrize("what", ["ledger.sqlite3*", "ledger.sqlite3", "ledger.sqlite3-wal"])
+def test_deleted_while_in_use(tmp_path: Path, what: str) -> None:
+    """A ledger of which files were deleted under us is written anew, with all that was in it."""
+    ledger = Ledger(tmp_path, Children())
+    fill(ledger)
+    for file in tmp_path.glob(what):
+        file.unlink()
+    ledger.mend()
+    assert ledger.problem is None
+    ledger.counted(PATH, reads(3))
+    ledger.close()
+    again = Ledger(tmp_path, Children())
+    assert again.entry(PATH).account.live == reads(3)
+    assert again.events_after(0, 9, None)[0].kind == "moved"
+    again.close()
+
+
+def test_mending_what_is_whole_changes_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    """The files stay what they are."""
+    fill(ledger)
+    files = {file.name: file.stat().st_ino for file in tmp_path.iterdir()}
+    ledger.mend()
+    assert {file.name: file.stat().st_ino for file in tmp_path.iterdir()} == files
+
+
+def test_overwritten_while_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A ledger that somebody wrote over is set aside, and what is known of followed files is written anew."""
+    ledger = Ledger(tmp_path, Children())
+    fill(ledger)
+    file = tmp_path / "ledger.sqlite3"
+    for name in ("ledger.sqlite3", "ledger.sqlite3-wal"):
+        with (tmp_path / name).open("r+b") as damaged:
+            damaged.write(b"\xff" * (tmp_path / name).stat().st_size)
+    with pytest.raises(sqlite3.DatabaseError):
+        stored(tmp_path, "SELECT * FROM files")
+    # Pages that SQLite has in memory would hide it for a while.
+    ledger._database._db.execute("PRAGMA shrink_memory")
+    ledger.moving(PATH, 9, "later")
+    ledger.flush()
+    ledger.mend()
+    assert ledger.problem is None, caplog.text
+    assert list(tmp_path.glob("*.set-aside-*"))
+    ledger.close()
+    again = Ledger(tmp_path, Children())
+    entry = again.entry(PATH)
+    assert (entry.moving_to, entry.account.live, entry.moves_total) == (9, reads(2), 1)
+    again.close()
+    assert sqlite3.connect(file).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_written_to_disk_by_another_process(tmp_path: Path) -> None:
+    """What was written goes from SQLite's log into the database, once for all that was written meanwhile."""
+    children = Children()
+    ledger = Ledger(tmp_path, children)
+    log, file = tmp_path / "ledger.sqlite3-wal", tmp_path / "ledger.sqlite3"
+    fill(ledger)
+    assert b"/images/a.img" not in file.read_bytes()
+    assert log.stat().st_size
+    ledger.mend()
+    deadline = time.monotonic() + 10
+    while b"/images/a.img" not in file.read_bytes():
+        assert time.monotonic() < deadline
+    while ledger._checkpoint._running:
+        assert time.monotonic() < deadline
+        children.reap()
+    assert ledger.problem is None
+    ledger.mend()
+    assert not ledger._checkpoint._running, "nothing was written since"
+    ledger.close()
+
+
+def test_of_another_version(tmp_path: Path) -> None:
+    """A ledger that another filemapd wrote in another form is set aside, not misread."""
+    db = sqlite3.connect(tmp_path / "ledger.sqlite3")
+    db.executescript("CREATE TABLE files (path TEXT PRIMARY KEY, what TEXT); PRAGMA user_version = 99")
+    db.close()
+    ledger = Ledger(tmp_path, Children())
+    assert ledger.problem is None
+    fill(ledger)
+    ledger.close()
+    (aside,) = tmp_path.glob("*.set-aside-*")
+    assert sqlite3.connect(aside).execute("PRAGMA user_version").fetchone() == (99,)
+
+
+def test_a_copy_of_the_folder_is_whole_after_any_write(tmp_path: Path) -> None:
+    """A copy of the files, as a machine's crash would leave them, is a sound ledger."""
+    ledger = Ledger(tmp_path / "one", Children())
+    for count in range(1, 20):
+        ledger.counted(PATH, reads(count))
+        ledger.happened("state", PATH, "a.img", str(count))
+        ledger.flush()
+        shutil.copytree(tmp_path / "one", tmp_path / "copy")
+        copy = Ledger(tmp_path / "copy", Children())
+        assert copy.problem is None
+        assert copy.entry(PATH).account.live == reads(count)
+        copy.close()
+        shutil.rmtree(tmp_path / "copy")
+    ledger.close()
+
+
+def test_moves_are_bounded(ledger: Ledger) -> None:
+    """The entry has the last twenty, and how many there were."""
+    ledger.group(PATH, {"group_id": 0})
+    for new in range(1, 31):
+        ledger.moved(PATH, "a.img", "lv", new - 1, new)
+    moves = ledger.entry(PATH).moves
+    assert [(move.old, move.new) for move in moves] == [(n, n + 1) for n in range(10, 30)]
+    assert ledger.entry(PATH).moves_total == 30
+    assert isinstance(moves[0], Move)

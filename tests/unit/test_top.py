@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from supervisor.control import Control, Response
-from supervisor.status import rfc3339
+from supervisor.times import rfc3339
 from supervisor.top import View, device_named
 from supervisor.toplive import press
 from tests.unit.test_activity import NOTHING, filemap

@@ -1,0 +1,72 @@
+"""Brings what the ledger has written to disk, in a process of its own: that one waits for the disk, the main loop
+doesn't. It also finds out whether the disk takes it, which writes to the page cache don't tell.
+
+The process runs this file as a script without anything of ours: SQLite can't be used in a fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from supervisor.children import Children
+
+_log = logging.getLogger("filemapd.supervisor")
+
+_EX_IOERR: Final = 74
+
+
+class Checkpoint:
+    """One checkpoint at a time of the database at `path`; `failed` is called where the disk won't have it."""
+
+    def __init__(self, path: Path, children: Children, failed: Callable[[], None]) -> None:
+        self._path = path
+        self._children = children
+        self._failed = failed
+        self._running = False
+
+    def start(self) -> None:
+        """Begin one, unless one is under way."""
+        if self._running:
+            return
+        command = [sys.executable, "-I", "-S", __file__, str(self._path)]
+        try:
+            pid = os.posix_spawn(command[0], command, {})
+        except OSError as error:
+            _log.warning("the ledger is not brought to disk for now: %s", error)
+            return
+        self._running = True
+        self._children.expect(pid, self._ended)
+
+    def _ended(self, status: int) -> None:
+        self._running = False
+        if status == _EX_IOERR:
+            self._failed()
+        elif status != 0:
+            _log.warning("the ledger was not brought to disk: exit status %d", status)
+
+
+def checkpoint(path: str) -> None:
+    """Bring the database's log of writes to disk and into the database. Raises sqlite3.Error."""
+    with closing(sqlite3.connect(path)) as db:
+        # What somebody reads just now waits for the next time.
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def main() -> None:
+    """Do so for the database that the command line names."""
+    try:
+        checkpoint(sys.argv[1])
+    except sqlite3.Error:
+        sys.exit(_EX_IOERR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""The ledger on a disk that fails, and over kills of the supervisor at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from sandbox.devices import Device, Filesystem, filesystem
+from tests.kernel import oracle
+from tests.kernel.changes import KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
+from tests.kernel.running import Running, running, wait_for, write
+from tests.kernel.test_counters import Driver
+from tests.kernel.test_moves import assert_chain, moves
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system of its own for each test."""
+    with filesystem("ext4", size_mb=300) as made:
+        yield made
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Filesystem]:
+    """The state_dir on a small file system of its own."""
+    with filesystem("ext4", size_mb=16, mountpoint=tmp_path / "state") as made:
+        yield made
+
+
+def scattered(fs: Filesystem, name: str, pieces: int = 3) -> Path:
+    """Return a file in extents of 2 MiB that lie apart, each 4 MiB behind the one before."""
+    file = fs.mountpoint / name
+    for at in range(0, 4 * pieces, 4):
+        write(file, 2, at)
+        write(file.with_name(name + ".apart"), 1, at)
+    os.sync()
+    return file
+
+
+def config(*files: Path) -> dict[str, object]:
+    """Return a configuration that samples often."""
+    return {"filemaps": [{"path": str(file)} for file in files], "defaults": {"sample": "100ms"}}
+
+
+def stored(state_dir: Path, query: str) -> list[tuple[int, ...]]:
+    """Return what another program reads from the ledger on disk."""
+    with closing(sqlite3.connect(f"file:{state_dir}/ledger.sqlite3?mode=ro", uri=True)) as db:
+        return db.execute(query).fetchall()
+
+
+def mended(supervisor: Running) -> bool:
+    """Have the ledger looked at, as happens every 30 s too, and tell whether it is on disk."""
+    assert supervisor.command("reload").returncode == 0
+    return supervisor.status()["ledger_problem"] is None
+
+
+class Case:
+    """One file with known I/O, under a supervisor whose ledger is in trouble."""
+
+    def __init__(self, supervisor: Running, file: Path, device: str) -> None:
+        self.supervisor, self.file, self.device = supervisor, file, device
+        self.drive = Driver(file)
+
+    def counted(self) -> None:
+        """Wait until all I/O is counted."""
+        wait_for("all is counted", lambda: self.drive.counted(self.supervisor))
+
+    def live_through_changes(self) -> None:
+        """Do I/O, lose the leader's extent, and do more: what went counts on."""
+        self.drive.write(7, 0)
+        self.drive.read(9, 4)
+        self.counted()
+        with opened(self.file) as fd:
+            fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 0, 2 * MIB)
+        wait_for("it is followed", lambda: bool(oracle.assert_exact_cover(self.file, self.device)))
+        self.drive.read(5, 8)
+        self.counted()
+
+    def trouble(self) -> str:
+        """Wait until the status tells of it, and return what it tells."""
+        return wait_for("the status tells", lambda: str(self.supervisor.status()["ledger_problem"] or ""))
+
+    def is_on_disk(self, state_dir: Path) -> None:
+        """Kill the supervisor: what its successor knows is what was on disk."""
+        wait_for("all is written", lambda: stored(state_dir, "SELECT max(moves) FROM files") == [(1,)])
+        self.supervisor.process.kill()
+        self.supervisor.again()
+        self.supervisor.wait_state(self.file)
+        self.counted()
+        assert len(moves(state_dir, self.file)) == 1
+        assert self.supervisor.status()["ledger_problem"] is None
+
+
+def test_deleted_while_running(fs: Filesystem, tmp_path: Path) -> None:
+    """A ledger whose files somebody deletes is written anew, whole."""
+    file, folder = scattered(fs, "disk.img"), tmp_path / "state"
+    with running(tmp_path, config(file)) as supervisor:
+        supervisor.wait_state(file)
+        case = Case(supervisor, file, fs.device.name)
+        case.live_through_changes()
+        for left in folder.iterdir():
+            left.unlink()
+        folder.rmdir()
+        case.drive.write(3, 4)
+        wait_for("it is written anew", lambda: mended(supervisor))
+        case.counted()
+        case.is_on_disk(folder)
+
+
+def test_full_disk(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
+    """On a full disk it goes on in memory and says so; with room again all is on disk."""
+    file = scattered(fs, "disk.img")
+    with running(tmp_path, config(file)) as supervisor:
+        supervisor.wait_state(file)
+        case = Case(supervisor, file, fs.device.name)
+        filler = state.mountpoint / "filler"
+        fill(filler)
+        ballast = {"precise": False, "histogram": ["1s"]}
+        for options in (ballast, {}):
+            # Each reload makes the regions anew, and what was counted is written down before.
+            supervisor.write({**config(file), "defaults": {"sample": "100ms", **options}})
+            supervisor.command("reload")
+            supervisor.wait_state(file)
+        case.live_through_changes()
+        if supervisor.status()["ledger_problem"] is None:
+            wait_for("the log of writes has no more room", lambda: not fits_another(case))
+        assert "full" in case.trouble()
+        assert not mended(supervisor), "there is no room yet"
+        assert "full" in case.trouble()
+        filler.unlink()
+        wait_for("there is room again", lambda: mended(supervisor))
+        log = supervisor.log.read_text()
+        assert log.count("the ledger can't be written") == 1
+        assert log.count("the ledger is written to") == 1
+
+
+def fill(file: Path) -> None:
+    """Write a file that takes all the room there is."""
+    with file.open("wb", buffering=0) as full, contextlib.suppress(OSError):
+        while full.write(bytes(4096)):
+            pass
+    assert os.statvfs(file).f_bavail == 0
+
+
+def fits_another(case: Case) -> bool:
+    """Write a bit more to the ledger and tell whether that still had room."""
+    case.drive.read(1, 8)
+    case.counted()
+    return case.supervisor.status()["ledger_problem"] is None
+
+
+def test_read_only(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
+    """A disk that fails makes its file system read-only under a running supervisor, and it is mounted so at the start
+    of the next: what the ledger held is known to both, and is on disk once that can be written again."""
+    file, folder = scattered(fs, "disk.img"), state.mountpoint
+    with running(tmp_path, config(file)) as supervisor:
+        supervisor.wait_state(file)
+        case = Case(supervisor, file, fs.device.name)
+        case.live_through_changes()
+        case.is_on_disk(folder)
+        oracle.run("mount", "-o", "remount,errors=remount-ro", str(folder))
+        os.sync()
+        table = oracle.run("dmsetup", "table", state.device.name)
+        load(state.device, f"0 {state.device.sectors} error")
+        case.drive.write(2, 4)
+        case.counted()
+        os.sync()
+        wait_for("that is found", lambda: not mended(supervisor))
+        assert case.trouble()
+        case.counted()
+        assert not mended(supervisor)
+        supervisor.process.kill()
+        supervisor.process.wait()
+        wait_for("the disk is let go", lambda: unmounted(folder))
+        load(state.device, table)
+        oracle.run("mount", "-o", "ro", str(state.device.path), str(folder))
+        supervisor.again()
+        supervisor.wait_state(file)
+        assert case.trouble()
+        case.counted()
+        assert supervisor.filemap(file)["moves_total"] == 1
+        assert not mended(supervisor)
+        oracle.run("mount", "-o", "remount,rw", str(folder))
+        wait_for("it can be written again", lambda: mended(supervisor))
+        case.drive.read(4, 8)
+        case.counted()
+        case.is_on_disk(folder)
+
+
+def unmounted(folder: Path) -> bool:
+    """Unmount a file system that workers, which end with their supervisor, may still have mapped."""
+    return bool(oracle.run("umount", str(folder)) or not folder.is_mount())
+
+
+def load(device: Device, table: str) -> None:
+    """Have the device be made of something else."""
+    oracle.run("dmsetup", "load", device.name, "--table", table.strip())
+    oracle.run("dmsetup", "resume", "--noflush", device.name)
+
+
+class Turmoil:
+    """Files whose extents change and that are read and written, in a thread of their own, until told to end."""
+
+    def __init__(self, files: list[Path], seed: int) -> None:
+        self.drives = [Driver(file) for file in files]
+        self._random = random.Random(seed)
+        self._over = threading.Event()
+        self._trouble: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._trouble:
+            raise self._trouble[0]
+
+    def _run(self) -> None:
+        try:
+            while not self._over.is_set():
+                self._step(self._random.choice(self.drives))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the test sees it
+            self._trouble.append(error)
+
+    def _step(self, drive: Driver) -> None:
+        """Read and write where the file stays as it is, and change it elsewhere."""
+        drive.read(self._random.randrange(5), 0)
+        drive.write(self._random.randrange(5), 0)
+        at = self._random.randrange(1, 6) * 4
+        with opened(drive.file) as fd:
+            if self._random.random() < 0.5:
+                fallocate(fd, KEEP_SIZE | PUNCH_HOLE, at * MIB, 2 * MIB)
+            else:
+                fallocate(fd, 0, at * MIB, 2 * MIB)
+        time.sleep(self._random.uniform(0, 0.05))
+
+
+@pytest.mark.timeout(300)
+def test_supervisor_killed_at_any_moment(fs: Filesystem, tmp_path: Path) -> None:
+    """Killed 15 times while files change and are read and written: each file has one group that covers it exactly,
+    nothing is left behind, every I/O to a part that stayed is counted once, and the moves are a chain."""
+    files = [scattered(fs, f"{n}.img", pieces=2) for n in range(4)]
+    chance = random.Random(4)
+    with running(tmp_path, config(*files)) as supervisor:
+        for file in files:
+            supervisor.wait_state(file)
+        with Turmoil(files, seed=5) as turmoil:
+            for _ in range(15):
+                # Somewhere between the start of Python and the middle of things.
+                until = time.monotonic() + chance.uniform(0.0, 3.0)
+                wait_for("the moment has come", lambda until=until: time.monotonic() >= until)  # type: ignore[misc]
+                supervisor.process.send_signal(signal.SIGKILL)
+                supervisor.again()
+
+        def at_rest() -> bool:
+            for drive in turmoil.drives:
+                oracle.assert_exact_cover(drive.file, fs.device.name)
+            oracle.assert_no_orphan(fs.device.name)
+            return len(oracle.groups(fs.device.name)) == len(files)
+
+        wait_for("all is in step", at_rest)
+        for drive in turmoil.drives:
+            wait_for("all is counted", as_done(drive, supervisor))
+            found = moves(tmp_path / "state", drive.file)
+            status = supervisor.filemap(drive.file)
+            assert status["moves_total"] == len(found)
+            if found:
+                assert_chain(found, status["group_id"])
+
+
+def as_done(drive: Driver, supervisor: Running) -> Callable[[], bool]:
+    """Return what tells that the status has what `drive` did."""
+    return lambda: drive.counted(supervisor)
