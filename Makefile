@@ -15,7 +15,10 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: run test torture check clean guest
+# What only tests need: PROGRAM=PACKAGE.
+TOOLS := promtool=prometheus
+
+.PHONY: run test torture check clean guest tools
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -23,7 +26,7 @@ run: $(INSTALLED)
 	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
 	@$(BIN)/python -m demo --config '$(CONFIG)' --duration '$(DURATION)'
 
-test: check guest
+test: check tools
 	$(BIN)/python -m pytest --ignore=tests/kernel
 	$(BIN)/python -m sandbox --out out/kernel --timeout 3600 --memory 3G -- python -m pytest tests/kernel
 
@@ -34,6 +37,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+tools: $(INSTALLED)
+	@sandbox/setup.sh $(TOOLS)
 
 guest: $(INSTALLED)
 	@sandbox/setup.sh

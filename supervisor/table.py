@@ -28,6 +28,9 @@ def print_status(status: Mapping[str, Any], console: Console | None = None) -> N
     """Print `status` (GET /v1/status) for a person."""
     out = console or Console()
     out.print(_header(status))
+    web = _web(status)
+    if web is not None:
+        out.print(web)
     if not status["filemaps"]:
         return
     out.print(filemap_table(status))
@@ -78,6 +81,14 @@ def _reasons(status: Mapping[str, Any]) -> list[Text]:
             line = text(filemap["name"])
             lines.append(line.append(": ").append_text(text(filemap["reason"])))
     return lines
+
+
+def _web(status: Mapping[str, Any]) -> Text | None:
+    """Return why there is no web process where there should be one."""
+    web = status["web"]
+    if web["listen"] is None or web["state"] == "RUNNING":
+        return None
+    return text("web: ").append_text(_state(web["state"])).append_text(text(f": {web['reason'] or ''}"))
 
 
 def _state(state: str) -> Text:

@@ -7,8 +7,8 @@ import resource
 
 from workers.libc import no_capabilities, no_new_privileges
 
-# Connections, and some twenty of its own.
-_DESCRIPTORS = 256
+# The connections, several times what asyncio accepts before it has closed one too many, and its own.
+_DESCRIPTORS = 1024
 
 
 def drop(user: tuple[int, int] | None) -> None:

@@ -155,3 +155,9 @@ def fields(device: str, kind: str, *columns: str) -> list[list[str]]:
         "-o", ",".join(columns), device,
     )  # fmt: skip
     return [line.split("|") for line in text.splitlines() if line]
+
+
+def report(device: str, *columns: str) -> list[list[str]]:
+    """Return columns of `dmstats report`, a row for each group. It sets the counters to zero."""
+    command = ("dmstats", "report", "--group", "--noheadings", "--separator", "|", "-o", ",".join(columns))
+    return [line.split("|") for line in run(*command, device).splitlines() if line]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 import sqlite3
@@ -14,41 +13,8 @@ import pytest
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
-from tests.kernel.running import Running, running, wait_for, write
-
-BLOCK = 4096
-
-
-class Driver:
-    """Does I/O of known number and size to a file, one block at a time and past the page cache."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.reads = self.writes = 0
-        self._buffer = mmap.mmap(-1, BLOCK)
-
-    def read(self, count: int, at: int) -> None:
-        """Read `count` blocks from an offset in MiB."""
-        with opened(self.file, os.O_RDONLY | os.O_DIRECT) as fd:
-            for i in range(count):
-                os.preadv(fd, [self._buffer], at * MIB + i * BLOCK)
-        self.reads += count
-
-    def write(self, count: int, at: int) -> None:
-        """Write `count` blocks that have their place on disk already."""
-        with opened(self.file, os.O_WRONLY | os.O_DIRECT) as fd:
-            for i in range(count):
-                os.pwrite(fd, self._buffer, at * MIB + i * BLOCK)
-        self.writes += count
-
-    def counted(self, supervisor: Running) -> bool:
-        """Fail unless the status tells exactly what was done."""
-        filemap = supervisor.filemap(self.file)
-        assert filemap, supervisor.status()
-        done = (self.reads, self.writes, self.reads * BLOCK, self.writes * BLOCK, self.reads + self.writes)
-        told = tuple(filemap[k] for k in ("reads", "writes", "bytes_read", "bytes_written"))
-        assert (*told, sum(filemap["histogram"])) == done, (filemap, done)
-        return True
+from tests.kernel.driver import Driver
+from tests.kernel.running import running, wait_for, write
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from dmstats.device import Device
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import fault, oracle
 from tests.kernel.changes import COLLAPSE, KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
+from tests.kernel.driver import Driver
 from tests.kernel.running import Running, running, wait_for, write
-from tests.kernel.test_counters import Driver
 from tests.kernel.test_moves import assert_chain, moves
 
 _MOST_MESSAGES = 40

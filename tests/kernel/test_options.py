@@ -8,8 +8,8 @@ from pathlib import Path
 from sandbox.devices import filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES
+from tests.kernel.driver import Driver
 from tests.kernel.running import running, wait_for, write
-from tests.kernel.test_counters import Driver
 
 
 def test_changed_options_of_a_made_group(tmp_path: Path) -> None:

@@ -35,13 +35,19 @@ FILEMAP: dict[str, Any] = {
 }
 
 
-def printed(*filemaps: dict[str, Any], terminal: bool = False) -> list[str]:
+WEB = {"listen": "127.0.0.1:9737", "state": "RUNNING", "reason": None}
+
+
+def printed(
+    *filemaps: dict[str, Any], terminal: bool = False, web: dict[str, Any] | None = None
+) -> list[str]:
     """Return the lines for FILEMAP with these changes, on 80 columns."""
     out = io.StringIO()
     status = {
         "version": "0.1.0",
         "pid": 812,
         "started": "2026-11-23T03:20:22Z",
+        "web": WEB | (web or {}),
         "filemaps": [FILEMAP | changes for changes in filemaps],
     }
     console = Console(
@@ -143,3 +149,13 @@ def test_nothing_steers_the_terminal(name: str, reason: str) -> None:
     lines = printed({"name": name, "reason": reason, "state": "FAILED"})
     assert all(line.isprintable() for line in lines)
     assert all(cell_len(line) <= 80 for line in lines)
+
+
+def test_a_web_process_that_is_not_there() -> None:
+    """It is told where it should run and does not, with the reason, and without any file too; `off` is no trouble."""
+    trouble = {"state": "WAITING", "reason": "the port\x1b[31m is taken"}
+    fleets: list[list[dict[str, Any]]] = [[], [{}]]
+    for files in fleets:
+        assert "web: WAITING: the port\\x1b[31m is taken" in printed(*files, web=trouble)
+        off = printed(*files, web={"listen": None, "state": "STOPPED", "reason": "web.listen is off"})
+        assert not [line for line in (*off, *printed(*files)) if "web" in line]

@@ -1,0 +1,46 @@
+"""I/O of known number and size."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+from tests.kernel.changes import MIB, opened
+from tests.kernel.running import Running
+
+BLOCK = 4096
+
+
+class Driver:
+    """Does I/O of known number and size to a file, one block of `block` bytes at a time and past the page cache."""
+
+    def __init__(self, file: Path, block: int = BLOCK) -> None:
+        self.file = file
+        self.block = block
+        self.reads = self.writes = 0
+        self._buffer = mmap.mmap(-1, block)
+
+    def read(self, count: int, at: int) -> None:
+        """Read `count` blocks from an offset in MiB."""
+        with opened(self.file, os.O_RDONLY | os.O_DIRECT) as fd:
+            for i in range(count):
+                os.preadv(fd, [self._buffer], at * MIB + i * self.block)
+        self.reads += count
+
+    def write(self, count: int, at: int) -> None:
+        """Write `count` blocks that have their place on disk already."""
+        with opened(self.file, os.O_WRONLY | os.O_DIRECT) as fd:
+            for i in range(count):
+                os.pwrite(fd, self._buffer, at * MIB + i * self.block)
+        self.writes += count
+
+    def counted(self, supervisor: Running) -> bool:
+        """Fail unless the status tells exactly what was done."""
+        filemap = supervisor.filemap(self.file)
+        assert filemap, supervisor.status()
+        bytes_done = (self.reads * self.block, self.writes * self.block)
+        done = (self.reads, self.writes, *bytes_done, self.reads + self.writes)
+        told = tuple(filemap[k] for k in ("reads", "writes", "bytes_read", "bytes_written"))
+        assert (*told, sum(filemap["histogram"])) == done, (filemap, done)
+        return True

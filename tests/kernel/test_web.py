@@ -1,0 +1,219 @@
+"""The web process of a running supervisor: what it exports, what it may do, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.devices import Filesystem, filesystem
+from tests.kernel import oracle
+from tests.kernel.driver import Driver
+from tests.kernel.running import Running, running, wait_for, write
+from tests.kernel.scraping import fetch, free_port, listen, scrape
+
+CLIENTS = 300
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system of its own for each test."""
+    with filesystem("ext4", 64) as made:
+        yield made
+
+
+@pytest.fixture
+def file(fs: Filesystem) -> Path:
+    """A file on it."""
+    path = fs.mountpoint / "disk.img"
+    write(path, 1)
+    os.sync()
+    return path
+
+
+@pytest.fixture
+def port() -> int:
+    """A free one."""
+    return free_port()
+
+
+@pytest.fixture
+def supervisor(file: Path, port: int, tmp_path: Path) -> Iterator[Running]:
+    """One that follows the file and serves at the port."""
+    config = {"filemaps": [{"path": str(file)}], "defaults": {"sample": "1s"}, **listen(port)}
+    with running(tmp_path, config) as one:
+        one.wait_state(file)
+        wait_for("it serves", lambda: fetch(port, "/healthz"))
+        yield one
+
+
+def proc(pid: int) -> dict[str, str]:
+    """Return /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_counts_are_those_of_dmstats(supervisor: Running, file: Path, port: int, fs: Filesystem) -> None:
+    """What is exported of a file that nothing was retired of is what dmstats reports of its group."""
+    drive = Driver(file)
+    drive.read(40, 0)
+    drive.write(25, 0)
+    names = ("reads_completed", "writes_completed", "read_bytes", "written_bytes")
+
+    def exported() -> list[float]:
+        found = scrape(port)
+        return [found[f"file_{name}_total", file.name] for name in names]
+
+    wait_for("all is exported", lambda: exported()[:2] == [drive.reads, drive.writes])
+    told = exported()
+    (report,) = oracle.report(
+        fs.device.name, "read_count", "write_count", "read_sector_count", "write_sector_count"
+    )
+    reads, writes, sectors_read, sectors_written = map(int, report)
+    assert told == [reads, writes, sectors_read * 512, sectors_written * 512]
+    assert supervisor.filemap(file)["moves"] == []
+
+
+def test_promtool_has_nothing_to_say(supervisor: Running, port: int) -> None:
+    """Prometheus's own check of form and names finds nothing."""
+    assert supervisor.process.poll() is None
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=fetch(port), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_it_has_no_privileges(supervisor: Running) -> None:
+    """It is another user's, in no group, without a capability, can't get one, and has no files but its sockets."""
+    pid = supervisor.status()["web"]["pid"]
+    status = proc(pid)
+    nobody = pwd.getpwnam("nobody")
+    assert status["Uid"].split() == [str(nobody.pw_uid)] * 4
+    assert status["Gid"].split() == [str(nobody.pw_gid)] * 4
+    assert status["Groups"] == ""
+    assert {
+        name: int(value, 16) for name, value in status.items() if name.startswith("Cap")
+    } == dict.fromkeys(["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"], 0)
+    assert status["NoNewPrivs"] == "1"
+    assert status["Threads"] == "1"
+    open_files = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    others = {name for name in open_files if not name.startswith(("socket:", "anon_inode:[eventpoll]"))}
+    assert others == {os.devnull, str(supervisor.log)}
+    assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+
+
+def test_killed_it_comes_back(supervisor: Running, file: Path, port: int) -> None:
+    """Another takes its place and is told all; the worker and its group are not disturbed."""
+    before = supervisor.filemap(file)
+    first = supervisor.status()["web"]["pid"]
+    os.kill(first, signal.SIGKILL)
+
+    def back() -> bool:
+        return bool(supervisor.status()["web"]["pid"] not in {None, first} and scrape(port))
+
+    wait_for("it is back", back)
+    after = supervisor.filemap(file)
+    assert [after[key] for key in ("pid", "group_id", "restarts")] == [
+        before[key] for key in ("pid", "group_id", "restarts")
+    ]
+    assert scrape(port)["file_reads_completed_total", file.name] == after["reads"]
+    assert supervisor.status()["web"]["last_crash"] == "killed by SIGKILL"
+
+
+def test_it_ends_with_the_supervisor(supervisor: Running) -> None:
+    """kill -9 of the supervisor leaves no web process, not even a stopped one."""
+    pid = supervisor.status()["web"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    supervisor.process.kill()
+    wait_for("it has gone", lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_clients_stop_nothing(supervisor: Running, file: Path, port: int) -> None:
+    """With more connections than it takes, which ask for much and read nothing, the supervisor answers, the file
+    is followed, and clients that come later are answered."""
+    with contextlib.ExitStack() as clients:
+        for _ in range(CLIENTS):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        changes = supervisor.filemap(file)["changes"]
+        write(file, 1, at=4)
+        wait_for("the growth is followed", lambda: supervisor.filemap(file)["changes"] > changes)
+        assert supervisor.command("status").returncode == 0
+    wait_for("others are answered", lambda: fetch(port, "/healthz"))
+    assert supervisor.status()["web"]["restarts"] == 0
+    assert "ERROR" not in supervisor.log.read_text()
+
+
+def test_it_is_not_waited_for(supervisor: Running, file: Path, port: int) -> None:
+    """While it is stopped the supervisor goes on; later it is told what has become of the file."""
+    pid = supervisor.status()["web"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    drive = Driver(file)
+    drive.read(30, 0)
+    wait_for("all is counted", lambda: drive.counted(supervisor))
+    os.kill(pid, signal.SIGCONT)
+    wait_for("all is exported", lambda: scrape(port)["file_reads_completed_total", file.name] == drive.reads)
+
+
+def test_a_port_in_use(file: Path, port: int, tmp_path: Path) -> None:
+    """The fleet runs without its web process; the status says who to ask, and once the port is free it serves."""
+    config = {"filemaps": [{"path": str(file)}], **listen(port)}
+    with socket.create_server(("127.0.0.1", port)) as others, running(tmp_path, config) as supervisor:
+        supervisor.wait_state(file)
+        web = supervisor.status()["web"]
+        assert (web["state"], web["pid"]) == ("WAITING", None)
+        assert f"127.0.0.1:{port} can't be listened on: Address already in use" in web["reason"]
+        assert web["reason"] in supervisor.log.read_text()
+        assert web["reason"] in " ".join(supervisor.command("status").stdout.split())
+        others.close()
+        wait_for("it serves", lambda: fetch(port, "/healthz"))
+        assert supervisor.status()["web"]["state"] == "RUNNING"
+
+
+def test_reload_moves_it(supervisor: Running, file: Path, port: int) -> None:
+    """A reload has it listen at another address, or nowhere; the worker's process stays."""
+    pid, config = (
+        supervisor.filemap(file)["pid"],
+        {"filemaps": [{"path": str(file)}], "defaults": {"sample": "1s"}},
+    )
+    second = free_port()
+    supervisor.write({**config, **listen(second)})
+    assert supervisor.command("reload").returncode == 0
+    wait_for("it serves there", lambda: fetch(second, "/healthz"))
+    with pytest.raises(LookupError, match="refused"):
+        fetch(port)
+    supervisor.write(config)
+    assert supervisor.command("reload").returncode == 0
+    wait_for("it has ended", lambda: supervisor.status()["web"]["pid"] is None)
+    with pytest.raises(LookupError, match="refused"):
+        fetch(second)
+    assert supervisor.filemap(file)["pid"] == pid
+
+
+def test_idle_it_is_left_alone(supervisor: Running) -> None:
+    """With nothing going on it is woken for the heartbeats, 10 s apart, and for nothing else."""
+    pid = supervisor.status()["web"]["pid"]
+
+    def wakes() -> int:
+        return int(proc(pid)["voluntary_ctxt_switches"])
+
+    def woken(before: int) -> float:
+        wait_for("a heartbeat", lambda: wakes() > before)
+        return time.monotonic()
+
+    def quiet() -> bool:
+        """Three wakes are two intervals, once what is told at the start has been told."""
+        first = woken(wakes())
+        second = woken(wakes())
+        return second - first > 9
+
+    wait_for("heartbeats only", quiet, deadline=90)
