@@ -18,7 +18,7 @@ from dmstats.bounds import parse_bounds
 from dmstats.mode import FilemapdMode
 from supervisor.address import Address, parse_address
 from supervisor.backoff import Policy
-from supervisor.units import Bytes, Seconds
+from supervisor.units import parse_duration, parse_size
 
 _MAX_REGION_ID = 2**31 - 1
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
@@ -141,6 +141,8 @@ Mode = Annotated[FilemapdMode, BeforeValidator(_mode)]
 ProgramId = Annotated[str, AfterValidator(_program_id)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], Strict(strict=False)]
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]
 Count = Annotated[int, Field(ge=1, le=_MAX_REGION_ID)]
 Keep = Literal["keep", "delete"]
 

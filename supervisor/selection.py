@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from supervisor.config import Config, Directory, Filemap, FileOptions, resolve
+from supervisor.display import display
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -175,11 +176,6 @@ def unique_names(paths: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
         open_paths = [path for path in open_paths if path not in names]
         length += 1
     return names
-
-
-def display(path: str) -> str:
-    """Return `path` printable on one line and in UTF-8, such that no two paths are shown alike."""
-    return "".join(c if c.isprintable() and c != "\\" else ascii(c)[1:-1] for c in path)
 
 
 def _end(path: str, length: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -26,6 +27,8 @@ class Store:
         """By path: start, length (sectors) and I/Os of each piece of the file on its device."""
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
         """The last events, the newest last."""
+        self.told_at = 0.0
+        """When the last message came, since the epoch."""
         self._listeners: list[Callable[[Message], None]] = []
 
     def listen(self, listener: Callable[[Message], None]) -> None:
@@ -48,5 +51,6 @@ class Store:
                 self.supervisor = supervisor
             case _:
                 raise ValueError(f"no message of the feed: {str(message)[:80]}")
+        self.told_at = time.time()
         for listener in self._listeners:
             listener(message)

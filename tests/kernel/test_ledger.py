@@ -19,8 +19,8 @@ import pytest
 from sandbox.devices import Device, Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
+from tests.kernel.driver import Driver
 from tests.kernel.running import Running, running, wait_for, write
-from tests.kernel.test_counters import Driver
 from tests.kernel.test_moves import assert_chain, moves
 
 

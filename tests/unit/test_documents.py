@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 import pytest
 import yaml
 from click.testing import CliRunner
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from supervisor.children import Children
@@ -26,6 +27,9 @@ from supervisor.selection import wanted
 from supervisor.states import State
 from supervisor.status import Own, filemap_status, fleet_status
 from supervisor.timers import Timers
+from supervisor.web.metrics import Metrics
+from supervisor.web.store import Store
+from tests.unit.serving import recorded_status
 from workers import channel
 from workers.watch import Watch
 
@@ -167,6 +171,20 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
     part = section(text("README.md"), "### Devices")
     device = device_status("vg-lv", "253:0", None, 2000, "0 " * 11)
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(device)
+
+
+def test_every_metric_is_explained() -> None:
+    """The README's tables have a row for every metric with its type, and for no other."""
+    told = [(name, row[1]) for row in rows(section(text("README.md"), "## Metrics")) for name in code(row[0])]
+    store, status = Store(), recorded_status()
+    store.take(["file", status["filemaps"][0]])
+    store.take(["supervisor", status])
+    body, _ = Metrics(store).render("application/openmetrics-text", 0)
+    suffixes = {"counter": "_total", "info": "_info"}
+    assert sorted(told) == sorted(
+        (family.name + suffixes.get(family.type, ""), family.type)
+        for family in text_string_to_metric_families(body.decode())  # type: ignore[no-untyped-call] # it is
+    )
 
 
 def test_every_command_is_named() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from supervisor import selection
 from supervisor.config import Config, Directory
-from supervisor.selection import Scan, display, scan, selects, unique_names, wanted
+from supervisor.display import display
+from supervisor.selection import Scan, scan, selects, unique_names, wanted
 
 
 def directory(path: object = "/d", **keys: Any) -> Directory:

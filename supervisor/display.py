@@ -1,0 +1,8 @@
+"""Names as they may be shown: they come from whoever makes the files."""
+
+from __future__ import annotations
+
+
+def display(path: str) -> str:
+    """Return `path` printable on one line and in UTF-8, such that no two paths are shown alike."""
+    return "".join(c if c.isprintable() and c != "\\" else ascii(c)[1:-1] for c in path)

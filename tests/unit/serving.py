@@ -1,0 +1,114 @@
+"""The web process, run as its supervisor runs it, on a feed of the test's own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.unit.data import recorded
+
+DEADLINE = 20.0
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+
+
+class Serving:
+    """A running web process."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.port: int = listening.getsockname()[1]
+            self.feed, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.log, log_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            sockets = {"feed": theirs, "listening": listening, "log": log_end}
+            numbers = {name: one.fileno() for name, one in sockets.items()}
+            given = {**numbers, "level": 20, "parent": os.getpid(), "user": None}
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "supervisor.web", json.dumps(given)],
+                pass_fds=tuple(numbers.values()),
+                stdout=subprocess.PIPE,
+                env={},
+            )
+            theirs.close()
+            log_end.close()
+        self.log.setblocking(False)
+
+    def tell(self, *message: Any) -> None:
+        """Say something on its feed."""
+        self.feed.send(json.dumps(message).encode())
+
+    def tell_all(self, status: dict[str, Any]) -> None:
+        """Say all that is in a status of the fleet, and wait until it is known."""
+        for filemap in status["filemaps"]:
+            self.tell("file", filemap)
+        self.tell("supervisor", {key: value for key, value in status.items() if key != "filemaps"})
+        deadline = time.monotonic() + DEADLINE
+        while self.get("/healthz").status != http.HTTPStatus.OK:
+            assert time.monotonic() < deadline
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """Ask for something; _ in a header's name stands for -."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        try:
+            connection.request(
+                method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+            )
+            answer = connection.getresponse()
+            return Answer(
+                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            )
+        finally:
+            connection.close()
+
+    def records(self) -> list[str]:
+        """Return the messages that it has logged since the last time."""
+        found = []
+        while True:
+            try:
+                found.append(str(json.loads(self.log.recv(1 << 20))["msg"]))
+            except BlockingIOError:
+                return found
+
+    def close(self) -> tuple[int, bytes]:
+        """End its feed; return its exit status and what it wrote to stdout."""
+        self.feed.close()
+        out, _ = self.process.communicate(timeout=DEADLINE)
+        self.log.close()
+        return self.process.returncode, out
+
+
+@contextmanager
+def serving() -> Iterator[Serving]:
+    """Run one, which must end well and have said nothing on stdout."""
+    one = Serving()
+    try:
+        yield one
+    except BaseException:
+        one.process.kill()
+        raise
+    finally:
+        status, out = one.close()
+    assert (status, out) == (0, b"")
+
+
+def recorded_status() -> dict[str, Any]:
+    """Return the recorded status of a fleet (data/record_status.py)."""
+    status: dict[str, Any] = json.loads(recorded("status.json"))
+    return status

@@ -1,0 +1,181 @@
+"""The web process over HTTP, and what a client can't have."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+
+from supervisor.web import serve
+from supervisor.web.app import application
+from supervisor.web.serve import MOST_CONNECTIONS, Answering
+from supervisor.web.store import Store
+from tests.unit.serving import Serving, recorded_status, serving
+
+DEADLINE = 20.0
+
+
+@pytest.fixture
+def web() -> Iterator[Serving]:
+    """A web process that was told nothing yet."""
+    with serving() as one:
+        yield one
+
+
+def test_not_before_all_is_known(web: Serving) -> None:
+    """Until the supervisor's first heartbeat, which comes after the files, it has nothing to tell."""
+    status = recorded_status()
+    web.tell("file", status["filemaps"][0])
+    for path in ("/healthz", "/metrics"):
+        assert web.get(path).status == 503
+    web.tell_all(status)
+    assert web.get("/healthz").body == b"ok\n"
+    assert web.get("/metrics").status == 200
+
+
+def test_only_reads(web: Serving) -> None:
+    """HEAD is GET without its body; anything else is refused; what is not there is not found."""
+    web.tell_all(recorded_status())
+    whole, head = web.get("/metrics"), web.get("/metrics", "HEAD")
+    assert (head.status, head.body, head.headers["content-type"]) == (200, b"", whole.headers["content-type"])
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        refused = web.get("/metrics", method)
+        assert (refused.status, sorted(refused.headers["allow"].split(", "))) == (405, ["GET", "HEAD"])
+    assert web.get("/nothing").status == 404
+    assert web.records() == []
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/nothing"])
+def test_headers_of_every_answer(web: Serving, path: str) -> None:
+    """A browser is told to run and load nothing that is not from here; which server it is, nobody is told."""
+    headers = web.get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert set(policy.values()) == {"'none'", "'self'"}
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["date"].endswith("GMT")
+    assert "server" not in headers
+
+
+def test_compressed_if_asked(web: Serving) -> None:
+    """Who takes gzip gets it, with what else would come; the format is told apart by Accept."""
+    web.tell_all(recorded_status())
+    plain, packed = web.get("/metrics"), web.get("/metrics", Accept_Encoding="gzip")
+    assert packed.headers["content-encoding"] == "gzip"
+    assert len(packed.body) < len(plain.body) / 5
+    assert gzip.decompress(packed.body).count(b"\n") == plain.body.count(b"\n")
+    assert "openmetrics" not in plain.headers["content-type"]
+    asked = web.get("/metrics", Accept="application/openmetrics-text;version=1.0.0")
+    assert asked.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert asked.body.endswith(b"# EOF\n")
+
+
+def test_a_head_that_is_too_large(web: Serving) -> None:
+    """Headers without end are refused, and others are answered."""
+    web.tell_all(recorded_status())
+    with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
+        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                one.sendall(b"X-More: " + b"x" * 1000 + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert one.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert web.get("/healthz").status == 200
+    assert web.records() == []
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\r\n" * 50, b"GET / HTTP/9.9\r\n\r\n"]
+)
+def test_nonsense(web: Serving, nonsense: bytes) -> None:
+    """What is no HTTP ends its connection and leaves no line in the log."""
+    web.tell_all(recorded_status())
+    with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
+        one.sendall(nonsense)
+        one.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            while one.recv(1000):
+                pass
+    assert web.get("/healthz").status == 200
+    assert web.records() == []
+
+
+def test_too_many_connections(web: Serving) -> None:
+    """As many connections as there may be are kept, further ones closed at once; when one has gone there is room."""
+    web.tell_all(recorded_status())
+    with contextlib.ExitStack() as open_ones:
+        kept = [
+            open_ones.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE))
+            for _ in range(MOST_CONNECTIONS)
+        ]
+        for _ in range(20):
+            with (
+                socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as refused,
+                contextlib.suppress(ConnectionError),
+            ):
+                assert refused.recv(1) == b""
+        kept.pop().close()
+
+        def answered() -> bool:
+            try:
+                return web.get("/healthz").status == 200
+            except (OSError, EOFError):
+                return False
+
+        deadline = time.monotonic() + DEADLINE
+        while not answered():
+            assert time.monotonic() < deadline
+
+
+def test_ends_with_its_feed(web: Serving) -> None:
+    """When the supervisor has gone so has the web process, with clients or without."""
+    web.tell_all(recorded_status())
+    with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE):
+        assert web.close() == (0, b"")
+
+
+def loses_its_connection(app: Starlette, request: bytes) -> None:
+    """Assert that a client that sends `request`, and takes no answer, is not held for ever."""
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+            answering = Answering(app)
+            server = await answering.on(listening)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, listening.getsockname())
+            await loop.sock_sendall(client, request)
+            deadline = time.monotonic() + DEADLINE
+            seen = False
+            while not seen or answering._state.connections:
+                assert time.monotonic() < deadline
+                seen = seen or bool(answering._state.connections)
+                await asyncio.sleep(0.01)
+            server.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "request_", [b"", b"GET /healthz HTTP/1.1\r\nHost:", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"]
+)
+def test_who_says_nothing(monkeypatch: pytest.MonkeyPatch, request_: bytes) -> None:
+    """Who doesn't say what he wants, or nothing after that, loses his connection at the deadline."""
+    monkeypatch.setattr(serve, "_DEADLINE", 0.2)
+    loses_its_connection(application(Store()), request_)
+
+
+def test_who_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for much and takes nothing of it loses his connection at the deadline."""
+    monkeypatch.setattr(serve, "_DEADLINE", 0.5)
+    store, status = Store(), recorded_status()
+    for number in range(1000):
+        store.take(["file", {**status["filemaps"][0], "path": f"/{number}", "name": f"{number}"}])
+    store.take(["supervisor", status])
+    loses_its_connection(application(store), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
