@@ -6,13 +6,15 @@ from typing import Final
 
 from rich.text import Text
 
+from supervisor.printable import printable
+
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _FEW: Final = 10
 
 
 def text(value: object) -> Text:
     """Return `value` as text that is no markup and can't steer the terminal: a guest may choose a file's name."""
-    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value)))
+    return Text(printable(str(value)))
 
 
 def count(value: int | None) -> str:

@@ -22,6 +22,7 @@ from multiprocessing_logging import MultiProcessingHandler
 
 if TYPE_CHECKING:
     from supervisor.config import Log
+from supervisor.printable import printable
 
 # As much as the kernel lets us have (net.core.wmem_max); its default holds some 200 records.
 _BUFFER: Final = 4 * 2**20
@@ -90,11 +91,6 @@ def _cut(text: str) -> str:
         return text
     half = _LONGEST // 2 - 8
     return f"{text[:half]} [...] {text[-half:]}"
-
-
-def printable(text: str) -> str:
-    """Return `text` with what could end a line or steer a terminal escaped."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class _Text(logging.Formatter):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from supervisor.activity import SORTS, Activity, Row, as_json, ordered
-from supervisor.cli import TOP_SORTS
+from supervisor.commands.top import TOP_SORTS
 from supervisor.rates import Rates
 
 BOUNDS = (100_000, 1_000_000)

@@ -34,7 +34,15 @@ from workers import channel
 from workers.watch import Watch
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("dmstats", "workers", "supervisor", "supervisor/web", "sandbox", "demo")
+PACKAGES: Final = (
+    "dmstats",
+    "workers",
+    "supervisor",
+    "supervisor/commands",
+    "supervisor/web",
+    "sandbox",
+    "demo",
+)
 DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 
@@ -192,5 +200,12 @@ def test_every_command_is_named() -> None:
     part = section(text("README.md"), "## Commands").partition("### ")[0]
     named = [code(row[0])[0].split() for row in rows(part)]
     shown = CliRunner().invoke(main, ["--help"]).output.partition("Commands:")[2]
-    listed = re.findall(r"^  (\w+)", shown, re.MULTILINE)
+    listed = re.findall(r"^  (\w+) ", shown.partition("Exit statuses:")[0], re.MULTILINE)
     assert sorted(words[1] for words in named if words[0] == "filemapd") == sorted(listed)
+
+
+def test_every_exit_status_is_named() -> None:
+    """`filemapd --help` lists just the exit statuses that the README does."""
+    part = section(text("README.md"), "### Exit statuses")
+    shown = CliRunner().invoke(main, ["--help"]).output.partition("Exit statuses:")[2]
+    assert [row[0] for row in rows(part)] == re.findall(r"^ +(\d+) ", shown, re.MULTILINE)

@@ -1,0 +1,1 @@
+"""The commands of `filemapd`, each imported when it is called (cli.py)."""

@@ -1,0 +1,60 @@
+"""What the commands share: their options, how they ask the supervisor, and how they end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+EX_CONFIG: Final = 78
+NOT_RUNNING: Final = 3
+DEFAULT_CONFIG: Final = "/etc/filemapd/filemaps.yaml"
+DEFAULT_RUNTIME_DIR: Final = "/run/filemapd"
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+config_option = click.option(
+    "-c", "--config", metavar="FILE", default=DEFAULT_CONFIG, show_default=True, help="The configuration."
+)
+
+
+def runtime_dir(context: click.Context) -> Path:
+    """Return where the control socket lies."""
+    return Path(context.find_root().params.get("runtime_dir") or DEFAULT_RUNTIME_DIR)
+
+
+def folders(context: click.Context) -> dict[str, str]:
+    """Return the folders that the command line gives in place of the configuration's."""
+    given = context.find_root().params
+    return {key: str(Path(given[key]).absolute()) for key in ("runtime_dir", "state_dir") if given.get(key)}
+
+
+def ask(
+    context: click.Context, method: str, path: str, body: object = None, *, raise_errors: bool = False
+) -> Any:
+    """Return what the running supervisor answers; end with status 3 where there is none, 1 where it refuses.
+
+    With `raise_errors` a refusal is raised as ControlError.
+    """
+    from supervisor.client import ControlError, NotRunning, call  # noqa: PLC0415 - what it needs is slow to import
+
+    try:
+        return call(runtime_dir(context), method, path, body)
+    except (ControlError, OSError) as error:
+        if raise_errors and isinstance(error, ControlError) and not isinstance(error, NotRunning):
+            raise
+        give_up(error)
+
+
+def give_up(error: Exception) -> NoReturn:
+    """End for what went wrong in asking the supervisor."""
+    from supervisor.client import NotRunning  # noqa: PLC0415 - as above
+
+    fail(str(error), NOT_RUNNING if isinstance(error, NotRunning) else 1)
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Say on stderr what is wrong, and end."""
+    click.echo(f"filemapd: {message}", err=True)
+    sys.exit(status)

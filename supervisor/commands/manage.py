@@ -1,0 +1,72 @@
+"""`filemapd status`, `reload`, `restart` and `stop`: one question to the running supervisor each."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Final
+
+import click
+
+from supervisor.commands.common import EX_CONFIG, ask, fail, json_option
+from supervisor.printable import printable
+
+_STOP_DEADLINE: Final = 60.0
+_UNPROCESSABLE: Final = 422
+
+
+@click.command()
+@json_option
+@click.pass_context
+def status(context: click.Context, *, as_json: bool) -> None:
+    """Show the fleet."""
+    answer = ask(context, "GET", "/v1/status")
+    if as_json:
+        click.echo(json.dumps(answer, indent=1))
+        return
+    from supervisor.table import print_status  # noqa: PLC0415 - rich is not needed for JSON
+
+    print_status(answer)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def reload(context: click.Context, *, as_json: bool) -> None:
+    """Have the configuration read again; where it is wrong nothing changes and the exit status is 78."""
+    from supervisor.client import ControlError  # noqa: PLC0415 - as in ask()
+
+    try:
+        changes = ask(context, "POST", "/v1/reload", raise_errors=True)
+    except ControlError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EX_CONFIG if error.status == _UNPROCESSABLE else 1)
+    if as_json:
+        click.echo(json.dumps(changes))
+        return
+    for what, names in changes.items():
+        click.echo(f"{what}: {', '.join(map(printable, names)) or '-'}")
+
+
+@click.command()
+@click.argument("name")
+@click.pass_context
+def restart(context: click.Context, name: str) -> None:
+    """Start the worker of filemap NAME anew, one that was given up too."""
+    ask(context, "POST", "/v1/restart", {"name": name})
+    click.echo(f"{name}: restarted")
+
+
+@click.command()
+@click.pass_context
+def stop(context: click.Context) -> None:
+    """Stop the supervisor and wait for its end."""
+    from dmstats.marker import start_time  # noqa: PLC0415 - nothing to wait for where nobody runs
+
+    pid = ask(context, "POST", "/v1/stop")["pid"]
+    deadline = time.monotonic() + _STOP_DEADLINE
+    while start_time(pid) is not None:
+        if time.monotonic() > deadline:
+            fail(f"filemapd (pid {pid}) has not stopped within {_STOP_DEADLINE:.0f} s")
+        time.sleep(0.05)

@@ -1,0 +1,8 @@
+"""Text that others chose, such as an image's name, made harmless."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return `text` with what could end a line or steer a terminal escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
