@@ -66,6 +66,10 @@ class Counters:
             bins = []
         return _less(self, other, shared, bins), _less(other, self, shared, bins)
 
+    def without_histogram(self) -> Counters:
+        """Return the counters without the histogram: where it doesn't go with that of others."""
+        return replace(self, histogram=(), histogram_ns=0, bounds_ns=())
+
     def settled(self) -> Counters:
         """Return the counters without what is in flight, which ends with the region."""
         return replace(self, in_flight=0)

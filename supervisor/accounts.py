@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from dmstats.counters import Counters
 
@@ -10,7 +10,7 @@ from dmstats.counters import Counters
 def add(one: Counters, other: Counters) -> Counters:
     """Return the sum; where the bounds were changed in between, the earlier histogram is left out."""
     if one.histogram and other.histogram and one.bounds_ns != other.bounds_ns:
-        one = replace(one, histogram=(), histogram_ns=0, bounds_ns=())
+        one = one.without_histogram()
     return one + other
 
 
@@ -28,7 +28,7 @@ class Account:
 
     def counted(self, live: Counters, gone: Counters | None = None) -> Account:
         """Return the account after the regions were seen to have counted `live`, and others, which had counted
-        `gone`, have gone.
+        `gone`, have gone, or begun again at zero.
 
         A total never goes back: what it then lacks was cleared by somebody else, or deleted while nobody looked;
         as last seen it goes into the retired total.
@@ -37,6 +37,8 @@ class Account:
             return self
         retired = self.retired if gone is None else add(self.retired, gone)
         lost, _ = self.total().take(add(retired, live))
+        if live.histogram and lost.bounds_ns != live.bounds_ns:
+            lost = lost.without_histogram()  # its bounds were changed: it is not lost, but begins anew
         return Account(add(retired, lost.settled()), live)
 
     def settled(self, gone: Counters) -> Account:

@@ -13,7 +13,7 @@ from supervisor.times import rfc3339
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, path TEXT NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, path BLOB NOT NULL,
     name TEXT NOT NULL, reason TEXT NOT NULL, details TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_by_path ON events (path, id);
@@ -62,6 +62,16 @@ class Happening:
         }
 
 
+def key(path: str) -> bytes:
+    """Return `path` as it stands in the database, which takes no text with undecodable bytes in it."""
+    return path.encode("utf-8", "surrogatepass")
+
+
+def path_of(key: bytes) -> str:
+    """Return the path that key() was given."""
+    return key.decode("utf-8", "surrogatepass")
+
+
 def is_told(before: State | None, state: State) -> bool:
     """Tell whether a file's coming into `state` is an event, where `before` is the last state that was told of, or
     RUNNING. A crash is told by the restart that follows it."""
@@ -72,18 +82,18 @@ def insert(db: sqlite3.Connection, happenings: Sequence[Happening]) -> None:
     """Write events down, and let go of the oldest ones of these files."""
     db.executemany(
         f"INSERT OR REPLACE INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our names
-        [(h.id, h.at, h.kind, h.path, h.name, h.reason, json.dumps(h.details)) for h in happenings],
+        [(h.id, h.at, h.kind, key(h.path), h.name, h.reason, json.dumps(h.details)) for h in happenings],
     )
     db.executemany(
         "DELETE FROM events WHERE path = ?1 AND id <= "
         "(SELECT id FROM events WHERE path = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-        [(path, _MOST_OF_A_FILE) for path in {h.path for h in happenings}],
+        [(key(path), _MOST_OF_A_FILE) for path in {h.path for h in happenings}],
     )
 
 
 def rename(db: sqlite3.Connection, old: str, new: str) -> None:
     """Have what happened to the file at `old` be told of the one at `new`."""
-    db.execute("UPDATE events SET path = ? WHERE path = ?", (new, old))
+    db.execute("UPDATE events SET path = ? WHERE path = ?", (key(new), key(old)))
 
 
 def prune(db: sqlite3.Connection) -> None:
@@ -116,12 +126,15 @@ def _select(
     db: sqlite3.Connection, where: str, values: tuple[object, ...], order: str, limit: int, name: str | None
 ) -> list[Happening]:
     if name is not None:
-        where, values = f"{where} AND ? IN (name, path)", (*values, name)
+        where, values = (
+            f"{where} AND (name = ? OR path = ?)",
+            (*values, name.encode("utf-8", "replace").decode(), key(name)),
+        )
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY id {order} LIMIT ?",  # noqa: S608 - our words
         (*values, limit),
     )
     return [
-        Happening(number, at, kind, path, name_then, reason, json.loads(details))
+        Happening(number, at, kind, path_of(path), name_then, reason, json.loads(details))
         for number, at, kind, path, name_then, reason, details in rows
     ]

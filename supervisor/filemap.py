@@ -79,7 +79,7 @@ class Filemap:
     account: Account = field(default_factory=Account)
     placed: Placed = field(default_factory=Placed)
     noticed: dict[str, int] = field(default_factory=dict)
-    """What others did to the group, by kind (channel.Noticed), counted."""
+    """What others did to the group, by kind (channel.Noticed, or `cleared`), counted."""
     followed: Followed = field(default_factory=Followed)
     happened_at: float | None = None
     asked_at: float | None = None
@@ -117,6 +117,10 @@ class Filemap:
     def total(self) -> Counters:
         """Return what the file's regions counted, those that have gone too."""
         return self.account.total()
+
+    def notice(self, what: str) -> None:
+        """Count something that others did to the group."""
+        self.noticed[what] = self.noticed.get(what, 0) + 1
 
     def let_go(self) -> None:
         """Close the file."""

@@ -22,19 +22,20 @@ from supervisor.checkpoint import Checkpoint
 from supervisor.children import Children
 from supervisor.database import Database
 from supervisor.events import Happening
+from supervisor.printable import printable
 from workers.channel import Holds
 from workers.totals import pack, unpack
 
 # PRAGMA user_version; raised when what is stored takes another form.
-_VERSION: Final = 2
+_VERSION: Final = 3
 _SCHEMA: Final = f"""
 CREATE TABLE files (
-    path TEXT PRIMARY KEY, device TEXT NOT NULL, dev INTEGER NOT NULL, inode INTEGER NOT NULL,
+    path BLOB PRIMARY KEY, device TEXT NOT NULL, dev INTEGER NOT NULL, inode INTEGER NOT NULL,
     generation INTEGER NOT NULL, grp TEXT, moving_to INTEGER, moving_why TEXT NOT NULL, moves INTEGER NOT NULL,
     retired TEXT NOT NULL, live TEXT NOT NULL
 );
 CREATE TABLE pending (
-    path TEXT NOT NULL, key TEXT NOT NULL, counters TEXT NOT NULL, PRIMARY KEY (path, key)
+    path BLOB NOT NULL, key TEXT NOT NULL, counters TEXT NOT NULL, PRIMARY KEY (path, key)
 );
 {events.SCHEMA}
 """
@@ -167,7 +168,9 @@ class Ledger:
     ) -> Happening:
         """Keep an event, and return it."""
         self._last_event = max(self._last_event + 1, int(time.time()) if self._database.renewed else 0)
-        happening = Happening(self._last_event, time.time(), kind, path, name, reason, details or {})
+        happening = Happening(
+            self._last_event, time.time(), kind, path, name, printable(reason), details or {}
+        )
         self._events.append(happening)
         self._due(0.0)
         return happening
@@ -176,13 +179,15 @@ class Ledger:
         """Keep counters that count once their regions have gone."""
         self._set(path, pending={**self.entry(path).pending, **dict(retired)})
 
-    def counted(self, path: str, live: Counters, gone: Iterable[str] = ()) -> Account:
+    def counted(
+        self, path: str, live: Counters, gone: Iterable[str] = (), cleared: Counters | None = None
+    ) -> Account:
         """Have the counters under the keys `gone` count from now on, and keep that the regions that are there have
-        counted `live`; return the file's account."""
+        counted `live`, after others had set to zero what was `cleared`; return the file's account."""
         entry, gone = self.entry(path), set(gone)
         if not gone:
-            account = entry.account.counted(live)
-            self._set(path, within=_UNWRITTEN_SECONDS, account=account)
+            account = entry.account.counted(live, cleared)
+            self._set(path, within=_UNWRITTEN_SECONDS if cleared is None else 0.0, account=account)
             return account
         account = entry.account.counted(live, _sum(entry.pending, gone))
         left = {key: counters for key, counters in entry.pending.items() if key not in gone}
@@ -263,7 +268,8 @@ class Ledger:
 
     def absorb(self, disk: sqlite3.Connection, db: sqlite3.Connection) -> None:
         """Take in what stands in a database that could not be read when this one began (database.Contents)."""
-        for (path,) in disk.execute("SELECT path FROM files").fetchall():
+        for (key,) in disk.execute("SELECT path FROM files").fetchall():
+            path = events.path_of(key)
             entry = _joined(_read(disk, path), self._entries.get(path, _EMPTY))
             _write_entry(db, path, None, entry)
             if path in self._entries:
@@ -330,14 +336,15 @@ def _text(value: object) -> object:
 
 def _write_entry(db: sqlite3.Connection, path: str, before: Entry | None, now: Entry) -> None:
     """Write what is another in `now` than it was in `before`, all where that is None."""
+    key = events.key(path)
     if now == _EMPTY:
-        db.execute("DELETE FROM files WHERE path = ?", (path,))
+        db.execute("DELETE FROM files WHERE path = ?", (key,))
     elif before is None or before == _EMPTY:
         values = [_text(get(now)) for get in _COLUMNS.values()]
         db.execute(
             f"INSERT OR REPLACE INTO files (path, {', '.join(_COLUMNS)}) "  # noqa: S608 - our names
             f"VALUES (?{', ?' * len(values)})",
-            (path, *values),
+            (key, *values),
         )
     else:
         changed = {name: get(now) for name, get in _COLUMNS.items() if get(now) != get(before)}
@@ -345,23 +352,24 @@ def _write_entry(db: sqlite3.Connection, path: str, before: Entry | None, now: E
             update = ", ".join(f"{name} = ?" for name in changed)
             db.execute(
                 f"UPDATE files SET {update} WHERE path = ?",  # noqa: S608 - our names
-                (*map(_text, changed.values()), path),
+                (*map(_text, changed.values()), key),
             )
     if before is None or now.pending is not before.pending:
-        db.execute("DELETE FROM pending WHERE path = ?", (path,))
+        db.execute("DELETE FROM pending WHERE path = ?", (key,))
         db.executemany(
             "INSERT INTO pending VALUES (?, ?, ?)",
-            [(path, key, _text(counters)) for key, counters in now.pending.items()],
+            [(key, region, _text(counters)) for region, counters in now.pending.items()],
         )
 
 
 def _read(db: sqlite3.Connection, path: str) -> Entry:
     """Return what a database knows of the file at `path`."""
-    row = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM files WHERE path = ?", (path,)).fetchone()  # noqa: S608
+    key = (events.key(path),)
+    row = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM files WHERE path = ?", key).fetchone()  # noqa: S608
     if row is None:
         return _EMPTY
     device, dev, inode, generation, group, moving_to, moving_why, moves_total, retired, live = row
-    pending = db.execute("SELECT key, counters FROM pending WHERE path = ?", (path,)).fetchall()
+    pending = db.execute("SELECT key, counters FROM pending WHERE path = ?", key).fetchall()
     moves = events.latest(db, _SHOWN_MOVES, path, events.MOVED)
     return Entry(
         device,

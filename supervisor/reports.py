@@ -37,18 +37,25 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
             _waiting(fleet, filemap, reason)
         case say.Placed(starts, lengths):
             filemap.placed.moved(starts, lengths)
-        case say.Sampled(live, ios, at):
-            filemap.sampled_at, filemap.sampling = at, False
-            filemap.account = fleet.ledger.counted(filemap.path, unpack(live))
-            filemap.placed.counted(ios)
+        case say.Sampled():
+            _sampled(fleet, filemap, message)
         case say.Noticed(what, _):
-            filemap.noticed[what] = filemap.noticed.get(what, 0) + 1
+            filemap.notice(what)
         case say.Ending(_, reason):
             filemap.reason = filemap.reason or reason
         case other:
             _log.warning(
                 "%s: ignored a message that is not for a supervisor: %s", filemap.name, type(other).__name__
             )
+
+
+def _sampled(fleet: Fleet, filemap: Filemap, message: say.Sampled) -> None:
+    filemap.sampled_at, filemap.sampling = message.at, False
+    cleared = unpack(message.cleared) if message.cleared is not None else None
+    if cleared is not None:
+        filemap.notice("cleared")
+    filemap.account = fleet.ledger.counted(filemap.path, unpack(message.live), cleared=cleared)
+    filemap.placed.counted(message.ios)
 
 
 def _account(

@@ -82,11 +82,13 @@ class Placed:
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """Up: the sum over the group's regions. `ios` are the I/Os since the last time of each piece that Placed told,
-    empty where there are none. It is as of `at`, seconds since the epoch."""
+    empty where there are none. It is as of `at`, seconds since the epoch. `cleared` is what was told before and is
+    not in `live` any more, as somebody has set regions to zero."""
 
     live: list[Any]
     ios: list[int]
     at: float
+    cleared: list[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

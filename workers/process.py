@@ -263,7 +263,8 @@ class Worker:
             self._look(doubt=True)
             live = self._mapping.sample()
         ios = self._placement.ios(self._mapping.totals.ios()) if self._placement is not None else []
-        self._channel.send(say.Sampled(pack(live), ios, at))
+        cleared = self._mapping.totals.take_cleared()
+        self._channel.send(say.Sampled(pack(live), ios, at, pack(cleared) if cleared.ios() else None))
 
     def _stop(self, *, delete: bool) -> None:
         if self._mapping.members:

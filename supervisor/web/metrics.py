@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from supervisor.display import display
-from supervisor.logs import printable
+from supervisor.printable import printable
 from supervisor.web.families import FAMILIES
 from supervisor.web.store import Message, Status, Store
 

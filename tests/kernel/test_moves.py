@@ -33,7 +33,8 @@ def moves(state_dir: Path, path: Path) -> list[Move]:
     """Return from, to and reason of a file's moves, read from the ledger by SQLite's own means."""
     with closing(sqlite3.connect(f"file:{state_dir}/ledger.sqlite3?mode=ro", uri=True)) as db:
         rows = db.execute(
-            "SELECT details, reason FROM events WHERE path = ? AND kind = 'moved' ORDER BY id", (str(path),)
+            "SELECT details, reason FROM events WHERE path = ? AND kind = 'moved' ORDER BY id",
+            (os.fsencode(path),),
         ).fetchall()
     told = [(json.loads(details), reason) for details, reason in rows]
     return [(details["from"], details["to"], reason) for details, reason in told]

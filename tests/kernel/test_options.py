@@ -39,6 +39,32 @@ def test_changed_options_of_a_made_group(tmp_path: Path) -> None:
             wait_for("what was counted stays", lambda: supervisor.filemap(file)["reads"] == drive.reads)
 
 
+def test_a_group_of_several_kinds(tmp_path: Path) -> None:
+    """A group of regions with different histograms, which dmstats would not make, is adopted: all is counted, and
+    the histogram is that of the regions that are as the first."""
+    with filesystem("ext4", size_mb=100) as fs:
+        file = fs.mountpoint / "disk.img"
+        write(file, 2)
+        write(fs.mountpoint / "apart", 2)
+        write(file, 2, 4)
+        oracle.run("dmstats", "create", "--filemap", "--nogroup", "--nomonitor", "--bounds", "5ms", str(file))
+        second = oracle.rows(fs.device.name)[1]
+        oracle.run("dmstats", "delete", "--regionid", str(second.id), fs.device.name)
+        where = ("--start", f"{second.start}s", "--length", f"{second.length}s")
+        oracle.run("dmstats", "create", *where, "--bounds", "1ms,7ms", fs.device.name)
+        oracle.message(fs.device.name, "@stats_set_aux 0 DMS_GROUP=disk.img:0-1#-")
+        config = {"filemaps": [{"path": str(file), "group_id": 0}], "defaults": {"sample": "100ms"}}
+        with running(tmp_path, config) as supervisor:
+            assert supervisor.wait_state(file)["group_id"] == 0
+            drive = Driver(file)
+            drive.read(20, 0)
+            drive.write(12, 4)
+            wait_for("all is counted", lambda: supervisor.filemap(file)["writes"] == drive.writes)
+            filemap = supervisor.filemap(file)
+            assert (filemap["reads"], filemap["restarts"]) == (drive.reads, 0)
+            assert (filemap["bounds_ns"], sum(filemap["histogram"])) == ([5_000_000], drive.reads)
+
+
 def test_options_of_an_adopted_group(tmp_path: Path) -> None:
     """An adopted group keeps its precision, bounds, alias and program, whatever the configuration says."""
     with filesystem("ext4", size_mb=100) as fs:

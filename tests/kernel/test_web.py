@@ -62,7 +62,8 @@ def proc(pid: int) -> dict[str, str]:
 
 
 def test_counts_are_those_of_dmstats(supervisor: Running, file: Path, port: int, fs: Filesystem) -> None:
-    """What is exported of a file that nothing was retired of is what dmstats reports of its group."""
+    """What is exported of a file that nothing was retired of is what dmstats reports of its group. That sets the
+    counters to zero, but not what is exported."""
     drive = Driver(file)
     drive.read(40, 0)
     drive.write(25, 0)
@@ -79,6 +80,9 @@ def test_counts_are_those_of_dmstats(supervisor: Running, file: Path, port: int,
     )
     reads, writes, sectors_read, sectors_written = map(int, report)
     assert told == [reads, writes, sectors_read * 512, sectors_written * 512]
+    drive.read(10, 0)
+    wait_for("what comes then is added", lambda: exported()[0] == drive.reads == told[0] + 10)
+    assert supervisor.filemap(file)["noticed"] == {"cleared": 1}
     assert supervisor.filemap(file)["moves"] == []
 
 

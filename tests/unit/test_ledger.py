@@ -347,3 +347,43 @@ def test_moves_are_bounded(ledger: Ledger) -> None:
     assert [(move.old, move.new) for move in moves] == [(n, n + 1) for n in range(10, 30)]
     assert ledger.entry(PATH).moves_total == 30
     assert isinstance(moves[0], Move)
+
+
+@pytest.mark.parametrize(
+    "path", ["/images/\udcff.img", "/images/\ud800", "/images/a\nb\\udcff", "/images/\u00fc"]
+)
+def test_awkward_paths(tmp_path: Path, path: str) -> None:
+    """Files whose names are not text are kept like any others, and found again; so is what happened to them."""
+    first = Ledger(tmp_path, Children())
+    first.counted(path, reads(3))
+    first.retiring(path, [("1:0+8", reads(6))])
+    first.happened("state", path, "name", f"there is no file at {path}")
+    first.rename(path, f"{path}2")
+    first.close()
+    second = Ledger(tmp_path, Children())
+    entry = second.entry(f"{path}2")
+    assert (entry.account.live, entry.pending) == (reads(3), {"1:0+8": reads(6)})
+    (event,) = second.latest_events(5, f"{path}2")
+    assert event.path == f"{path}2"
+    assert event.reason.isprintable()
+    assert second.latest_events(5, path) == []
+    assert second.problem is None
+    second.close()
+
+
+def test_what_others_cleared_counts(ledger: Ledger, tmp_path: Path) -> None:
+    """Counters that a worker saw set to zero are retired as they were, and what came after is added; at once, as
+    nobody can read them again."""
+    ledger.counted(PATH, reads(10))
+    ledger.flush()
+    account = ledger.counted(PATH, reads(4), cleared=reads(10))
+    ledger.turn(time.monotonic())
+    assert account == Account(reads(10), reads(4))
+    assert stored(tmp_path, "SELECT retired ->> 0, live ->> 0 FROM files") == [(10, 4)]
+
+
+def test_changed_bounds_retire_no_histogram(ledger: Ledger) -> None:
+    """A histogram that begins anew is not taken for one that somebody cleared."""
+    ledger.counted(PATH, reads(10))
+    fresh = Counters(reads=12, histogram=(12, 0), histogram_ns=50, bounds_ns=(2_000,))
+    assert ledger.counted(PATH, fresh).retired == Counters()

@@ -17,7 +17,7 @@ from sandbox.devices import filesystem
 from tests.kernel.conftest import punch, read_direct
 from tests.kernel.running import Running, running, wait_for, write
 
-AWKWARD = b'two\nlines "\\\x1b[31m caf\xc3\xa9.img'
+AWKWARD = b'two\nlines "\\\x1b[31m caf\xc3\xa9 \xff.img'
 
 
 def _drive(supervisor: Running, file: Path) -> None:
