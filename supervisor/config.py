@@ -18,7 +18,7 @@ from dmstats.bounds import parse_bounds
 from dmstats.mode import FilemapdMode
 from supervisor.address import Address, parse_address
 from supervisor.backoff import Policy
-from supervisor.units import parse_duration, parse_size
+from supervisor.units import parse_duration, parse_percent, parse_size
 
 _MAX_REGION_ID = 2**31 - 1
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
@@ -143,6 +143,7 @@ Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], Strict(strict=False)]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
+Percent = Annotated[float, BeforeValidator(parse_percent)]
 Count = Annotated[int, Field(ge=1, le=_MAX_REGION_ID)]
 Keep = Literal["keep", "delete"]
 
@@ -214,11 +215,14 @@ class Restart(_Model):
 
 
 class Health(_Model):
-    """When a worker counts as stuck or too large."""
+    """When a worker is not well: stuck, spinning, or too large."""
 
     interval: Seconds = 10.0
     heartbeat: Seconds = 30.0
     max_rss: Bytes = 128 * 2**20
+    max_cpu: Percent = 90.0
+    max_cpu_for: Seconds = 60.0
+    max_open_files: Count = 64
 
 
 class Log(_Model):

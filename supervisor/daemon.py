@@ -67,12 +67,13 @@ class Daemon:
             lambda: {ioctl.control(), *self._log_pipe.keep},
             self._label,
             self._feed.changed,
+            self._log_pipe.last_lines,
         )
         self._fleet.listeners.append(self._tell_event)
         self._web = WebProcess(self._feed, self._loop.timers, children, self._log_pipe.end, self._tell_all)
         self._directories = Directories(self._fleet, self._loop.timers)
         self._turns = Turns(self._fleet)
-        self._health = HealthCheck(self._fleet)
+        self._health = HealthCheck(self._fleet, self._loop.timers)
         self._control = Control(Path(config.runtime_dir) / "control.sock", self._routes())
 
     def run(self) -> None:
@@ -121,7 +122,7 @@ class Daemon:
         self._sweep_busy()
         loop.every(TABLE_INTERVAL, self._turns.tables)
         loop.every(MEND_INTERVAL, self._ledger.mend)
-        loop.every(self._fleet.config.supervisor.health.interval, self._health.check)
+        self._health.start()
         loop.every(HEARTBEAT, self._heartbeat)
 
     def _watched(self, _events: int) -> None:
@@ -192,6 +193,7 @@ class Daemon:
         self._fleet.config = config
         self._ledger.mend()
         self._log_pipe.set(config.supervisor.log)
+        self._health.start()
         changes = self._directories.apply(config)
         for filemap in self._fleet.filemaps.values():
             if filemap.record.state is State.FAILED:

@@ -25,7 +25,11 @@ class Health:
 
     rss_bytes: int | None = None
     cpu_percent: float | None = None
+    """Of one CPU, since the look before."""
     status: str | None = None
+    open_files: int | None = None
+    busy_since: float | None = None
+    """Since when (monotonic) each look found it over max_cpu."""
 
 
 FOLLOW_BOUNDS_MS: Final = (10, 50, 100, 500, 1_000, 5_000, 30_000)
@@ -53,7 +57,7 @@ class Followed:
         self.sum_ms += took_ms
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Filemap:
     """The runtime record of one file. Times are seconds: `asked_at` monotonic, those shown since the epoch."""
 
@@ -83,6 +87,9 @@ class Filemap:
     followed: Followed = field(default_factory=Followed)
     happened_at: float | None = None
     asked_at: float | None = None
+    """Since when the worker owes an answer."""
+    killed_at: float | None = None
+    """When it was told to end because it is not well."""
     io_text: str = ""
     sample_at: float = 0.0
     sampled_at: float | None = None
@@ -91,6 +98,8 @@ class Filemap:
     """Whether the worker was asked for its counters and has not told them yet."""
     reason: str = ""
     """Last words of the worker."""
+    log_lines: list[str] = field(default_factory=list)
+    """What the last worker that ended had logged before."""
     delete: bool = False
     """Whether the worker is to delete the group when it is asked to stop."""
     unseen: bool = False

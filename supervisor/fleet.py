@@ -20,7 +20,7 @@ from supervisor import events, reports
 from supervisor.children import Children
 from supervisor.config import Config
 from supervisor.events import Happening
-from supervisor.filemap import Filemap, stands_at
+from supervisor.filemap import Filemap, Health, stands_at
 from supervisor.ledger import Entry, Ledger
 from supervisor.spawn import spawn
 from supervisor.states import LIVE, Action, Event, Record, State, advance
@@ -35,8 +35,10 @@ from workers.watch import Watch
 _log = logging.getLogger("filemapd.supervisor")
 
 GRACE: Final = 5.0
-# So many workers map their files for the first time at once: each create drains the device.
-_STARTING_AT_ONCE: Final = 8
+# So many workers map their files for the first time at once: each create drains the device. They are forked some
+# at a time: of the pages that the supervisor writes to between two forks each child keeps a copy.
+_STARTING_AT_ONCE: Final = 16
+_FORK_AGAIN_BELOW: Final = 8
 
 
 class Fleet:
@@ -53,6 +55,7 @@ class Fleet:
         keep_open: Callable[[], Iterable[int]],
         in_worker: Callable[[Filemap], None],
         changed: Callable[[str], None],
+        last_lines: Callable[[int], list[str]],
     ) -> None:
         self.config = config
         self.filemaps: dict[str, Filemap] = {}
@@ -69,8 +72,11 @@ class Fleet:
         self._in_worker = in_worker
         self.changed = changed
         """Called with the path of a file whose status is another now, or which has gone."""
+        self._last_lines = last_lines
         self._by_pid: dict[int, Filemap] = {}
         self._queue: deque[str] = deque()
+        self._starting: set[Filemap] = set()
+        self._start_is_due = False
 
     # Events.
 
@@ -85,16 +91,27 @@ class Fleet:
             jitter=random.uniform(0.5, 1.5),
             reason=reason,
         )
-        state = filemap.record.state
         self._note(filemap, past, reason)
-        if state is not past.state:
-            level = logging.WARNING if state in {State.FAILED, State.BACKOFF} else logging.INFO
-            text = f": {filemap.record.reason}" if filemap.record.reason else ""
-            _log.log(level, "%s: %s%s", filemap.name, state, text)
+        if filemap.record.state is not past.state:
+            self._entered(filemap, past.state)
         if filemap.record != past:
             self.changed(filemap.path)
         for action in actions:
             self._do(filemap, action)
+
+    def _entered(self, filemap: Filemap, before: State) -> None:
+        record = filemap.record
+        if record.state in {State.FAILED, State.BACKOFF}:
+            level = logging.WARNING
+        elif record.state is State.STARTING and not record.restarts:
+            level = logging.DEBUG
+        else:
+            level = logging.INFO
+        text = f": {record.reason}" if record.reason else ""
+        _log.log(level, "%s: %s%s", filemap.name, record.state, text)
+        if before is State.STARTING:
+            self._starting.discard(filemap)
+            self.start_soon()
 
     def _note(self, filemap: Filemap, past: Record, reason: str) -> None:
         """Keep what of the step from `past` to the record is an event."""
@@ -121,7 +138,7 @@ class Fleet:
         match action:
             case Action.SPAWN:
                 self._queue.append(filemap.path)
-                self._timers.at(time.monotonic(), self.start_some)
+                self.start_soon()
             case Action.TERMINATE:
                 self._terminate(filemap)
             case Action.KILL:
@@ -158,25 +175,40 @@ class Fleet:
             os.kill(filemap.child.pid, signal.SIGKILL)
 
     def kill_for(self, filemap: Filemap, reason: str) -> None:
-        """Kill a worker that is not well; its end is then a crash, for this reason."""
-        _log.warning("%s: worker killed: %s", filemap.name, reason)
+        """End a worker that is not well: SIGTERM, SIGKILL after a grace; its end is then a crash, for this reason."""
+        child = filemap.child
+        if child is None or filemap.killed_at is not None:
+            return
+        _log.warning("%s: worker %d is ended: it %s", filemap.name, child.pid, reason)
         filemap.reason = reason
-        self._kill(filemap)
+        filemap.killed_at = time.monotonic()
+        os.kill(child.pid, signal.SIGTERM)
+        self._timers.at(filemap.killed_at + GRACE, partial(self._kill_if_there, filemap, child.pid))
+
+    def _kill_if_there(self, filemap: Filemap, pid: int) -> None:
+        if filemap.child is not None and filemap.child.pid == pid:
+            self._kill(filemap)
 
     # Processes.
 
-    def start_some(self) -> None:
+    def start_soon(self) -> None:
+        """Have workers started in the next turn of the loop, so that all else there is to do has its turn too."""
+        if not self._start_is_due:
+            self._start_is_due = True
+            self._timers.at(time.monotonic(), self._start_some)
+
+    def _start_some(self) -> None:
         """Start workers from the queue, as long as not too many are mapping their file for the first time."""
-        starting = sum(
-            f.child is not None and f.record.state is State.STARTING for f in self._by_pid.values()
-        )
-        while self._queue and starting < _STARTING_AT_ONCE:
+        self._start_is_due = False
+        if len(self._starting) > _FORK_AGAIN_BELOW:
+            return
+        while self._queue and len(self._starting) < _STARTING_AT_ONCE:
             filemap = self.filemaps.get(self._queue.popleft())
             if filemap is None or filemap.record.state is not State.STARTING or filemap.child is not None:
                 continue
             if not self._start(filemap):
                 return
-            starting += 1
+            self._starting.add(filemap)
 
     def _start(self, filemap: Filemap) -> bool:
         filemap.reason = ""
@@ -264,9 +296,10 @@ class Fleet:
         if child.channel.fileno() in self._selector.get_map():
             self._selector.unregister(child.channel)
         child.channel.close()
-        filemap.child = filemap.asked_at = None
+        filemap.log_lines = self._last_lines(child.pid) or filemap.log_lines
+        filemap.child = filemap.asked_at = filemap.killed_at = None
+        filemap.health = Health()
         filemap.io_text, filemap.sampling = "", False  # what it was asked for it may not have told
-        filemap.health.rss_bytes = filemap.health.cpu_percent = filemap.health.status = None
         event, reason = _end(status, filemap.reason)
         if filemap.record.again:
             reason = ""  # why the former ended is no reason of its successor's
@@ -277,7 +310,6 @@ class Fleet:
         self.event(filemap, event, reason)
         if filemap.record.state is State.STOPPED and not self.stopping:
             self.forget_if_over(filemap)
-        self.start_some()
 
     def let_go(self, filemap: Filemap) -> None:
         """Hold a filemap's file open no longer, and wait for what comes to stand at its path."""

@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import sys
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -27,6 +28,9 @@ from supervisor.printable import printable
 # As much as the kernel lets us have (net.core.wmem_max); its default holds some 200 records.
 _BUFFER: Final = 4 * 2**20
 _LONGEST: Final = 8192
+# What is kept of each worker for the case that it ends: so many lines, so long at most.
+_LAST_LINES: Final = 10
+_LAST_LINE: Final = 500
 # The two long texts of a record with each character escaped to twelve, and the short ones.
 _LARGEST: Final = 256 * 1024
 _LARGEST_INT: Final = 2**63 - 1
@@ -269,6 +273,14 @@ class _Handler(MultiProcessingHandler):  # type: ignore[misc] # it comes without
         logging.Handler.close(self)
 
 
+def _short(record: logging.LogRecord) -> str:
+    """Return a record as one line; of a traceback the end, which says what went wrong."""
+    text = record.getMessage()
+    if record.exc_text:
+        text += f": {record.exc_text.rstrip().rpartition(chr(10))[2]}"
+    return printable(text)[:_LAST_LINE]
+
+
 class LogPipe:
     """The supervisor's hold on the log; made by install()."""
 
@@ -277,6 +289,7 @@ class LogPipe:
         self._handler = _Handler(self._writer)
         self._lost = 0
         self._buffer = bytearray(_LARGEST)
+        self._last: dict[int, deque[str]] = {}
         self._root = logging.getLogger()
         self._before = (self._root.level, self._root.handlers[:])
         self.set(config)
@@ -330,7 +343,15 @@ class LogPipe:
             self._lost += 1
             return
         self._lost += getattr(record, "dropped", 0)
+        if record.process is not None and hasattr(record, "filemap"):
+            lines = self._last.setdefault(record.process, deque(maxlen=_LAST_LINES))
+            lines.append(_short(record))
         self._handler.write(record)
+
+    def last_lines(self, pid: int) -> list[str]:
+        """Return what the worker `pid` logged last before it ended, and forget it."""
+        self.drain()
+        return list(self._last.pop(pid, ()))
 
     def close(self) -> None:
         """Write what is there, and leave the root logger as it was before install()."""

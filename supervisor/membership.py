@@ -38,7 +38,6 @@ def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> di
     for filemap in [f for path, f in fleet.filemaps.items() if path not in files] if complete else ():
         if _drop(fleet, filemap):
             changes["removed"].append(filemap.name)
-    fleet.start_some()
     return changes
 
 

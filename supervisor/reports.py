@@ -126,9 +126,9 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
         )
     filemap.happened_at = None
     filemap.refused_creates += message.refused
-    pace = fleet.watch.pace(filemap.path)
-    if pace is not None:
-        pace.looked(now, changed=message.changed, landing=message.landing, joinable=message.joinable)
+    fleet.watch.looked(
+        filemap.path, now, changed=message.changed, landing=message.landing, joinable=message.joinable
+    )
     if group_id is None and not message.landing:
         fleet.event(filemap, Event.WAIT, "the file is empty")
     else:

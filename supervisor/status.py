@@ -91,6 +91,7 @@ def filemap_status(filemap: Filemap, pace: Pace | None = None) -> dict[str, Any]
         "degraded": mapped.degraded if mapped else None,
         "restarts": record.restarts,
         "last_crash": record.last_crash or None,
+        "log_lines": list(filemap.log_lines),
         "last_change": rfc3339(followed.last_at),
         "changes": followed.changes,
         "follow_ms": round(statistics.median(followed.recent_ms), 1) if followed.recent_ms else None,
@@ -118,6 +119,10 @@ def filemap_status(filemap: Filemap, pace: Pace | None = None) -> dict[str, Any]
         "rss_bytes": filemap.health.rss_bytes,
         "cpu_percent": filemap.health.cpu_percent,
         "process_status": filemap.health.status,
+        "open_files": filemap.health.open_files,
+        "silent_ms": None
+        if filemap.asked_at is None
+        else round((time.monotonic() - filemap.asked_at) * 1000),
     }
 
 

@@ -21,6 +21,8 @@ _STYLES: Final = {
     "STOPPED": "dim",
     "FAILED": "bold red",
 }
+# Of what a worker logged before it was given up.
+_SAID_LAST: Final = 3
 _NUMBERS: Final = ("EXTENTS", "REGIONS", "UNCOVERED", "RESTARTS", "RSS", "CPU")
 
 
@@ -80,6 +82,8 @@ def _reasons(status: Mapping[str, Any]) -> list[Text]:
         if filemap["state"] != "RUNNING" and filemap["reason"]:
             line = text(filemap["name"])
             lines.append(line.append(": ").append_text(text(filemap["reason"])))
+        if filemap["state"] == "FAILED":
+            lines += [text(f"    {said}") for said in filemap["log_lines"][-_SAID_LAST:]]
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Durations and sizes as the configuration writes them: a number with its unit."""
+"""Durations, sizes and shares as the configuration writes them: a number with its unit."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _BYTES = {
 }
 # So many digits and no more: what is longer is a slip of the finger, and would overflow further on.
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%")
 _SIZE = re.compile(r"([0-9]{1,9}) ?(B|kB|MB|GB|KiB|MiB|GiB)")
 
 
@@ -48,6 +49,19 @@ def parse_size(value: object) -> int:
             f"{_shown(value)} is no size: a whole number above 0 and one of {units}, as in 128MiB"
         )
     return size
+
+
+def parse_percent(value: object) -> float:
+    """Return the share `value` ("90%") in percent, up to 100.
+
+    Raises ValueError for a number without a sign, for zero, and for anything else.
+    """
+    _refuse_bare_number(value, "90%")
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    percent = float(match[1]) if match else 0.0
+    if not 0 < percent <= 100:  # noqa: PLR2004 - the whole
+        raise ValueError(f"{_shown(value)} is no share: a number above 0, up to 100, and %, as in 90%")
+    return percent
 
 
 def format_duration(seconds: float) -> str:

@@ -116,14 +116,13 @@ class Alone:
             return True
         look = self._mapping.look(doubt=doubt, join=join)
         outcome = look.outcome
-        pace = self._watch.pace(_KEY)
-        if pace is not None:
-            pace.looked(
-                time.monotonic(),
-                changed=outcome is not None and bool(outcome.created or outcome.retired),
-                landing=look.where.landing or (outcome is not None and outcome.failure is not None),
-                joinable=self._mapping.joinable,
-            )
+        self._watch.looked(
+            _KEY,
+            time.monotonic(),
+            changed=outcome is not None and bool(outcome.created or outcome.retired),
+            landing=look.where.landing or (outcome is not None and outcome.failure is not None),
+            joinable=self._mapping.joinable,
+        )
         if outcome is not None and outcome.failure is not None:
             _log.warning("not everything could be mapped: %s", outcome.failure)
         return True

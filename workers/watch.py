@@ -6,6 +6,7 @@ when delayed allocation lands: the sweep compares blocks and size once a second.
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,9 +37,13 @@ class _Watched:
     fd: int | None
     path: str | None
     pace: Pace = field(default_factory=Pace)
+    file: tuple[int, int] | None = None
+    """Device and inode of the file at `fd`."""
     shape: tuple[int, ...] = ()
     changed_at: int = 0
     wd: int | None = None
+    queued: float | None = None
+    """The turn that stands in the queue of turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,9 @@ class Watch:
 
     def __init__(self) -> None:
         self._files: dict[str, _Watched] = {}
+        self._by_path: dict[str, set[str]] = {}
+        # (when, key) of each turn, those too that are out of date.
+        self._turns: list[tuple[float, str]] = []
         self._by_wd: dict[int, set[str]] = {}
         self._folders: dict[int, set[str]] = {}
         try:
@@ -79,15 +87,23 @@ class Watch:
         self.forget(key)
         watched = self._files[key] = _Watched(fd, path, known.pace if known else Pace())
         if path is not None:
+            self._by_path.setdefault(path, set()).add(key)
             self.add_folder(os.path.dirname(path))
         self._remember(watched)
         self._arm(key, watched)
+        self._queue(key, watched)
 
     def forget(self, key: str) -> None:
         """Watch a file no longer."""
         watched = self._files.pop(key, None)
-        if watched is not None:
-            self._disarm(key, watched)
+        if watched is None:
+            return
+        self._disarm(key, watched)
+        if watched.path is not None:
+            keys = self._by_path[watched.path]
+            keys.discard(key)
+            if not keys:
+                del self._by_path[watched.path]
 
     def add_folder(self, folder: str) -> bool:
         """Tell of names in `folder` too; False where there is no such folder to watch."""
@@ -107,8 +123,17 @@ class Watch:
 
     def urgent(self, key: str, now: float) -> None:
         """Have a file looked at as soon as may be."""
-        if key in self._files:
-            self._files[key].pace.urgent(now)
+        watched = self._files.get(key)
+        if watched is not None:
+            watched.pace.urgent(now)
+            self._queue(key, watched)
+
+    def looked(self, key: str, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
+        """A look at a file has ended; see Pace.looked()."""
+        watched = self._files.get(key)
+        if watched is not None:
+            watched.pace.looked(now, changed=changed, landing=landing, joinable=joinable)
+            self._queue(key, watched)
 
     def read(self, now: float) -> list[FolderEvent]:
         """Take in what inotify has to tell; return what happened in folders."""
@@ -122,48 +147,67 @@ class Watch:
                 for key in self._by_wd.pop(wd, ()):
                     self._files[key].wd = None
                     self._files[key].pace.event(now)
+                    self._queue(key, self._files[key])
         return told
 
     def sweep(self, now: float) -> None:
         """Compare every file with what it was when it was last looked at."""
-        for watched in self._files.values():
-            self._compare(watched, now)
+        for key, watched in self._files.items():
+            self._compare(key, watched, now)
 
     def sweep_busy(self, now: float) -> float:
         """Compare the files that are written all the time, whose events are not waited for; return after how many
         seconds to do so again: the more there are, the later."""
         count = 0
-        for watched in self._files.values():
+        for key, watched in self._files.items():
             if watched.pace.busy(now):
-                self._compare(watched, now)
+                self._compare(key, watched, now)
                 count += 1
         return max(_BUSY_SWEEP, count / _BUSY_A_SECOND) if count else SWEEP / 2
 
-    def _compare(self, watched: _Watched, now: float) -> None:
-        if watched.path is not None and self._name_changed(watched.fd, watched.path):
+    def _compare(self, key: str, watched: _Watched, now: float) -> None:
+        """Have a file looked at that is not what it was. It costs one system call."""
+        status = _status(watched)
+        if status is None or (status.st_dev, status.st_ino) != watched.file:
+            if status is None and watched.file is None:
+                return
             watched.pace.urgent(now)
-        elif watched.fd is not None:
-            status = os.fstat(watched.fd)
-            if status.st_nlink == 0 or watched.shape != _shape(status):
-                watched.pace.urgent(now)
-            elif self._inotify is None and watched.changed_at != status.st_ctime_ns:
-                watched.pace.event(now)
+        elif status.st_nlink == 0 or watched.shape != _shape(status):
+            watched.pace.urgent(now)
+        elif self._inotify is None and watched.changed_at != status.st_ctime_ns:
+            watched.pace.event(now)
+        else:
+            return
+        self._queue(key, watched)
 
     def due(self, now: float) -> Iterator[tuple[str, bool]]:
         """Walk the files whose turn it is, each with whether its regions may be joined.
 
         The watch is set again before the look, so that what happens from now on is told.
         """
-        for key, watched in list(self._files.items()):
-            if watched.pace.due is not None and watched.pace.due <= now:
-                join = watched.pace.start(now)
-                self._arm(key, watched)
-                self._remember(watched)
-                yield key, join
+        while (when := self.next_due()) is not None and when <= now:
+            _, key = heapq.heappop(self._turns)
+            watched = self._files[key]
+            watched.queued = None
+            join = watched.pace.start(now)
+            self._arm(key, watched)
+            self._remember(watched)
+            yield key, join
 
     def next_due(self) -> float | None:
         """Return when the next file's turn comes, None while none is known to."""
-        return min((w.pace.due for w in self._files.values() if w.pace.due is not None), default=None)
+        while self._turns:
+            when, key = self._turns[0]
+            watched = self._files.get(key)
+            if watched is not None and watched.queued == when and watched.pace.due == when:
+                return when
+            heapq.heappop(self._turns)
+        return None
+
+    def _queue(self, key: str, watched: _Watched) -> None:
+        if watched.pace.due is not None and watched.pace.due != watched.queued:
+            watched.queued = watched.pace.due
+            heapq.heappush(self._turns, (watched.pace.due, key))
 
     def close(self) -> None:
         """Give up the inotify instance."""
@@ -194,31 +238,32 @@ class Watch:
     def _remember(self, watched: _Watched) -> None:
         if watched.fd is not None:
             status = os.fstat(watched.fd)
+            watched.file = status.st_dev, status.st_ino
             watched.shape, watched.changed_at = _shape(status), status.st_ctime_ns
 
     def _in_folder(self, wd: int, mask: int, name: str, now: float) -> Iterator[FolderEvent]:
         folders = self._folders.pop(wd) if mask & flags.IGNORED else self._folders[wd]
-        paths = {os.path.join(folder, name) for folder in folders}
-        for watched in self._files.values():
-            if watched.path in paths:
-                watched.pace.urgent(now)
         for folder in folders:
+            for key in self._by_path.get(os.path.join(folder, name), ()):
+                self.urgent(key, now)
             yield FolderEvent(folder, "" if mask & flags.IGNORED else name)
 
     def _overflow(self, now: float) -> Iterator[FolderEvent]:
-        for watched in self._files.values():
-            watched.pace.urgent(now)
+        for key in self._files:
+            self.urgent(key, now)
         for folders in self._folders.values():
             for folder in folders:
                 yield FolderEvent(folder, "")
 
-    @staticmethod
-    def _name_changed(fd: int | None, path: str) -> bool:
-        try:
-            found = os.stat(path)
-        except OSError:
-            return fd is not None
-        return fd is None or not os.path.samestat(found, os.fstat(fd))
+
+def _status(watched: _Watched) -> os.stat_result | None:
+    """Return the status of what stands at the path, where the name matters, else of the file; None without one."""
+    try:
+        if watched.path is not None:
+            return os.stat(watched.path)
+        return os.fstat(watched.fd) if watched.fd is not None else None
+    except OSError:
+        return None
 
 
 def _shape(status: os.stat_result) -> tuple[int, int, int]:

@@ -2,11 +2,14 @@
 
 A file FOLDER/kill that holds a number n has a worker kill itself right after its n-th message that changes anything,
 and the supervisor first where there is FOLDER/and_parent;
-FOLDER/refuse that holds an errno has every @stats_create be refused with it. The kernel does the rest itself.
+FOLDER/refuse that holds an errno has every @stats_create be refused with it. FOLDER/misbehave has the worker that
+sends the next message grow, spin or open files, as its word says; "crash" has every worker crash that lists the
+regions. The kernel does the rest itself.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -25,12 +28,16 @@ class Hook:
         self._kill = folder / "kill"
         self._and_parent = folder / "and_parent"
         self._refuse = folder / "refuse"
+        self._misbehave = folder / "misbehave"
         self._main = os.getpid()
         self._sent = 0
         self._real = ioctl.target_message
 
     def __call__(self, dev: int, message: bytes) -> str:
-        if os.getpid() == self._main or not message.startswith(_CHANGING):
+        if os.getpid() == self._main:
+            return self._real(dev, message)
+        self._misbehaviour(message)
+        if not message.startswith(_CHANGING):
             return self._real(dev, message)
         if message.startswith(b"@stats_create") and self._refuse.exists():
             raise DmError(int(self._refuse.read_text()), message.decode(), ioctl.device_text(dev))
@@ -45,6 +52,29 @@ class Hook:
         else:
             self._sent = 0
         return reply
+
+    def _misbehaviour(self, message: bytes) -> None:
+        try:
+            what = self._misbehave.read_text()
+        except FileNotFoundError:
+            return
+        if what == "crash":
+            if not message.startswith(b"@stats_list"):
+                return
+            logging.getLogger("filemapd.worker").error("about to crash")
+            raise RuntimeError("made to crash")
+        self._misbehave.unlink(missing_ok=True)
+        match what:
+            case "grow":
+                _KEPT.append(b"x" * (200 << 20))
+            case "open":
+                _KEPT.extend(os.dup(0) for _ in range(100))
+            case "spin":
+                while True:
+                    pass
+
+
+_KEPT: list[object] = []
 
 
 def program(folder: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dmstats.mode import FilemapdMode
 from supervisor.config import Config, Defaults, Directory, Filemap, Restart, resolve
-from supervisor.units import format_duration, parse_duration, parse_size
+from supervisor.units import format_duration, parse_duration, parse_percent, parse_size
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,16 @@ def test_what_is_one_files_is_not_a_directorys(key: str) -> None:
     """A group, an alias and a name belong to a single file."""
     with pytest.raises(ValidationError, match="Extra inputs"):
         Directory.model_validate({"path": "/a", key: "1"})
+
+
+@pytest.mark.parametrize(("text", "percent"), [("90%", 90), ("0.5 %", 0.5), ("100%", 100)])
+def test_percent(text: str, percent: float) -> None:
+    """A number with a percent sign is a share."""
+    assert parse_percent(text) == percent
+
+
+@pytest.mark.parametrize("value", ["0%", "101%", "-1%", "%", "", None, True])
+def test_no_percent(value: object) -> None:
+    """A share is above nothing and at most the whole."""
+    with pytest.raises(ValueError, match="as in 90%"):
+        parse_percent(value)

@@ -173,7 +173,7 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
         closing(Ledger(tmp_path, children)) as ledger,
         DefaultSelector() as selector,
     ):
-        fleet = Fleet(config, ledger, watch, selector, Timers(), children, set, print, print)
+        fleet = Fleet(config, ledger, watch, selector, Timers(), children, set, print, print, lambda _pid: [])
         supervisor = fleet_status(fleet, Own(0))
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(supervisor)
     part = section(text("README.md"), "### Devices")

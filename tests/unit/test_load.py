@@ -60,7 +60,7 @@ def test_all_problems_at_once_in_the_order_of_the_lines() -> None:
           - {path: /c, labels: {rack: 7}, group_id: 1.5, precise: 1}
         supervisor:
           on_stop: drop
-          health: {max_cpu: 3}
+          health: {max_load: 3}
         zzz: 1
     """) == [
         "f:3:3: defaults.sample: 10 has no unit: write it with one, as in 10s or 500ms",
@@ -72,7 +72,8 @@ def test_all_problems_at_once_in_the_order_of_the_lines() -> None:
         "f:8:35: filemaps[2].group_id: must be a whole number, not 1.5",
         "f:8:50: filemaps[2].precise: must be true or false, not 1",
         "f:10:3: supervisor.on_stop: must be 'keep' or 'delete', not 'drop'",
-        "f:11:12: supervisor.health.max_cpu: unknown key; the keys here are interval, heartbeat, max_rss",
+        "f:11:12: supervisor.health.max_load: unknown key; the keys here are interval, heartbeat, max_rss, "
+        "max_cpu, max_cpu_for, max_open_files",
         "f:12:1: zzz: unknown key; the keys here are version, defaults, filemaps, directories, supervisor, "
         "devices, web, state_dir, runtime_dir",
     ]

@@ -29,6 +29,7 @@ FILEMAP: dict[str, Any] = {
     "uncovered_bytes": 0,
     "excess_bytes": 0,
     "restarts": 1,
+    "log_lines": [],
     "last_change": None,
     "rss_bytes": 31 << 20,
     "cpu_percent": 0.25,
@@ -120,6 +121,15 @@ def test_reasons_come_below() -> None:
         {"name": "c", "state": "STOPPED"},
     )
     assert lines[6:] == ["b: not on a device-mapper device"]
+
+
+def test_what_a_worker_said_last_comes_below() -> None:
+    """Of one that was given up the last three lines of its log are shown below the reason."""
+    lines = printed(
+        {"name": "b", "state": "FAILED", "reason": "gave up", "log_lines": ["1", "2", "3", "4\x1b[2J"]}
+    )
+    assert lines[-4:] == ["b: gave up", "    2", "    3", "    4\\x1b[2J"]
+    assert "said" not in " ".join(printed({"log_lines": ["said"]})), "one that runs has none"
 
 
 def test_colour_is_for_terminals() -> None:
