@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import selectors
 import signal
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dmstats import ioctl
-from supervisor import logs, notify
+from supervisor import logs
 from supervisor.children import Children
 from supervisor.config import Config
 from supervisor.control import Control, Response
@@ -27,6 +26,8 @@ from supervisor.health import HealthCheck
 from supervisor.ledger import MEND_INTERVAL, Ledger
 from supervisor.load import ConfigError
 from supervisor.loop import Loop
+from supervisor.progress import Progress
+from supervisor.service import Service
 from supervisor.spawn import share_memory
 from supervisor.states import LIVE, Event, State
 from supervisor.status import Own, fleet_status, supervisor_status
@@ -37,8 +38,6 @@ from workers.watch import SWEEP, Watch
 
 _log = logging.getLogger("filemapd.supervisor")
 
-# Beside a channel and a file for each worker: logs, ledger, control, the loop's own.
-_SPARE_DESCRIPTORS = 64
 # How often the web process is told how the supervisor is, if nothing else: then it knows it lives.
 HEARTBEAT = 10.0
 # So many of the events from before it started the web process gets to know.
@@ -74,16 +73,17 @@ class Daemon:
         self._directories = Directories(self._fleet, self._loop.timers)
         self._turns = Turns(self._fleet)
         self._health = HealthCheck(self._fleet, self._loop.timers)
+        self._service = Service()
+        self._progress = Progress(self._log_pipe.show)
         self._control = Control(Path(config.runtime_dir) / "control.sock", self._routes())
 
     def run(self) -> None:
         """Run the fleet until SIGTERM, SIGINT or the control socket says stop, and all workers have ended."""
-        _raise_descriptor_limit()
         self._connect()
         share_memory()
         _log.info("filemapd started, pid %d", os.getpid())
         self._changed(self._directories.apply(self._fleet.config))
-        notify.notify("READY=1")
+        self._service.ready()
         self._web.apply(self._fleet.config)
         while not (self._fleet.stopping and self._fleet.over and self._web.over):
             self._loop.turn(self._watch.next_due())
@@ -134,6 +134,9 @@ class Daemon:
         self._turns.samples(now)
         self._directories.look_for_missing()
         self._control.tick(now)
+        states = [filemap.record.state for filemap in self._fleet.filemaps.values()]
+        self._progress.tick(now, states)
+        self._service.tick(now, states, sound=self._health.sound(now))
 
     def _sweep_busy(self) -> None:
         now = time.monotonic()
@@ -142,7 +145,7 @@ class Daemon:
     def _stop(self) -> None:
         if not self._fleet.stopping:
             _log.info("stopping")
-            notify.notify("STOPPING=1")
+            self._service.stopping()
             self._fleet.stop()
             self._web.stop()
 
@@ -186,13 +189,21 @@ class Daemon:
 
         Raises ConfigError.
         """
-        config, running = self._load(), self._fleet.config
+        self._service.reloading()
+        try:
+            return self._take_over(self._load())
+        finally:
+            self._service.ready()
+
+    def _take_over(self, config: Config) -> dict[str, list[str]]:
+        running = self._fleet.config
         for key in ("state_dir", "runtime_dir"):
             if getattr(config, key) != getattr(running, key):
                 _log.warning("%s takes effect at the next start", key)
         self._fleet.config = config
         self._ledger.mend()
         self._log_pipe.set(config.supervisor.log)
+        self._fleet.set_log_level(logging.getLogger().level)
         self._health.start()
         changes = self._directories.apply(config)
         for filemap in self._fleet.filemaps.values():
@@ -249,12 +260,3 @@ class Daemon:
                 self._fleet.event(filemap, Event.RESTART, "asked for")
                 return Response(200, {"name": name, "restarted": live})
         return Response(404, {"error": f"there is no filemap {name!r}"})
-
-
-def _raise_descriptor_limit() -> None:
-    """Take as many descriptors as may be had: each worker needs two here."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard < _SPARE_DESCRIPTORS * 2:
-        _log.warning("only %d descriptors may be had: set LimitNOFILE", hard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -217,7 +218,7 @@ class Fleet:
         try:
             child = spawn(self._job(filemap), self._keep_open(), partial(self._in_worker, filemap))
         except OSError as error:
-            self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}")
+            self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}{_remedy(error)}")
             return False
         filemap.child = child
         self._by_pid[child.pid] = filemap
@@ -269,7 +270,7 @@ class Fleet:
         """Send a worker a message; one that can't take it is told by its exit, or found stuck."""
         if filemap.child is None:
             return
-        if filemap.asked_at is None and not isinstance(message, say.Ack):
+        if filemap.asked_at is None and not isinstance(message, say.Ack | say.LogLevel):
             filemap.asked_at = time.monotonic()
         try:
             filemap.child.channel.send(message)
@@ -328,6 +329,11 @@ class Fleet:
         elif filemap.record.state is State.FAILED and stands_at(filemap.path) != filemap.failed_on:
             self.event(filemap, Event.LOOK_AGAIN, "the file at the path is another")
 
+    def set_log_level(self, level: int) -> None:
+        """Have all workers log from `level` on."""
+        for filemap in self.filemaps.values():
+            self.send(filemap, say.LogLevel(level))
+
     def stop(self) -> None:
         """Stop all workers for good."""
         self.stopping = True
@@ -359,6 +365,18 @@ def _known(entry: Entry) -> Known:
         tuple(group["bounds"]),
     )
     return Known(tuple(ids), spec, file)
+
+
+def _remedy(error: OSError) -> str:
+    """Return what helps where no process was to be had."""
+    match error.errno:
+        case errno.EMFILE:
+            return ": raise LimitNOFILE= of the service, or ulimit -n"
+        case errno.ENFILE:
+            return ": raise the sysctl fs.file-max"
+        case errno.EAGAIN:
+            return ": raise TasksMax= and LimitNPROC= of the service, or the sysctl kernel.pid_max"
+    return ""
 
 
 def _end(status: int, reason: str) -> tuple[Event, str]:

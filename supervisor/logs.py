@@ -15,7 +15,7 @@ import select
 import socket
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -33,6 +33,8 @@ _LAST_LINES: Final = 10
 _LAST_LINE: Final = 500
 # The two long texts of a record with each character escaped to twelve, and the short ones.
 _LARGEST: Final = 256 * 1024
+# To the start of a terminal's line, and clear it (ECMA-48).
+_CLEAR: Final = "\r\x1b[K"
 _LARGEST_INT: Final = 2**63 - 1
 _LAST_SECOND: Final = 253402300799.0
 
@@ -186,7 +188,12 @@ class _Writer(logging.Handler):
         self._poll.register(self._fd, select.POLLOUT)
         self._rest = b""
         self._untold = 0
+        self._foot = ""
         self.dropped = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor that is written to."""
+        return self._fd
 
     def set(self, config: Log) -> None:
         """Take over level and format."""
@@ -201,9 +208,17 @@ class _Writer(logging.Handler):
             return
         if self._untold:
             record.dropped = getattr(record, "dropped", 0) + self._untold
-        self._rest = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        line = f"{_CLEAR}{self.format(record)}\n{self._foot}" if self._foot else f"{self.format(record)}\n"
+        self._rest = line.encode("utf-8", "backslashreplace")
         self._untold = 0
         self._push()
+
+    def show(self, foot: str) -> None:
+        """Keep `foot` below the last line of a terminal; an empty one is none."""
+        if self._push():
+            self._foot = foot
+            self._rest = f"{_CLEAR}{foot}".encode()
+            self._push()
 
     def flush(self) -> None:
         """Write what was kept, as far as there is room."""
@@ -317,9 +332,14 @@ class LogPipe:
         return descriptor
 
     def set(self, config: Log) -> None:
-        """Take over `config`. Workers that run keep the level they were forked with, if that is higher."""
+        """Take over `config`. Workers that run are told their level by the fleet."""
         self._writer.set(config)
         self._root.setLevel(config.level.upper())
+
+    @property
+    def show(self) -> Callable[[str], None] | None:
+        """What puts a line at the foot of the terminal, None where stderr is none."""
+        return self._writer.show if os.isatty(self._writer.fileno()) else None
 
     def label(self, **labels: object) -> None:
         """In a worker: have each of its records say this of `filemap`, `device` and `group_id`."""

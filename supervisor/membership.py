@@ -8,6 +8,7 @@ import time
 
 from supervisor.filemap import Filemap, stands_at
 from supervisor.fleet import Fleet
+from supervisor.limits import raise_descriptors
 from supervisor.selection import Wanted
 from supervisor.states import Event, State
 
@@ -38,6 +39,8 @@ def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> di
     for filemap in [f for path, f in fleet.filemaps.items() if path not in files] if complete else ():
         if _drop(fleet, filemap):
             changes["removed"].append(filemap.name)
+    if changes["added"]:
+        raise_descriptors(len(fleet.filemaps))
     return changes
 
 

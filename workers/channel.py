@@ -144,6 +144,13 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLevel:
+    """Down: log records of this level and above (logging's numbers)."""
+
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Down: end; `delete` the group before, its counters retired."""
 
@@ -171,6 +178,7 @@ Message = (
     | Ending
     | Look
     | Sample
+    | LogLevel
     | Stop
     | Ack
 )
@@ -190,6 +198,7 @@ _KINDS: Final[dict[str, type[Message]]] = {
         Ending,
         Look,
         Sample,
+        LogLevel,
         Stop,
         Ack,
     )

@@ -94,6 +94,8 @@ class Worker:
                     self._look(doubt=doubt, join=join)
                 case say.Sample():
                     self._sample()
+                case say.LogLevel(level):
+                    logging.getLogger().setLevel(level)
                 case say.Stop(delete):
                     self._stop(delete=delete)
                 case other:
