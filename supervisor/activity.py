@@ -97,7 +97,7 @@ class Activity:
             status["path"],
             status["device"],
             status["state"],
-            status.get("vm"),
+            status["vm"],
             status["sampled_at"],
             done,
             None if done is None else done.load / load if load else 0.0,

@@ -255,6 +255,14 @@ class Web(_Model):
     user: Annotated[str, AfterValidator(_user)] = "nobody"
 
 
+class Vms(_Model):
+    """Where the virtual machines that files belong to are looked for."""
+
+    folders: Annotated[tuple[Path, ...], Strict(strict=False)] = ("/run/libvirt/qemu", "/etc/libvirt/qemu")
+    """Libvirt's: of machines that run, and of those that are defined."""
+    processes: bool = True
+
+
 class Config(_Model):
     """The whole file."""
 
@@ -265,6 +273,7 @@ class Config(_Model):
     supervisor: Supervisor = Supervisor()
     devices: Devices = Devices()
     web: Web = Web()
+    vms: Vms = Vms()
     state_dir: Path = "/var/lib/filemapd"
     runtime_dir: Path = "/run/filemapd"
 

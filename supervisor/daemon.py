@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dmstats import ioctl
-from supervisor import logs
+from supervisor import logs, vms
 from supervisor.children import Children
 from supervisor.config import Config
 from supervisor.control import Control, Response
@@ -33,6 +33,7 @@ from supervisor.states import LIVE, Event, State
 from supervisor.status import Own, fleet_status, supervisor_status
 from supervisor.telling import about_file
 from supervisor.turns import TABLE_INTERVAL, Turns
+from supervisor.vms import Vms
 from supervisor.webprocess import WebProcess
 from workers.watch import SWEEP, Watch
 
@@ -72,6 +73,7 @@ class Daemon:
         self._web = WebProcess(self._feed, self._loop.timers, children, self._log_pipe.end, self._tell_all)
         self._directories = Directories(self._fleet, self._loop.timers)
         self._turns = Turns(self._fleet)
+        self._vms = Vms(self._fleet, self._loop.selector)
         self._health = HealthCheck(self._fleet, self._loop.timers)
         self._service = Service()
         self._progress = Progress(self._log_pipe.show)
@@ -124,6 +126,7 @@ class Daemon:
         loop.every(MEND_INTERVAL, self._ledger.mend)
         self._health.start()
         loop.every(HEARTBEAT, self._heartbeat)
+        loop.every(vms.INTERVAL, self._vms.tick)
 
     def _watched(self, _events: int) -> None:
         self._directories.changed(self._watch.read(time.monotonic()))

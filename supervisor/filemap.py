@@ -11,6 +11,7 @@ from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
 from supervisor.accounts import Account
 from supervisor.ledger import Move
+from supervisor.machines import Machine
 from supervisor.placed import Placed
 from supervisor.selection import Wanted
 from supervisor.spawn import Child
@@ -73,6 +74,8 @@ class Filemap:
     kept: Holds | None = None
     """What the ledger has of it."""
     device: str | None = None
+    machine: Machine | None = None
+    """The virtual machine that it belongs to, as far as is known."""
     mapped: Mapped | None = None
     group_id: int | None = None
     last_group_id: int | None = None

@@ -37,32 +37,45 @@ def spawn(job: process.Job, keep: Iterable[int], first: Callable[[], None]) -> C
     Raises OSError where no process or socket is to be had.
     """
     ours, theirs = channel.pair()
-    parent = os.getpid()
+    held = set() if job.fd is None else {job.fd}
+
+    def body() -> int:
+        fd = _reopened(job.fd)
+        first()
+        return int(process.run(theirs, replace(job, fd=fd)))
+
     try:
-        pid = os.fork()
+        pid = fork({theirs.fileno(), *held, *keep}, body)
     except OSError:
         ours.close()
-        theirs.close()
         raise
-    if pid == 0:
-        _child(job, theirs, {theirs.fileno(), *keep}, parent, first)
-    theirs.close()
+    finally:
+        theirs.close()
     return Child(pid, ours)
 
 
-def _child(
-    job: process.Job, own: channel.Channel, keep: set[int], parent: int, first: Callable[[], None]
-) -> NoReturn:
+def fork(keep: Iterable[int], body: Callable[[], int]) -> int:
+    """Fork a child that ends with the status which `body` returns, and return its pid. It has no signal handlers of
+    ours, ends when we do, and has nothing open but stdio and `keep`.
+
+    Raises OSError where no process is to be had.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _child(keep, body, parent)
+    return pid
+
+
+def _child(keep: Iterable[int], body: Callable[[], int], parent: int) -> NoReturn:
     status = int(Exit.FAILED)
     try:
         _reset_signals()
         die_with_parent(parent)
-        fd = _reopened(job.fd)
-        _close_all_but({0, 1, 2, *keep} | ({fd} if fd is not None else set()))
-        first()
-        status = int(process.run(own, replace(job, fd=fd)))
+        _close_all_but({0, 1, 2, *keep})
+        status = body()
     except BaseException as error:  # noqa: BLE001 - nothing of the supervisor's may run on in its child
-        sys.stderr.write(f"a worker failed to start: {type(error).__name__}: {error}\n")
+        sys.stderr.write(f"a child of filemapd failed: {type(error).__name__}: {error}\n")
         sys.stderr.flush()
     finally:
         os._exit(status)
@@ -78,13 +91,15 @@ def _reset_signals() -> None:
 
 
 def _reopened(fd: int | None) -> int | None:
-    """Return a descriptor for reading the file at `fd`, which may be O_PATH, or None where it can't be had."""
+    """Return a descriptor in place of `fd`, which may be O_PATH, to read the file; None where it can't be had."""
     if fd is None:
         return None
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return None
+    finally:
+        os.close(fd)
 
 
 def _close_all_but(keep: set[int]) -> None:

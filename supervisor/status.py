@@ -72,6 +72,7 @@ def filemap_status(filemap: Filemap, pace: Pace | None = None) -> dict[str, Any]
         "path": filemap.path,
         "device": filemap.device,
         "inode": holds.inode if holds else None,
+        "vm": filemap.machine.as_status() if filemap.machine else None,
         "mode": filemap.wanted.options.mode.value,
         "state": record.state.value,
         "reason": record.reason or None,

@@ -67,10 +67,11 @@ def age(sampled_at: str | None, now: float) -> str:
 
 
 def machine(vm: Mapping[str, Any] | None) -> str:
-    """Return a virtual machine's name, and where the file is only the backing of its disk, that."""
+    """Return a virtual machine's name, how many others have the file too, and whether it is a backing file."""
     if vm is None:
         return "-"
-    return str(vm["name"]) if vm["role"] == "disk" else f"{vm['name']} ({vm['role']})"
+    others = f" +{vm['others']}" if vm["others"] else ""
+    return f"{vm['name']}{others}" if vm["role"] == "disk" else f"{vm['name']}{others} ({vm['role']})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,13 +63,13 @@ def _of_file(status: Status) -> tuple[tuple[str, str], ...]:
 
 
 def _about(status: Status) -> tuple[tuple[str, str], ...]:
-    vm: Mapping[str, str] = status.get("vm") or {}
+    vm: Mapping[str, str | None] = status.get("vm") or {}
     about = {
         "path": display(status["path"]),
         "mode": status["mode"],
-        "vm": printable(vm.get("name", "")),
-        "uuid": vm.get("uuid", ""),
-        "role": vm.get("role", ""),
+        "vm": printable(vm.get("name") or ""),
+        "uuid": vm.get("uuid") or "",
+        "role": vm.get("role") or "",
         **{f"label_{name}": printable(value) for name, value in status["labels"].items()},
     }
     return *_of_file(status), *about.items()

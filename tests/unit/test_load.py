@@ -75,7 +75,7 @@ def test_all_problems_at_once_in_the_order_of_the_lines() -> None:
         "f:11:12: supervisor.health.max_load: unknown key; the keys here are interval, heartbeat, max_rss, "
         "max_cpu, max_cpu_for, max_open_files",
         "f:12:1: zzz: unknown key; the keys here are version, defaults, filemaps, directories, supervisor, "
-        "devices, web, state_dir, runtime_dir",
+        "devices, web, vms, state_dir, runtime_dir",
     ]
 
 

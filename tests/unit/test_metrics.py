@@ -151,6 +151,17 @@ def test_few_labels(status: dict[str, Any]) -> None:
             assert not extra or name in {"filemapd_file_info", "filemapd_build_info"}, sample
 
 
+def test_a_machine_without_uuid(status: dict[str, Any]) -> None:
+    """One that QEMU was started for by hand: a label that says nothing is empty."""
+    status["filemaps"][0]["vm"] = {"name": "db01", "uuid": None, "role": "disk", "others": 0}
+    (labels,) = (
+        have
+        for have, _ in samples(families(status), "file_info")
+        if have["file"] == status["filemaps"][0]["name"]
+    )
+    assert (labels["vm"], labels["uuid"]) == ("db01", "")
+
+
 def test_info(status: dict[str, Any]) -> None:
     """What the file is, which VM's it is, and the configuration's labels are in one metric, which is 1."""
     first, second, *_ = status["filemaps"]

@@ -31,7 +31,7 @@ RATES: dict[str, Any] = {
 }
 
 
-def row(name: str = "db01.img", vm: dict[str, str] | None = None, **changes: Any) -> Row:
+def row(name: str = "db01.img", vm: dict[str, Any] | None = None, **changes: Any) -> Row:
     """Return a row; changes are of its rates."""
     sampled = "2027-01-15T07:59:58.500Z"
     return Row(name, f"/{name}", "vg-lv", "RUNNING", vm, sampled, Rates(**(RATES | changes)), 0.42)
@@ -71,7 +71,7 @@ def test_columns_do_not_move() -> None:
 @pytest.mark.parametrize("width", [60, 80, 99, 100, 119, 120, 200])
 def test_it_fits(width: int) -> None:
     """No line is longer than the terminal, and with names cut none takes two."""
-    vm = {"name": "v" * 300, "uuid": "", "role": "backing"}
+    vm = {"name": "v" * 300, "uuid": "", "role": "backing", "others": 0}
     lines = printed(table(row("n" * 300, vm), row(), width=width), width)
     assert len(lines) == 3
     assert all(cell_len(line) <= width for line in lines)
@@ -80,7 +80,7 @@ def test_it_fits(width: int) -> None:
 
 def test_a_wide_terminal_tells_more() -> None:
     """The virtual machine from 100 columns on, the device from 120."""
-    vm = {"name": "web", "uuid": "", "role": "disk"}
+    vm = {"name": "web", "uuid": "", "role": "disk", "others": 0}
     assert "VM" not in printed(table(row(vm=vm), width=99), 99)[0].split()
     assert printed(table(row(vm=vm), width=100), 100)[1].split()[:2] == ["db01.img", "web"]
     assert printed(table(row(vm=vm), width=120), 120)[1].split()[:3] == ["db01.img", "web", "vg-lv"]
@@ -104,7 +104,7 @@ def test_what_it_is_sorted_by_is_marked() -> None:
 )
 def test_nothing_steers_the_terminal(name: str) -> None:
     """Names of files and machines are shown, not obeyed: no escape, no line break, no markup of rich's."""
-    vm = {"name": name, "uuid": "", "role": "disk"}
+    vm = {"name": name, "uuid": "", "role": "disk", "others": 0}
     what = table(row(name, vm), row(f"[bold red]{name}[/]"), width=120)
     lines = printed(what, 120)
     assert len(lines) == 3
@@ -191,8 +191,9 @@ def test_age(sampled: str | None, told: str) -> None:
 def test_machine() -> None:
     """A backing file is no disk of its machine's: others may use it too."""
     assert machine(None) == "-"
-    assert machine({"name": "web", "uuid": "", "role": "disk"}) == "web"
-    assert machine({"name": "web", "uuid": "", "role": "backing"}) == "web (backing)"
+    assert machine({"name": "web", "uuid": "", "role": "disk", "others": 0}) == "web"
+    assert machine({"name": "web", "uuid": "", "role": "backing", "others": 0}) == "web (backing)"
+    assert machine({"name": "web", "uuid": "", "role": "backing", "others": 49}) == "web +49 (backing)"
 
 
 def test_header() -> None:

@@ -1,0 +1,86 @@
+"""The virtual machines of images on a real device, as users are told of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.kernel.conftest import Disk
+from tests.kernel.running import Running, running, wait_for
+from tests.unit import libvirt
+from tests.unit.libvirt import UUID
+from tests.unit.test_qemu import process
+
+MIB = 1 << 20
+
+
+def machine(name: str, role: str = "disk", uuid: str | None = UUID, others: int = 0) -> dict[str, Any]:
+    """Return a file's `vm`."""
+    return {"name": name, "uuid": uuid, "role": role, "others": others}
+
+
+def told(supervisor: Running) -> dict[str, Any]:
+    """Return each file's machine, by the file's name."""
+    return {f["name"]: f["vm"] for f in supervisor.status()["filemaps"]}
+
+
+def wait_told(supervisor: Running, **machines: dict[str, Any] | None) -> None:
+    """Wait until just these machines are told, by the files' names without their ending."""
+    wanted = {f"{name}.img": vm for name, vm in machines.items()}
+
+    def so() -> bool:
+        assert told(supervisor) == wanted
+        return True
+
+    wait_for(f"the machines are {machines}", so)
+
+
+def config(disk: Disk, *folders: Path) -> dict[str, Any]:
+    """Return a configuration for all images of the disk."""
+    directory = {"path": str(disk.folder), "include": ["*.img"]}
+    return {"directories": [directory], "vms": {"folders": [str(folder) for folder in folders]}}
+
+
+def test_machines_of_libvirt(disk: Disk, tmp_path: Path) -> None:
+    """Overlay, backing file and defined disk, over links; what changes is picked up while it runs."""
+    live, defined = tmp_path / "live", tmp_path / "defined"
+    live.mkdir()
+    defined.mkdir()
+    overlay, base, old = (disk.write(f"{name}.img", MIB) for name in ("overlay", "base", "old"))
+    os.link(overlay, disk.folder / "hard.qcow2")
+    (tmp_path / "images").symlink_to(disk.folder)
+    chain = libvirt.disk(f"{disk.folder}/hard.qcow2", f"{tmp_path}/images/base.img")
+    (live / "web.xml").write_text(libvirt.running("web\x7f[31m", chain))
+    (defined / "old.xml").write_text(libvirt.domain("old", libvirt.disk(str(old))))
+    (live / "bad.xml").write_text("<!DOCTYPE x><domain/>")
+    with running(tmp_path, config(disk, live, defined)) as supervisor:
+        name = "web\\x7f[31m"
+        wait_told(supervisor, overlay=machine(name), base=machine(name, "backing"), old=machine("old"))
+        # A second machine with the same backing file, as libvirt writes it: another file that takes the name.
+        (live / "clone.xml.new").write_text(
+            libvirt.running("clone", libvirt.disk("/none", str(base)), uuid="2")
+        )
+        (live / "clone.xml.new").rename(live / "clone.xml")
+        (defined / "old.xml").unlink()
+        shared = machine("clone", "backing", "2", others=1)
+        wait_told(supervisor, overlay=machine(name), base=shared, old=None)
+        overlay.unlink()
+        (disk.folder / "hard.qcow2").rename(overlay)
+        wait_told(supervisor, overlay=machine(name), base=shared, old=None)
+        shown = supervisor.command("status", "--json").stdout
+        assert {f["name"]: f["vm"] for f in json.loads(shown)["filemaps"]} == told(supervisor)
+        assert "\x7f" not in shown
+
+
+def test_machines_without_libvirt(disk: Disk, tmp_path: Path) -> None:
+    """A QEMU process that has the image open, for as long as it has."""
+    one, two = disk.write("one.img", MIB), disk.write("two.img", MIB)
+    with running(tmp_path, config(disk, tmp_path / "none")) as supervisor:
+        supervisor.wait_state(one)
+        wait_told(supervisor, one=None, two=None)
+        words = ("-name", "guest=plain,debug-threads=on", "-uuid", UUID)
+        with process(f"rw:{one}", f"ro:{two}", words=words):
+            wait_told(supervisor, one=machine("plain"), two=machine("plain", "backing"))
+        wait_told(supervisor, one=None, two=None)
