@@ -304,5 +304,7 @@ class _Client:
     def _write(self) -> None:
         sent = self._socket.send(self._output, socket.MSG_NOSIGNAL)
         self._output = self._output[sent:]
+        if sent:  # whoever reads on has its time anew: a long answer takes many turns of a busy loop
+            self.deadline = time.monotonic() + _PATIENCE
         if not self._output:
             self.close()

@@ -40,6 +40,8 @@ GRACE: Final = 5.0
 # at a time: of the pages that the supervisor writes to between two forks each child keeps a copy.
 _STARTING_AT_ONCE: Final = 16
 _FORK_AGAIN_BELOW: Final = 8
+# A turn of the loop in which workers are started takes about so long: whoever asks for the status has a turn too.
+_LONGEST_TURN: Final = 0.05
 
 
 class Fleet:
@@ -203,6 +205,7 @@ class Fleet:
         self._start_is_due = False
         if len(self._starting) > _FORK_AGAIN_BELOW:
             return
+        until = time.monotonic() + _LONGEST_TURN
         while self._queue and len(self._starting) < _STARTING_AT_ONCE:
             filemap = self.filemaps.get(self._queue.popleft())
             if filemap is None or filemap.record.state is not State.STARTING or filemap.child is not None:
@@ -210,6 +213,9 @@ class Fleet:
             if not self._start(filemap):
                 return
             self._starting.add(filemap)
+            if time.monotonic() > until:
+                self.start_soon()
+                return
 
     def _start(self, filemap: Filemap) -> bool:
         filemap.reason = ""

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TextIO
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,37 +160,80 @@ def test_a_workers_records_arrive(output: Output) -> None:
     assert fault["exception"].endswith("ZeroDivisionError: integer division or modulo by zero")
 
 
+def babble() -> None:
+    """Log as fast as may be, for ever."""
+    while True:
+        _log.info("babble")
+
+
+def babble_from(gate: int, opening: int) -> None:
+    """Babble as soon as nobody else has `opening` open: before that it takes no time from whoever forks others."""
+    os.close(opening)
+    os.read(gate, 1)
+    babble()
+
+
+def speak(words: int) -> None:
+    """Log so many words. A full buffer is no excuse here, so it waits for room."""
+    handler: Any = logging.root.handlers[0]
+    for number in range(words):
+        while True:
+            _log.info("word %d", number)
+            if not handler._dropped:
+                break
+            select.select([], [], [], 0.001)
+
+
+def words_of(lines: list[str]) -> list[str]:
+    """Return the words among what was logged."""
+    return [message(line).partition(" (")[0] for line in lines if "word" in line]
+
+
+def kill(pids: list[int]) -> None:
+    """Kill children, and wait for their end."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        wait(pid)
+
+
 def test_killed_workers_silence_nobody(output: Output) -> None:
     """Workers are killed in the middle of logging, again and again: what the others say arrives, all of it."""
     rounds, each = 30, 20
+    lines: list[str] = []
     with logging_to(output.writer) as pipe:
-
-        def babble() -> None:
-            while True:
-                _log.info("babble")
-
-        def speak() -> None:
-            for number in range(each):
-                # A full buffer is no excuse here: the test is about locks, so it waits for room.
-                while True:
-                    _log.info("word %d", number)
-                    if not handler._dropped:
-                        break
-                    select.select([], [], [], 0.001)
-
-        handler: Any = logging.root.handlers[0]
-        lines: list[str] = []
         for _ in range(rounds):
             victim = fork(babble)
-            speaker = fork(speak)
+            speaker = fork(partial(speak, each))
             lines += records(pipe, output, lambda seen: sum("babble" in line for line in seen) > 20)
-            os.kill(victim, signal.SIGKILL)
-            wait(victim)
+            kill([victim])
             lines += records(pipe, output, partial(ended, speaker))
             pipe.drain()
             lines += output.lines()
-    words = [message(line).partition(" (")[0] for line in lines if "word" in line]
-    assert sorted(words) == sorted(f"word {number}" for number in range(each) for _ in range(rounds))
+    assert sorted(words_of(lines)) == sorted(
+        f"word {number}" for number in range(each) for _ in range(rounds)
+    )
+
+
+def test_a_thousand_killed_workers(output: Output) -> None:
+    """1,000 workers log as fast as they can and are killed: each record of those that live arrives, nothing grows."""
+    crowd, rounds, each = 250, 4, 50
+    lines: list[str] = []
+    with logging_to(output.writer) as pipe:
+        before = psutil.Process().memory_info().rss
+        for _ in range(rounds):
+            gate, opening = os.pipe()
+            victims = [fork(partial(babble_from, gate, opening)) for _ in range(crowd)]
+            os.close(opening)
+            os.close(gate)
+            lines += records(pipe, output, lambda seen: len(seen) > crowd)
+            speaker = fork(partial(speak, each))
+            kill(victims)
+            lines += records(pipe, output, partial(ended, speaker))
+            while pipe.drain():
+                lines += output.lines()
+        assert psutil.Process().memory_info().rss - before < 64 << 20
+    assert words_of(lines) == [f"word {number}" for number in range(each)] * rounds
 
 
 def test_a_slow_supervisor_blocks_no_worker(output: Output) -> None:

@@ -1,0 +1,108 @@
+"""The supervisor as systemd sees it: a socket that listens as systemd's does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.devices import Filesystem, filesystem
+from tests.kernel import oracle
+from tests.kernel.running import running, wait_for, write
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system of its own for each test."""
+    with filesystem("ext4", size_mb=100) as made:
+        yield made
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """What listens where NOTIFY_SOCKET says, with a watchdog that is to be fed every second."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        listener.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        yield listener
+
+
+def told(manager: socket.socket, what: str, seen: list[str]) -> list[str]:
+    """Return all that was told, with what was `seen` before, once `what` is among what is new."""
+
+    def there() -> bool:
+        while True:
+            try:
+                seen.append(manager.recv(4096).decode())
+            except BlockingIOError:
+                return any(what in message for message in seen)
+
+    wait_for(f"systemd is told {what}", there)
+    return seen
+
+
+def test_life_of_a_service(fs: Filesystem, tmp_path: Path, manager: socket.socket) -> None:
+    """READY, the states and the watchdog; RELOADING and READY around a reload, a wrong one too; STOPPING."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
+        told(manager, "READY=1", [])
+        told(manager, "STATUS=1 file: 1 RUNNING", [])
+        told(manager, "WATCHDOG=1", [])
+        supervisor.process.send_signal(signal.SIGHUP)
+        order = told(manager, "READY=1", told(manager, "RELOADING=1\nMONOTONIC_USEC=", []))
+        assert [m.split("=")[0] for m in order if m.startswith(("READY", "RELOADING"))] == [
+            "RELOADING",
+            "READY",
+        ]
+        supervisor.config.write_text("version: 2\n")
+        assert supervisor.command("reload").returncode == 78
+        told(manager, "READY=1", told(manager, "RELOADING=1", []))
+        supervisor.process.send_signal(signal.SIGTERM)
+        told(manager, "STOPPING=1", [])
+
+
+def test_no_watchdog_for_a_supervisor_that_hangs(
+    fs: Filesystem, tmp_path: Path, manager: socket.socket
+) -> None:
+    """A supervisor that doesn't turn says nothing; once it does again it feeds the watchdog."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
+        told(manager, "WATCHDOG=1", [])
+        os.kill(supervisor.process.pid, signal.SIGSTOP)
+        wait_for("it has stopped", lambda: " T " in Path(f"/proc/{supervisor.process.pid}/stat").read_text())
+        told(manager, "", ["what came before"])
+        manager.settimeout(3)
+        with pytest.raises(TimeoutError):
+            manager.recv(4096)
+        manager.setblocking(False)
+        os.kill(supervisor.process.pid, signal.SIGCONT)
+        told(manager, "WATCHDOG=1", [])
+
+
+def test_level_of_the_log_follows_a_reload(fs: Filesystem, tmp_path: Path) -> None:
+    """A worker that runs says after a reload what it would not have said before, without a restart."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    quiet, usual = (
+        {"filemaps": [{"path": str(file)}], "supervisor": {"log": {"level": level}}}
+        for level in ("error", "info")
+    )
+    with running(tmp_path, quiet) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        oracle.message(fs.device.name, "@stats_delete 0")
+        wait_for("it notices", lambda: supervisor.filemap(file)["noticed"].get("lost") == 1)
+        assert f"[{pid}]" not in supervisor.log.read_text()
+        supervisor.write(usual)
+        assert supervisor.command("reload").returncode == 0
+        oracle.message(fs.device.name, "@stats_delete 0")
+        wait_for("the worker says so", lambda: f"disk.img[{pid}]: 1 regions of" in supervisor.log.read_text())
+        assert supervisor.filemap(file)["pid"] == pid
