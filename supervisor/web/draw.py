@@ -71,12 +71,12 @@ class Plot:
 
     def line(self, points: Sequence[tuple[float, float]], *classes: str) -> None:
         """Draw a line through the points."""
-        self._elements.append(svg.Polyline(points=_stretched(points), class_=list(classes)))
+        self._elements.append(svg.Polyline(points=_stretched(points), class_=["line", *classes]))
 
     def area(self, points: Sequence[tuple[float, float]], base: float, *classes: str) -> None:
-        """Fill what lies between the points and `base`."""
-        closed = [(points[0][0], base), *points, (points[-1][0], base)]
-        self._elements.append(svg.Polygon(points=_stretched(closed), class_=list(classes)))
+        """Draw a line through the points, down to `base` at its ends, and fill what lies below it."""
+        # An open line is filled as if it were closed; so this takes one element, not two.
+        self.line([(points[0][0], base), *points, (points[-1][0], base)], "area", *classes)
 
     def element(self) -> svg.SVG:
         """Return what was drawn."""

@@ -77,7 +77,7 @@ def _unknown(known_from: float, height: float) -> list[svg.Element]:
     cover: svg.Element = draw.box(0, share, 0, height, "unknown")
     if share < 0.2:  # noqa: PLR2004 - there is no room for words
         return [cover]
-    return [cover, draw.label("not watched yet", draw.percent(share / 2), height / 2, "scale", "middle")]
+    return [cover, draw.label("not watched yet", draw.percent(share / 2), 66, "scale", "middle")]
 
 
 def _axis(top: float) -> list[svg.Element]:

@@ -121,7 +121,7 @@ def _moved(ids: Mapping[str, Any], reason: str | None) -> str:
 
 def _bins(status: Status) -> Sequence[tuple[str, int]]:
     """Return the histogram since the file has been counted: the names of the bins and their I/Os."""
-    names = words.bins(status["bounds_ns"] or ())
+    names = words.bins(status["bounds_ns"])
     return (
         list(zip(names, status["histogram"], strict=True)) if len(names) == len(status["histogram"]) else []
     )

@@ -49,8 +49,7 @@ def rates_panel(
     writes = steps(((interval, 0.5 - 0.5 * value / most) for interval, _, value in pairs), start)
     for kind, lines in (("reads", reads), ("writes", writes)):
         for points in lines:
-            plot.area(points, 0.5, "area", kind)
-            plot.line(points, "line", kind)
+            plot.area(points, 0.5, kind)
     middle, bottom = top + _TITLE + _RATES / 2, top + _TITLE + _RATES
     elements = [
         _name(name, "", top),
@@ -77,7 +76,7 @@ def latency_panel(intervals: Sequence[Interval], start: float, top: float) -> Pa
     plot = draw.Plot(top + _TITLE, _LATENCIES)
     for kind, values in (("reads", reads), ("writes", writes)):
         for points in steps(((i, log_share(value, 10**low, 10**high)) for i, value in values), start):
-            plot.line(points, "line", kind)
+            plot.line(points, kind)
     scale: list[svg.Element] = []
     for power in range(low, high + 1):
         y = top + _TITLE + _LATENCIES * (high - power) / (high - low)
@@ -95,7 +94,7 @@ def heat_panel(intervals: Sequence[Interval], start: float, top: float, bounds_n
         known = ((interval, among_bins(value, bounds_ns)) for interval, value in found if value is not None)
         for points in steps(known, start):
             plot.line(points, "halo")
-            plot.line(points, "line", kind)
+            plot.line(points, kind)
     bottom = top + _TITLE + height
     rows = [_scale(words.latency(bound), bottom - _BIN * row) for row, bound in enumerate(bounds_ns, start=1)]
     heading = _name("All latencies", "the more I/Os the stronger; median solid, p99 dotted", top)

@@ -61,7 +61,6 @@ def _spark(
             points = [
                 ((at + i) / len(heights), y) for i, y in enumerate([*found, found[-1]]) if y is not None
             ]
-            plot.area(points, 0, "area", kind)
-            plot.line(points, "line", kind)
+            plot.area(points, 0, kind)
         at += len(found)
     return draw.picture([draw.title(description), plot.element()], _HEIGHT, description, "spark")

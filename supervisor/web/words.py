@@ -47,9 +47,14 @@ def speed(value: float | None) -> str:
 
 
 def latency(nanoseconds: float | None) -> str:
-    """Return a time between nanoseconds and seconds in three digits."""
+    """Return a time between nanoseconds and seconds in three digits.
+
+    Nothing takes no time at all: where the kernel counts in milliseconds it may come out so.
+    """
     if nanoseconds is None:
         return UNKNOWN
+    if nanoseconds == 0:
+        return "under 1 ms"
     value = float(nanoseconds)
     for unit in ("ns", "µs", "ms", "s"):
         if value < 999.5 or unit == "s":  # noqa: PLR2004 - what still rounds to three digits
@@ -59,7 +64,8 @@ def latency(nanoseconds: float | None) -> str:
 
 
 def quantile(nanoseconds: float | None, bounds_ns: Sequence[int]) -> str:
-    """Return a percentile of rates.quantile_ns() in words: what is beyond the last bound, and what can't be told.
+    """Return a percentile of rates.quantile_ns() in words. What lies below the first bound or beyond the last is not
+    known better than that.
 
     Empty without bounds: then there is no histogram.
     """
@@ -69,6 +75,8 @@ def quantile(nanoseconds: float | None, bounds_ns: Sequence[int]) -> str:
         return TOO_FEW
     if math.isinf(nanoseconds):
         return f"over {latency(bounds_ns[-1])}"
+    if nanoseconds <= bounds_ns[0]:
+        return f"under {latency(bounds_ns[0])}"
     # The bins are coarse: a third digit would not be so.
     return latency(float(f"{nanoseconds:.2g}"))
 

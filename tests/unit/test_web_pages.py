@@ -254,7 +254,7 @@ def test_names_are_text(name: str) -> None:
     plain, hostile = Fleet(), Fleet()
     for fleet, called in ((plain, "plain"), (hostile, name)):
         fleet.supervisor()
-        vm = {"name": called, "uuid": called, "role": "backing"}
+        vm = {"name": called, "uuid": called, "role": "backing", "others": 2}
         fleet.busy(called, vm=vm, labels={"k": called}, state="FAILED", reason=called, degraded=called)
         fleet.places(called, [(0, 900 * GIB_SECTORS, 600)])
     for address in ("/{}", "/image?name={}", "/device?name=vg0-images&x={}", "/?q={}", "/image?name=x{}"):
