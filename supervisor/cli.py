@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Final
 
 import click
@@ -12,6 +13,7 @@ from supervisor.commands.common import DEFAULT_RUNTIME_DIR
 # Each command, and the module of supervisor.commands that has it under the same name.
 _COMMANDS: Final = {
     "check": "serve",
+    "events": "events",
     "reload": "manage",
     "restart": "manage",
     "run": "serve",
@@ -53,5 +55,7 @@ Exit statuses:
     "--state-dir", metavar="DIR", help="Where the ledger lies.  [default: the configuration's state_dir]"
 )
 @click.version_option(package_name="filemapd")
-def main(runtime_dir: str | None, state_dir: str | None) -> None:
+def main(runtime_dir: str | None, state_dir: str | None) -> None:  # noqa: ARG001 - see commands.common
     """Keep device-mapper statistics on the extents of disk images."""
+    if os.environ.get("NO_COLOR"):
+        click.get_current_context().color = False

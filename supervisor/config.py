@@ -5,6 +5,7 @@ Each error says what would be right; where in the file it stands is added by loa
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import re
@@ -21,6 +22,7 @@ from supervisor.backoff import Policy
 from supervisor.units import parse_duration, parse_percent, parse_size
 
 _MAX_REGION_ID = 2**31 - 1
+_MAX_GID = 2**32 - 2
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -129,12 +131,34 @@ def _user(name: str) -> str:
     return name
 
 
+def _group(value: object) -> int | None:
+    """Return the id of a group that is named, or given by its id."""
+    if value is None or (type(value) is int and 0 <= value <= _MAX_GID):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"must be a group's name or id, not {value!r}")  # noqa: TRY004 -- pydantic's own
+    try:
+        return grp.getgrnam(value).gr_gid
+    except (KeyError, ValueError):
+        raise ValueError(f"there is no group {value!r} on this host: make it, or name another") from None
+
+
+def _command(words: tuple[str, ...]) -> tuple[str, ...]:
+    if any("\0" in word for word in words):
+        raise ValueError("a command can't hold a NUL character")
+    if words and not words[0].startswith("/"):
+        raise ValueError(f"{words[0]!r} is not absolute: the program is not looked for, and no shell runs it")
+    return words
+
+
 def _version(value: object) -> object:
     if value is True or value != 1:
         raise ValueError(f"this filemapd reads version 1, not {value!r}")
     return value
 
 
+Group = Annotated[int | None, BeforeValidator(_group)]
+Command = Annotated[tuple[str, ...], Strict(strict=False), AfterValidator(_command)]
 Path = Annotated[str, AfterValidator(_absolute)]
 Histogram = Annotated[tuple[int, ...], BeforeValidator(_histogram)]
 Mode = Annotated[FilemapdMode, BeforeValidator(_mode)]
@@ -238,6 +262,10 @@ class Supervisor(_Model):
     restart: Restart = Restart()
     health: Health = Health()
     on_stop: Keep = "keep"
+    on_move: Command = ()
+    """The program, and its arguments, to be run for each move of a group; empty for none."""
+    control_group: Group = None
+    """The id of the group that may use the control socket beside the owner; None for the process's own."""
     log: Log = Log()
 
 

@@ -10,13 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dmstats import ioctl
 from supervisor import logs, vms
+from supervisor.answers import Answers
 from supervisor.children import Children
 from supervisor.config import Config
-from supervisor.control import Control, Response
+from supervisor.control import Control
 from supervisor.directories import Directories
 from supervisor.events import Happening
 from supervisor.feed import Feed
@@ -26,11 +26,12 @@ from supervisor.health import HealthCheck
 from supervisor.ledger import MEND_INTERVAL, Ledger
 from supervisor.load import ConfigError
 from supervisor.loop import Loop
+from supervisor.onmove import OnMove
 from supervisor.progress import Progress
 from supervisor.service import Service
 from supervisor.spawn import share_memory
-from supervisor.states import LIVE, Event, State
-from supervisor.status import Own, fleet_status, supervisor_status
+from supervisor.states import Event, State
+from supervisor.status import Own, supervisor_status
 from supervisor.telling import about_file
 from supervisor.turns import TABLE_INTERVAL, Turns
 from supervisor.vms import Vms
@@ -70,6 +71,13 @@ class Daemon:
             self._log_pipe.last_lines,
         )
         self._fleet.listeners.append(self._tell_event)
+        self._on_move = OnMove(
+            self._loop.selector,
+            self._loop.timers,
+            children,
+            lambda: self._fleet.config.supervisor.on_move,
+        )
+        self._fleet.listeners.append(self._on_move.tell)
         self._web = WebProcess(self._feed, self._loop.timers, children, self._log_pipe.end, self._tell_all)
         self._directories = Directories(self._fleet, self._loop.timers)
         self._turns = Turns(self._fleet)
@@ -77,7 +85,12 @@ class Daemon:
         self._health = HealthCheck(self._fleet, self._loop.timers)
         self._service = Service()
         self._progress = Progress(self._log_pipe.show)
-        self._control = Control(Path(config.runtime_dir) / "control.sock", self._routes())
+        answers = Answers(
+            self._fleet, self._health, self._turns, self._now, self._reload, self._stop_after_answer
+        )
+        self._control = Control(
+            Path(config.runtime_dir) / "control.sock", answers.routes(), config.supervisor.control_group
+        )
 
     def run(self) -> None:
         """Run the fleet until SIGTERM, SIGINT or the control socket says stop, and all workers have ended."""
@@ -96,6 +109,7 @@ class Daemon:
     def close(self) -> None:
         """Give up what is open; the logs last."""
         self._control.close()
+        self._on_move.close()
         self._feed.close()
         self._watch.close()
         self._ledger.close()
@@ -160,8 +174,7 @@ class Daemon:
         self._feed.tell(["supervisor", supervisor_status(self._fleet, self._now())])
 
     def _tell_all(self) -> None:
-        for path, filemap in self._fleet.filemaps.items():
-            filemap.placed.anew()
+        for path in self._fleet.filemaps:
             self._feed.changed(path)
         for happening in self._ledger.latest_events(_TOLD_EVENTS, None):
             self._tell_event(happening)
@@ -173,7 +186,11 @@ class Daemon:
     def _now(self) -> Own:
         self._own.log_records_dropped = self._log_pipe.dropped
         self._own.web = self._web.status()
+        self._own.on_move = self._on_move.status()
         return self._own
+
+    def _stop_after_answer(self) -> None:
+        self._loop.timers.at(time.monotonic(), self._stop)
 
     def _label(self, filemap: Filemap) -> None:
         """In a worker: have its log records say which file they are about."""
@@ -208,6 +225,7 @@ class Daemon:
         self._ledger.mend()
         self._log_pipe.set(config.supervisor.log)
         self._fleet.set_log_level(logging.getLogger().level)
+        self._control.set_group(config.supervisor.control_group)
         self._health.start()
         changes = self._directories.apply(config)
         for filemap in self._fleet.filemaps.values():
@@ -222,45 +240,3 @@ class Daemon:
         for what, names in changes.items():
             if names:
                 _log.info("%s: %s", what, ", ".join(names))
-
-    # Control.
-
-    def _routes(self) -> dict[tuple[str, str], Callable[[Any], Response]]:
-        return {
-            ("GET", "/v1/status"): self._answer_status,
-            ("POST", "/v1/sample"): self._answer_sample,
-            ("POST", "/v1/stop"): self._answer_stop,
-            ("POST", "/v1/reload"): self._answer_reload,
-            ("POST", "/v1/restart"): self._answer_restart,
-        }
-
-    def _answer_status(self, _body: object) -> Response:
-        self._health.measure_new()
-        return Response(200, fleet_status(self._fleet, self._now()))
-
-    def _answer_sample(self, body: object) -> Response:
-        device = body.get("device") if isinstance(body, dict) else None
-        if not (body is None or isinstance(body, dict)) or not isinstance(device, str | None):
-            return Response(400, {"error": 'the body must be {"device": NAME}, or none for all devices'})
-        return Response(202, {"asked": self._turns.sample_now(time.monotonic(), device)})
-
-    def _answer_stop(self, _body: object) -> Response:
-        self._loop.timers.at(time.monotonic(), self._stop)
-        return Response(202, {"pid": os.getpid()})
-
-    def _answer_reload(self, _body: object) -> Response:
-        try:
-            return Response(200, self._reload())
-        except ConfigError as error:
-            return Response(422, {"error": str(error)})
-
-    def _answer_restart(self, body: object) -> Response:
-        name = body.get("name") if isinstance(body, dict) else None
-        if not isinstance(name, str):
-            return Response(400, {"error": 'the body must be {"name": NAME}'})
-        for filemap in self._fleet.filemaps.values():
-            if filemap.name == name:
-                live = filemap.record.state in LIVE
-                self._fleet.event(filemap, Event.RESTART, "asked for")
-                return Response(200, {"name": name, "restarted": live})
-        return Response(404, {"error": f"there is no filemap {name!r}"})

@@ -21,6 +21,7 @@ _MESSAGES = {
     "literal_error": "must be {expected}, not {found}",
     "bool_type": "must be true or false, not {found}",
     "int_type": "must be a whole number, not {found}",
+    "int_parsing": "must be a whole number, not {found}",
     "greater_than_equal": "must be at least {ge}, not {found}",
     "less_than_equal": "must be at most {le}, not {found}",
     "tuple_type": "must be a list, not {found}: write each item in a line of its own that begins with `- `",
@@ -29,17 +30,17 @@ _MESSAGES = {
 }
 
 
-def explain(error: ErrorDetails) -> tuple[Location, str]:
-    """Return where `error` is and what it says: what is wrong, and what would be right."""
+def explain(error: ErrorDetails, model: type[BaseModel] = Config) -> tuple[Location, str]:
+    """Return where `error`, which came of validating for `model`, is and what it says: what is wrong, and what would
+    be right."""
     location = error["loc"]
     if error["type"] == "extra_forbidden":
-        return location, _unknown_key(str(location[-1]), known_keys(location[:-1]))
+        return location, _unknown_key(str(location[-1]), known_keys(location[:-1], model))
     return location, _message(error["type"], error["input"], error.get("ctx", {}), error["msg"])
 
 
-def known_keys(location: Location) -> list[str]:
-    """Return the keys that the mapping at `location` can have."""
-    model: type[BaseModel] = Config
+def known_keys(location: Location, model: type[BaseModel] = Config) -> list[str]:
+    """Return the keys that the mapping at `location` of `model` can have."""
     for part in location:
         if isinstance(part, str):
             model = _model_in(model.model_fields[part].annotation)

@@ -80,11 +80,10 @@ class HealthCheck:
             for f in self._fleet.filemaps.values()
         )
 
-    def measure_new(self) -> None:
-        """Read the figures of workers that no check has seen yet."""
-        for filemap in self._fleet.filemaps.values():
-            if filemap.child is not None and filemap.health.rss_bytes is None:
-                self._measure(filemap, filemap.child.pid, time.monotonic())
+    def measure_new(self, filemap: Filemap) -> None:
+        """Read the figures of a worker that no check has seen yet."""
+        if filemap.child is not None and filemap.health.rss_bytes is None:
+            self._measure(filemap, filemap.child.pid, time.monotonic())
 
     def _check(self, filemap: Filemap) -> None:
         now = time.monotonic()

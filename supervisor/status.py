@@ -29,14 +29,7 @@ class Own:
     log_records_dropped: int = 0
     loop_lag_seconds: float = 0.0
     web: Mapping[str, Any] = field(default_factory=dict)
-
-
-def fleet_status(fleet: Fleet, own: Own) -> dict[str, Any]:
-    """Return the status of the supervisor and of all filemaps, by path."""
-    return {
-        **supervisor_status(fleet, own),
-        "filemaps": [status_of(fleet, f) for _, f in sorted(fleet.filemaps.items())],
-    }
+    on_move: Mapping[str, int] = field(default_factory=dict)
 
 
 def supervisor_status(fleet: Fleet, own: Own) -> dict[str, Any]:
@@ -52,6 +45,7 @@ def supervisor_status(fleet: Fleet, own: Own) -> dict[str, Any]:
         "loop_lag_seconds": round(own.loop_lag_seconds, 6),
         "log_records_dropped": own.log_records_dropped,
         "web": dict(own.web),
+        "on_move": dict(own.on_move),
         "devices": devices_status(fleet),
     }
 
@@ -116,7 +110,6 @@ def filemap_status(filemap: Filemap, pace: Pace | None = None) -> dict[str, Any]
         "histogram_ns": total.histogram_ns,
         "bounds_ns": list(total.bounds_ns),
         "sampled_at": rfc3339(filemap.sampled_at),
-        "sampled_since": rfc3339(filemap.sampled_since),
         "labels": dict(filemap.wanted.options.labels),
         "rss_bytes": filemap.health.rss_bytes,
         "cpu_percent": filemap.health.cpu_percent,

@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 
 
 def about_file(fleet: Fleet, path: str) -> Iterator[Message]:
-    """Walk the messages about the file at `path`, as of now. What they say of its regions is told once."""
+    """Walk the messages about the file at `path`, as of now."""
     filemap = fleet.filemaps.get(path)
     if filemap is None:
         yield ["gone", path]
     else:
         yield ["file", status_of(fleet, filemap)]
-        if filemap.placed.news:
-            yield ["regions", path, filemap.placed.take()]

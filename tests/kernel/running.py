@@ -18,7 +18,7 @@ from supervisor.client import ControlError, call
 T = TypeVar("T")
 
 DEADLINE = 20.0
-_FILEMAPD = (sys.executable, "-c", "from supervisor.cli import main; main()")
+FILEMAPD = (sys.executable, "-c", "from supervisor.cli import main; main()")
 
 
 def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE) -> T:
@@ -43,7 +43,7 @@ def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE) 
 class Running:
     """A supervisor process, its folders and its log."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], program: Sequence[str] = _FILEMAPD) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], program: Sequence[str] = FILEMAPD) -> None:
         self._program = program
         self.folder = folder
         self.config = folder / "filemaps.yaml"
@@ -69,7 +69,7 @@ class Running:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a filemapd command against this supervisor."""
         return subprocess.run(
-            [*_FILEMAPD, "--runtime-dir", str(self.runtime_dir), *words],
+            [*FILEMAPD, "--runtime-dir", str(self.runtime_dir), *words],
             capture_output=True,
             text=True,
             check=False,
@@ -108,7 +108,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder: Path, config: dict[str, Any], program: Sequence[str] = _FILEMAPD) -> Iterator[Running]:
+def running(folder: Path, config: dict[str, Any], program: Sequence[str] = FILEMAPD) -> Iterator[Running]:
     """Run a supervisor on `config` with its folders in `folder`; its log is shown where the test fails."""
     supervisor = Running(folder, config, program)
     try:

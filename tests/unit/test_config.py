@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dmstats.mode import FilemapdMode
-from supervisor.config import Config, Defaults, Directory, Filemap, Restart, resolve
+from supervisor.config import Config, Defaults, Directory, Filemap, Restart, Supervisor, resolve
 from supervisor.units import format_duration, parse_duration, parse_percent, parse_size
 
 
@@ -137,6 +137,33 @@ def test_bad_values(key: str, value: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message) as caught:
         Filemap.model_validate({"path": "/a", key: value})
     assert [error["loc"][0] for error in caught.value.errors()] == [key]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("on_move", "/bin/true", "valid tuple"),
+        ("on_move", ["true"], "is not absolute"),
+        ("on_move", ["/bin/echo", 7], "valid string"),
+        ("on_move", ["/bin/echo", "a\0b"], "NUL"),
+        ("control_group", "no such group", "there is no group 'no such group' on this host"),
+        ("control_group", -1, "must be a group's name or id, not -1"),
+        ("control_group", True, "must be a group's name or id, not True"),
+        ("control_group", 2**32 - 1, "must be a group's name or id"),
+    ],
+)
+def test_bad_values_of_the_supervisor(key: str, value: Any, message: str) -> None:
+    """So is each of the supervisor's."""
+    with pytest.raises(ValidationError, match=message) as caught:
+        Supervisor.model_validate({key: value})
+    assert {error["loc"][0] for error in caught.value.errors()} == {key}
+
+
+def test_group_by_name_or_id() -> None:
+    """A name stands for the id that the system knows for it; an id may be of a group without a name."""
+    assert Supervisor.model_validate({"control_group": "root"}).control_group == 0
+    assert Supervisor.model_validate({"control_group": 4242}).control_group == 4242
+    assert Supervisor.model_validate({"on_move": ["/bin/echo", "a b"]}).on_move == ("/bin/echo", "a b")
 
 
 @pytest.mark.parametrize("program_id", ["dmstats", "filemapd", "12a", "a-b"])

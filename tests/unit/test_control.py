@@ -16,24 +16,49 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import RootModel
 
 from supervisor.client import ControlError, NotRunning, call
-from supervisor.control import AlreadyRunning, Control, Response
+from supervisor.control import AlreadyRunning, Control
 from supervisor.notify import notify
+from supervisor.requests import Request
+from supervisor.routes import Response, Route, Streamed
 
 
 def _fail(_body: Any) -> Response:
     raise RuntimeError("broken")
 
 
-ROUTES: dict[tuple[str, str], Callable[[Any], Response]] = {
-    ("GET", "/v1/status"): lambda _: Response(200, {"filemaps": []}),
-    ("POST", "/v1/echo"): lambda body: Response(200, body),
-    ("POST", "/v1/refuse"): lambda _: Response(409, {"error": "not now"}),
-    ("POST", "/v1/fail"): _fail,
-    ("POST", "/v1/object"): lambda _: Response(200, object()),
-    ("POST", "/v1/odd"): lambda _: Response(799, None),
-    ("GET", "/v1/large"): lambda _: Response(200, "x" * 2_000_000),
+class Anything(RootModel[Any]):
+    """Any body."""
+
+
+class Particular(Request):
+    """A body and a query with keys."""
+
+    name: str
+    count: int = 1
+
+
+def _breaks_off() -> Iterator[str]:
+    yield "[1"
+    raise RuntimeError("broken in the middle")
+
+
+ROUTES = {
+    ("GET", "/v1/status"): Route(Request, lambda _: Response(200, {"filemaps": []})),
+    ("POST", "/v1/echo"): Route(Anything, lambda body: Response(200, body.root)),
+    ("POST", "/v1/particular"): Route(Particular, lambda body: Response(200, [body.name, body.count])),
+    ("GET", "/v1/particular"): Route(Particular, lambda query: Response(200, [query.name, query.count])),
+    ("POST", "/v1/refuse"): Route(Request, lambda _: Response(409, {"error": "not now"})),
+    ("POST", "/v1/fail"): Route(Request, _fail),
+    ("POST", "/v1/object"): Route(Request, lambda _: Response(200, object())),
+    ("POST", "/v1/odd"): Route(Request, lambda _: Response(799, None)),
+    ("GET", "/v1/large"): Route(Request, lambda _: Response(200, "x" * 2_000_000)),
+    ("GET", "/v1/pieces"): Route(
+        Request, lambda _: Streamed(iter(["[", *(f"{n}, " for n in range(50)), '"' + "x" * 500_000 + '"]']))
+    ),
+    ("GET", "/v1/breaks"): Route(Request, lambda _: Streamed(_breaks_off())),
 }
 
 
@@ -131,8 +156,70 @@ def test_questions_and_answers(loop: Loop, tmp_path: Path) -> None:
     """JSON goes both ways, also a body that has to be sent in pieces."""
     assert ask(loop, tmp_path, "GET", "/v1/status") == {"filemaps": []}
     assert ask(loop, tmp_path, "POST", "/v1/echo", {"name": "\udcff"}) == {"name": "\udcff"}
-    assert ask(loop, tmp_path, "POST", "/v1/echo") is None
-    assert len(ask(loop, tmp_path, "GET", "/v1/large?wide=1")) == 2_000_000
+    assert ask(loop, tmp_path, "POST", "/v1/echo") == {}
+    assert len(ask(loop, tmp_path, "GET", "/v1/large")) == 2_000_000
+
+
+def test_an_answer_in_pieces(loop: Loop, tmp_path: Path) -> None:
+    """One that is made piece by piece leaves the loop its turns in between, and arrives whole, by HTTP/1.0 too."""
+    assert ask(loop, tmp_path, "GET", "/v1/pieces") == [*range(50), "x" * 500_000]
+    with connect(loop, tmp_path) as client:
+        client.sendall(b"GET /v1/pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+        turns = 0
+        while loop.turn():
+            turns += 1
+            if len(client.recv(65536)) > 10_000:
+                break
+        assert turns > 50
+    loop.settle()
+    old = raw(loop, tmp_path, b"GET /v1/pieces HTTP/1.0\r\n\r\n")
+    assert old.startswith(b"HTTP/1.1 200 ")
+    assert old.endswith(b'x"]')
+
+
+def test_an_answer_that_breaks_off(loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault in the middle is logged, and the client sees that the end is missing."""
+    error = ask(loop, tmp_path, "GET", "/v1/breaks")
+    assert isinstance(error, ControlError)
+    assert "broke" in str(error)
+    assert "broken in the middle" in caplog.text
+    assert ask(loop, tmp_path, "GET", "/v1/status") == {"filemaps": []}
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({}, "name: is missing, and has no default"),
+        ({"name": 7}, "name: must be text, not 7: put it in quotes"),
+        ({"nane": "a"}, "name: is missing, and has no default; nane: unknown key; did you mean 'name'?"),
+        ({"name": "a", "count": "2"}, "count: must be a whole number, not '2'"),
+        (["a"], "the request must be a mapping (`key: value`), not ['a']"),
+        ("a", "the request must be a mapping (`key: value`), not 'a'"),
+    ],
+)
+def test_bodies_are_validated(loop: Loop, tmp_path: Path, body: object, text: str) -> None:
+    """What is wrong in a body is told by its key, with what would be right."""
+    error = ask(loop, tmp_path, "POST", "/v1/particular", body)
+    assert isinstance(error, ControlError)
+    assert (error.status, str(error)) == (400, text)
+    assert ask(loop, tmp_path, "POST", "/v1/particular", {"name": "a", "count": 2}) == ["a", 2]
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "name: is missing, and has no default"),
+        ("?name=a&count=many", "count: must be a whole number, not 'many'"),
+        ("?name=a&size=1", "size: unknown key; the keys here are name, count"),
+        ("?name=a&name=b", "name: is given twice"),
+    ],
+)
+def test_queries_are_validated(loop: Loop, tmp_path: Path, query: str, text: str) -> None:
+    """So is a query."""
+    error = ask(loop, tmp_path, "GET", f"/v1/particular{query}")
+    assert isinstance(error, ControlError)
+    assert (error.status, str(error)) == (400, text)
+    assert ask(loop, tmp_path, "GET", "/v1/particular?count=3&name=%C3%BC+x") == ["ü x", 3]
 
 
 @pytest.mark.parametrize(
@@ -242,8 +329,20 @@ def test_the_socket_is_for_owner_and_group(loop: Loop, tmp_path: Path) -> None:
     """Others may not connect; the file goes when the supervisor does."""
     path = tmp_path / "control.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert path.stat().st_gid == os.getegid()
     loop.control.close()
     assert not path.exists()
+
+
+def test_the_socket_is_for_a_group(tmp_path: Path) -> None:
+    """One of the process's own groups can be given without privileges; any other takes root."""
+    path, groups = tmp_path / "control.sock", [*os.getgroups(), os.getegid()]
+    control = Control(path, ROUTES, groups[0])
+    assert path.stat().st_gid == groups[0]
+    control.set_group(groups[-1])
+    assert path.stat().st_gid == groups[-1]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    control.close()
 
 
 def test_one_supervisor_at_a_time(loop: Loop, tmp_path: Path) -> None:

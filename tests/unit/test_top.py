@@ -21,7 +21,9 @@ from typing import Any
 
 import pytest
 
-from supervisor.control import Control, Response
+from supervisor.control import Control
+from supervisor.requests import Request, SampleRequest
+from supervisor.routes import Response, Route
 from supervisor.times import rfc3339
 from supervisor.top import View, device_named
 from supervisor.toplive import press
@@ -43,9 +45,9 @@ class Fleet:
         self.asked: list[object] = []
         self._begin = self._sampled = _now_ms()
         self._selector = selectors.DefaultSelector()
-        routes: dict[tuple[str, str], Callable[[Any], Response]] = {
-            ("GET", "/v1/status"): lambda _: Response(200, self.status()),
-            ("POST", "/v1/sample"): self.sample,
+        routes = {
+            ("GET", "/v1/status"): Route(Request, lambda _: Response(200, self.status())),
+            ("POST", "/v1/sample"): Route(SampleRequest, self.sample),
         }
         self._control = Control(path, routes)
         self._control.register(self._selector)
@@ -65,9 +67,9 @@ class Fleet:
         self._control.close()
         self._selector.close()
 
-    def sample(self, body: Any) -> Response:
+    def sample(self, request: SampleRequest) -> Response:
         """Read the counters, if they were not just now."""
-        self.asked.append(body)
+        self.asked.append(request.model_dump(exclude_none=True) or None)
         if _now_ms() - self._sampled >= 1000:
             self._sampled = _now_ms()
         return Response(202, {"asked": 1})

@@ -1,0 +1,63 @@
+"""Starts another program without waiting for it, not even for the disk that it is read from."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+
+_NOT_FOUND: Final = 127
+# What systemd tells this process is not for others.
+_OURS: Final = frozenset(
+    {
+        "JOURNAL_STREAM",
+        "LISTEN_FDNAMES",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+    }
+)
+
+
+def start(command: Sequence[str], facts: Mapping[str, str], limit: float) -> tuple[int, int]:
+    """Run `command` with `facts` in its environment, in a session of its own, with nothing open but what it writes;
+    return its process id and the descriptor, which doesn't block, to read that from.
+
+    It is ended by SIGALRM a while after `limit` seconds if this process has gone by then. Raises OSError where no
+    process is to be had; a program that can't be run says so and ends with status 127.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _OURS}
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.set_blocking(ours, False)
+        pid = os.fork()
+    except OSError:
+        os.close(ours)
+        os.close(theirs)
+        raise
+    if pid == 0:
+        _child(list(command), {**environment, **facts}, theirs, limit)
+    os.close(theirs)
+    return pid, ours
+
+
+def _child(command: list[str], environment: dict[str, str], output: int, limit: float) -> NoReturn:
+    try:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        os.chdir("/")
+        # Python ignores these, and what is ignored stays so in another program.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        signal.alarm(int(limit) + 5)
+        os.execve(command[0], command, environment)
+    except OSError as error:
+        os.write(2, f"{command[0]} can't be run: {error.strerror}\n".encode("utf-8", "surrogateescape"))
+    finally:
+        os._exit(_NOT_FOUND)

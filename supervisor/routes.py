@@ -1,0 +1,37 @@
+"""Which questions there are on the control socket, and what answers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer; `body` is what JSON can hold."""
+
+    status: int
+    body: object
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer that is made and sent piece by piece, with what else the main loop has to do in between; `pieces` are
+    JSON together."""
+
+    pieces: Iterator[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers a question, and what the question is to be like: a GET's query, else the body."""
+
+    takes: type[BaseModel]
+    answer: Callable[[Any], Response | Streamed]
+
+
+Routes = Mapping[tuple[str, str], Route]
+"""By method and path."""

@@ -1,0 +1,199 @@
+"""What happened, as the commands tell it, and the command that is run for a move."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.devices import Filesystem, filesystem
+from supervisor.client import ControlError, call
+from tests.kernel import oracle
+from tests.kernel.running import FILEMAPD, Running, running, wait_for, write
+from tests.kernel.test_moves import free_leader, lay_out
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system of its own for each test."""
+    with filesystem("ext4", size_mb=200) as made:
+        yield made
+
+
+def events(supervisor: Running, *words: str) -> list[dict[str, Any]]:
+    """Return what `filemapd events --json` prints."""
+    done = supervisor.command("events", "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def in_ledger(folder: Path) -> list[tuple[Any, ...]]:
+    """Return the events that SQLite's own means find in the ledger."""
+    with closing(sqlite3.connect(f"file:{folder}/state/ledger.sqlite3?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT id, kind, path, reason FROM events ORDER BY id").fetchall()
+    return [(number, kind, os.fsdecode(path), reason) for number, kind, path, reason in rows]
+
+
+def test_events(fs: Filesystem, tmp_path: Path) -> None:
+    """A move, a crash, a file that is emptied and one that can't be mapped: told once each, in order, by id, by name,
+    as JSON and as text, and the same over a restart of the supervisor."""
+    file, other = lay_out(fs), fs.mountpoint / "other.img"
+    write(other, 1)
+    config = {
+        "filemaps": [{"path": str(file)}, {"path": str(other)}, {"path": str(tmp_path / "filemaps.yaml")}],
+        "supervisor": {"restart": {"initial": "50ms"}},
+    }
+    with running(tmp_path, config) as supervisor:
+        supervisor.wait_state(file)
+        supervisor.wait_state(other)
+        supervisor.wait_state(tmp_path / "filemaps.yaml", "FAILED")
+        free_leader(file)
+        wait_for("the move is told", lambda: [e["kind"] for e in events(supervisor, "disk.img")] == ["moved"])
+        pid = supervisor.filemap(file)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for("so is the crash", lambda: len(events(supervisor, "disk.img")) == 2)
+        os.truncate(other, 0)
+        wait_for("and the empty file", lambda: len(events(supervisor, str(other))) == 1)
+        write(other, 1)
+        wait_for("which comes back", lambda: len(events(supervisor, str(other))) == 3)
+
+        told = events(supervisor, "--since", "0")
+        assert [e["id"] for e in told] == sorted(e["id"] for e in told)
+        assert [(e["id"], e["kind"], e["path"], e["reason"]) for e in told] == in_ledger(tmp_path)
+        what = [(e["name"], e["kind"], e["details"]) for e in told]
+        device = fs.device.name
+        # The file is RUNNING while its first extent waits to land, and has a group only then.
+        assert [*what[:4], *sorted(what[4:], key=lambda event: event[1])] == [
+            ("filemaps.yaml", "state", {"from": "STARTING", "to": "FAILED"}),
+            ("disk.img", "moved", {"from": 0, "to": 1, "device": device}),
+            ("disk.img", "restarted", {"restarts": 1}),
+            ("other.img", "state", {"from": "RUNNING", "to": "WAITING"}),
+            ("other.img", "moved", {"from": 3, "to": 0, "device": device}),
+            ("other.img", "state", {"from": "WAITING", "to": "RUNNING"}),
+        ]
+        assert told[1]["reason"] == "the first region's extent was freed"
+        assert told[2]["reason"] == "killed by SIGKILL"
+        assert told[3]["reason"] == "the file is empty"
+        assert events(supervisor, "-n", "2") == told[-2:]
+        assert events(supervisor, "--since", str(told[1]["id"])) == told[2:]
+        assert events(supervisor, "-n", "0") == []
+        line = supervisor.command("events", "disk.img").stdout.splitlines()[0]
+        at = told[1]["at"][:19] + "Z"
+        expected = (
+            f"{told[1]['id']}  {at}  disk.img  moved 0→1 on {device}: the first region's extent was freed"
+        )
+        assert line == expected
+
+        supervisor.process.kill()
+        supervisor.again()
+        supervisor.wait_state(file)
+        supervisor.wait_state(tmp_path / "filemaps.yaml", "FAILED")
+        assert events(supervisor, "-n", "7")[:6] == told
+
+
+def test_follow(fs: Filesystem, tmp_path: Path) -> None:
+    """--follow begins with what was, goes on with what comes, and ends with the supervisor, by status 3."""
+    file = lay_out(fs)
+    with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
+        supervisor.wait_state(file)
+        command = [*FILEMAPD, "--runtime-dir", str(supervisor.runtime_dir), "events", "--follow", "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+            assert follower.stdout is not None
+            assert follower.stderr is not None
+            free_leader(file)
+            assert json.loads(follower.stdout.readline())["kind"] == "moved"
+            os.kill(supervisor.filemap(file)["pid"], signal.SIGKILL)
+            assert json.loads(follower.stdout.readline())["kind"] == "restarted"
+            supervisor.stop()
+            assert follower.wait(10) == 3
+            assert "not running" in follower.stderr.read()
+        done = supervisor.command("events")
+        assert done.returncode == 3
+
+
+def test_on_move(fs: Filesystem, tmp_path: Path) -> None:
+    """The command is run for each move with its facts; one that hangs or fails holds up nothing, and all of it can be
+    changed by a reload."""
+    file = lay_out(fs)
+    out = tmp_path / "out"
+    program = tmp_path / "program"
+    program.write_text(
+        f"#!{sys.executable} -I\n"
+        "import os, sys\n"
+        f"with open({str(out)!r}, 'a') as out:\n"
+        "    facts = {k: v for k, v in sorted(os.environ.items()) if k.startswith('FILEMAPD_')}\n"
+        "    print(*sys.argv[1:], facts, file=out)\n"
+        "print('said\\x1b[31m something')\n"
+    )
+    program.chmod(0o755)
+    config: dict[str, Any] = {"filemaps": [{"path": str(file)}]}
+    config["supervisor"] = {"on_move": [str(program), "--flag", "two words"]}
+    with running(tmp_path, config) as supervisor:
+        supervisor.wait_state(file)
+        free_leader(file)
+        wait_for("it was run", out.exists)
+        facts = {
+            "FILEMAPD_DEVICE": fs.device.name,
+            "FILEMAPD_NAME": "disk.img",
+            "FILEMAPD_NEW": "1",
+            "FILEMAPD_OLD": "0",
+            "FILEMAPD_PATH": str(file),
+            "FILEMAPD_REASON": "the first region's extent was freed",
+        }
+        wait_for("and told all", lambda: out.read_text() == f"--flag two words {facts}\n")
+        wait_for("what it says is logged", lambda: r"said\x1b[31m something" in supervisor.log.read_text())
+        idle = {"running": 0, "waiting": 0, "failed": 0, "dropped": 0}
+        wait_for("it is over", lambda: supervisor.status()["on_move"] == idle)
+
+        config["supervisor"]["on_move"] = ["/bin/sleep", "1000"]
+        supervisor.write(config)
+        supervisor.command("reload")
+        os.truncate(file, 0)
+        wait_for("it is empty", lambda: supervisor.filemap(file)["state"] == "WAITING")
+        stranger = [oracle.message(fs.device.name, "@stats_create 0+8 8") for _ in range(3)]
+        assert stranger
+        write(file, 1)
+        wait_for("it hangs", lambda: supervisor.status()["on_move"]["running"] == 1)
+        oracle.assert_exact_cover(file, fs.device.name)
+        (sleeper,) = oracle.run("pgrep", "-x", "sleep").split()
+        assert os.readlink(f"/proc/{sleeper}/fd/0") == "/dev/null"
+        assert sorted(os.listdir(f"/proc/{sleeper}/fd")) == ["0", "1", "2"]
+        assert supervisor.stop() == 0
+        wait_for("it is ended with filemapd", lambda: not Path(f"/proc/{sleeper}").exists())
+
+
+def test_control(fs: Filesystem, tmp_path: Path) -> None:
+    """The socket is for the configured group; what is asked wrongly is told by its key."""
+    file = lay_out(fs)
+    config: dict[str, Any] = {"filemaps": [{"path": str(file)}], "supervisor": {"control_group": "nogroup"}}
+    with running(tmp_path, config) as supervisor:
+        supervisor.wait_state(file)
+        socket = supervisor.runtime_dir / "control.sock"
+        assert oracle.run("stat", "-c", "%U %G %a", str(socket)).split() == ["root", "nogroup", "660"]
+        for method, path, body, text in (
+            ("GET", "/v1/events?limit=0", None, "limit: must be at least 1, not '0'"),
+            ("GET", "/v1/events?from=0", None, "from: unknown key; the keys here are after, limit, name"),
+            ("POST", "/v1/restart", {"nme": "disk.img"}, "nme: unknown key; did you mean 'name'?"),
+            ("POST", "/v1/stop", {"now": True}, "now: unknown key"),
+        ):
+            with pytest.raises(ControlError) as caught:
+                call(supervisor.runtime_dir, method, path, body)
+            assert caught.value.status == 400
+            assert text in str(caught.value)
+        supervisor.write({**config, "supervisor": {"control_group": 4}})
+        assert supervisor.command("reload").returncode == 0
+        assert socket.stat().st_gid == 4
+        supervisor.write({**config, "supervisor": {"control_group": "no-such-group"}})
+        done = supervisor.command("reload")
+        assert done.returncode == 78
+        assert "supervisor.control_group: there is no group 'no-such-group' on this host" in done.stderr
+        assert supervisor.command("restart", str(file)).returncode == 0
