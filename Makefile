@@ -16,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 # What only tests need: PROGRAM=PACKAGE.
-TOOLS := promtool=prometheus
+TOOLS := promtool=prometheus chromium=chromium
 
 .PHONY: run test torture check clean guest tools
 # A target whose recipe failed half way is made again.

@@ -99,6 +99,11 @@ class Device:
         except OSError:
             return self.number
 
+    def size(self) -> int:
+        """Return the device's size in bytes. Raises OSError where it has gone."""
+        sectors = Path(f"/sys/dev/block/{self.number}/size").read_text(encoding="ascii")
+        return int(sectors) * SECTOR
+
     def io_text(self) -> str:
         """Return /sys/dev/block/M:m/stat: the same text twice means that no I/O was done in between."""
         return Path(f"/sys/dev/block/{self.number}/stat").read_text(encoding="ascii")

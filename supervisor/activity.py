@@ -6,10 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from supervisor.rates import NS_PER_SECOND, Rates, Reading, rates, reading
+from supervisor.times import seconds_of
 
 P99: Final = 0.99
 
@@ -38,11 +38,6 @@ class Row:
     def p99_ns(self) -> float | None:
         """The 99th percentile of the latency; see rates.quantile_ns()."""
         return self.rates.quantile_ns(P99) if self.rates is not None else None
-
-
-def seconds_of(time: str) -> float:
-    """Return a time of the status (RFC 3339) as seconds since the epoch."""
-    return datetime.fromisoformat(time).timestamp()
 
 
 class Activity:

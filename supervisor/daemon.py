@@ -174,7 +174,8 @@ class Daemon:
         self._feed.tell(["supervisor", supervisor_status(self._fleet, self._now())])
 
     def _tell_all(self) -> None:
-        for path in self._fleet.filemaps:
+        for path, filemap in self._fleet.filemaps.items():
+            filemap.placed.anew()
             self._feed.changed(path)
         for happening in self._ledger.latest_events(_TOLD_EVENTS, None):
             self._tell_event(happening)

@@ -24,14 +24,17 @@ def _statuses(fleet: Fleet, numbers: set[int]) -> Iterator[dict[str, Any]]:
     for number in numbers:
         device = Device(number)
         try:
-            text = device.io_text()
+            text, size = device.io_text(), device.size()
         except OSError:  # it has gone, which its files' workers will find
             continue
-        yield device_status(device.name(), device.number, fleet.device_regions.get(number), limit, text)
+        yield device_status(device.name(), device.number, fleet.device_regions.get(number), limit, size, text)
 
 
-def device_status(name: str, number: str, regions: int | None, max_regions: int, stat: str) -> dict[str, Any]:
-    """Return the status of one device. `stat` is the text of /sys/dev/block/M:m/stat (Documentation/block/stat.rst).
+def device_status(
+    name: str, number: str, regions: int | None, max_regions: int, size: int, stat: str
+) -> dict[str, Any]:
+    """Return the status of one device of `size` bytes. `stat` is the text of /sys/dev/block/M:m/stat
+    (Documentation/block/stat.rst).
 
     The kernel tells the times there in ms, which it measures by the ticks of its clock: that is coarse.
     """
@@ -39,6 +42,7 @@ def device_status(name: str, number: str, regions: int | None, max_regions: int,
     return {
         "device": name,
         "number": number,
+        "size_bytes": size,
         "regions": regions,
         "max_regions": max_regions,
         "reads": reads,

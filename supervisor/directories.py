@@ -17,8 +17,9 @@ from workers.watch import FolderEvent
 
 _log = logging.getLogger("filemapd.supervisor")
 
-# Files that come in one after the other are taken in together.
+# Files that come in one after the other are taken in together; scans take a tenth of the time at most.
 _SETTLE: Final = 0.05
+_REST_AFTER_SCAN: Final = 9
 
 
 class Directories:
@@ -29,6 +30,7 @@ class Directories:
         self._timers = timers
         self._scans: dict[str, Scan] = {}
         self._waiting: Timer | None = None
+        self._rest_until = 0.0
 
     def apply(self, config: Config) -> dict[str, list[str]]:
         """Scan all directories and have the fleet run what `config` wants; return what changed, by name."""
@@ -54,12 +56,17 @@ class Directories:
     def rescan_soon(self) -> None:
         """Have one scan done for all that happens within a moment."""
         if self._waiting is None and not self._fleet.stopping:
-            self._waiting = self._timers.at(time.monotonic() + _SETTLE, self._rescan)
+            now = time.monotonic()
+            self._waiting = self._timers.at(max(now + _SETTLE, self._rest_until), self._rescan)
 
     def _rescan(self) -> None:
         self._waiting = None
-        if not self._fleet.stopping:
-            self.apply(self._fleet.config)
+        if self._fleet.stopping:
+            return
+        began = time.monotonic()
+        self.apply(self._fleet.config)
+        ended = time.monotonic()
+        self._rest_until = ended + _REST_AFTER_SCAN * (ended - began)
 
     def _concerns(self, folder: str) -> bool:
         return any(folder == path or folder.startswith(path + "/") for path in self._scans)

@@ -97,6 +97,8 @@ class Filemap:
     sample_at: float = 0.0
     sampled_at: float | None = None
     """As of when the counters are what `live` is: since the epoch."""
+    sampled_since: float | None = None
+    """As of when they were what they had been before they were last read."""
     sampling: bool = False
     """Whether the worker was asked for its counters and has not told them yet."""
     reason: str = ""

@@ -65,6 +65,7 @@ def _rename(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
     fleet.changed(filemap.path)
     del fleet.filemaps[filemap.path]
     filemap.wanted, filemap.unseen = wanted, False
+    filemap.placed.anew()
     fleet.filemaps[wanted.path] = filemap
     fleet.watch.add(wanted.path, filemap.fd, None)
     fleet.changed(wanted.path)

@@ -9,27 +9,32 @@ from collections.abc import Sequence
 class Placed:
     """The pieces that a worker told (channel.Placed), and the I/Os of each that were not handed on yet."""
 
-    __slots__ = ("_ios", "_lengths", "_starts")
+    __slots__ = ("_ios", "_lengths", "_starts", "news")
 
     def __init__(self) -> None:
         self._starts = array("Q")
         self._lengths = array("Q")
         self._ios: list[int] = []
+        self.news = False
+        """Whether there is something that was not handed on."""
 
     def moved(self, starts: Sequence[int], lengths: Sequence[int]) -> None:
         """Take in where the pieces are now, in sectors; what was counted where they were is dropped."""
         self._starts, self._lengths = array("Q", starts), array("Q", lengths)
-        self._ios = []
+        self._ios, self.news = [], True
 
-    def counted(self, ios: Sequence[int]) -> bool:
-        """Take in the I/Os of each piece since the last time. Tells whether there were any."""
+    def counted(self, ios: Sequence[int]) -> None:
+        """Take in the I/Os of each piece since the last time; none at all is no news."""
         if len(ios) != len(self._starts) or not ios:
-            return False
+            return
         before = self._ios or [0] * len(ios)
-        self._ios = [a + b for a, b in zip(before, ios, strict=True)]
-        return True
+        self._ios, self.news = [a + b for a, b in zip(before, ios, strict=True)], True
+
+    def anew(self) -> None:
+        """Have the pieces handed on to somebody who knows nothing of them; it is not told what was counted before."""
+        self._ios, self.news = [], True
 
     def take(self) -> list[tuple[int, int, int]]:
         """Return start, length and I/Os of each piece. The I/Os are told once: none are left afterwards."""
-        ios, self._ios = self._ios or [0] * len(self._starts), []
+        ios, self._ios, self.news = self._ios or [0] * len(self._starts), [], False
         return list(zip(self._starts, self._lengths, ios, strict=True))

@@ -50,7 +50,8 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
 
 
 def _sampled(fleet: Fleet, filemap: Filemap, message: say.Sampled) -> None:
-    filemap.sampled_at, filemap.sampling = message.at, False
+    filemap.sampled_since, filemap.sampled_at = filemap.sampled_at, message.at
+    filemap.sampling = False
     cleared = unpack(message.cleared) if message.cleared is not None else None
     if cleared is not None:
         filemap.notice("cleared")

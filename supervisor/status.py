@@ -110,6 +110,7 @@ def filemap_status(filemap: Filemap, pace: Pace | None = None) -> dict[str, Any]
         "histogram_ns": total.histogram_ns,
         "bounds_ns": list(total.bounds_ns),
         "sampled_at": rfc3339(filemap.sampled_at),
+        "sampled_since": rfc3339(filemap.sampled_since),
         "labels": dict(filemap.wanted.options.labels),
         "rss_bytes": filemap.health.rss_bytes,
         "cpu_percent": filemap.health.cpu_percent,

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def about_file(fleet: Fleet, path: str) -> Iterator[Message]:
-    """Walk the messages about the file at `path`, as of now."""
+    """Walk the messages about the file at `path`, as of now. What they say of its regions is told once."""
     filemap = fleet.filemaps.get(path)
     if filemap is None:
         yield ["gone", path]
     else:
         yield ["file", status_of(fleet, filemap)]
+        if filemap.placed.news:
+            yield ["regions", path, filemap.placed.take()]

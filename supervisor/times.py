@@ -15,3 +15,8 @@ def rfc3339(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds_of(time: str) -> float:
+    """Return a time of the status (RFC 3339) as seconds since the epoch."""
+    return datetime.fromisoformat(time).timestamp()

@@ -12,7 +12,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from supervisor.activity import Activity, ordered, seconds_of
+from supervisor.activity import Activity, ordered
+from supervisor.times import seconds_of
 from supervisor.toptable import footer, header, top_table
 
 Ask = Callable[[str, str, object], Any]

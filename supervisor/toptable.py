@@ -11,9 +11,10 @@ from rich.console import OverflowMethod
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.activity import P99, Row, seconds_of
+from supervisor.activity import P99, Row
 from supervisor.cells import size, text
 from supervisor.rates import Rates, least_ios
+from supervisor.times import seconds_of
 
 _FEW: Final = 10
 _MANY: Final = 100_000

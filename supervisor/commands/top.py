@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Final
+from typing import Any
 
 import click
 
+from supervisor import activity
 from supervisor.commands.common import ask, fail, give_up, json_option, runtime_dir
-
-# What it can be sorted by: activity.SORTS.
-TOP_SORTS: Final = ("iops", "bytes", "latency", "p99", "share", "name")
 
 
 @click.command()
@@ -28,7 +26,7 @@ TOP_SORTS: Final = ("iops", "bytes", "latency", "p99", "share", "name")
     help="Over how many seconds the figures are; 1 at least.",
 )
 @click.option(
-    "--sort", type=click.Choice(TOP_SORTS), default="iops", show_default=True, help="What is first."
+    "--sort", type=click.Choice(activity.SORTS), default="iops", show_default=True, help="What is first."
 )
 @click.option("--device", metavar="DEVICE", help="Only the files on it: its name, MAJOR:MINOR or path.")
 @click.pass_context
@@ -39,7 +37,6 @@ def top(
     from rich.console import Console  # noqa: PLC0415 - `--help` needs none of these
 
     from supervisor import top as shown  # noqa: PLC0415
-    from supervisor.activity import as_json as rates_json  # noqa: PLC0415
     from supervisor.client import ControlError, call  # noqa: PLC0415
 
     status = ask(context, "GET", "/v1/status")
@@ -54,11 +51,11 @@ def top(
 
     try:
         if once or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            status, activity = shown.once(question, view, Console(stderr=True))
+            status, found = shown.once(question, view, Console(stderr=True))
             if as_json:
-                click.echo(json.dumps(rates_json(activity, sort), indent=1))
+                click.echo(json.dumps(activity.as_json(found, sort), indent=1))
             else:
-                shown.print_once(status, activity, view, Console())
+                shown.print_once(status, found, view, Console())
         else:
             from supervisor.toplive import LiveTop  # noqa: PLC0415
 

@@ -14,6 +14,8 @@ from typing import Any
 from supervisor.web import log, privileges
 from supervisor.web.app import application
 from supervisor.web.feed import follow
+from supervisor.web.pages import Pages
+from supervisor.web.recent import Recent
 from supervisor.web.serve import Answering
 from supervisor.web.store import Store
 from workers.libc import die_with_parent
@@ -21,8 +23,9 @@ from workers.libc import die_with_parent
 
 async def _run(given: dict[str, Any]) -> None:
     feed, listening = (socket.socket(fileno=given[name]) for name in ("feed", "listening"))
-    store = Store()
-    answering = Answering(application(store))
+    store, recent = Store(), Recent()
+    store.listen(recent.take)
+    answering = Answering(application(store, Pages(store, recent, socket.gethostname()).routes()))
     privileges.drop(given["user"])
     die_with_parent(given["parent"])  # only now, as another user has to ask for it anew
     await answering.on(listening)

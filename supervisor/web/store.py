@@ -23,8 +23,6 @@ class Store:
         """By path."""
         self.supervisor: dict[str, Any] = {}
         """Empty until the first heartbeat."""
-        self.regions: dict[str, list[list[int]]] = {}
-        """By path: start, length (sectors) and I/Os of each piece of the file on its device."""
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
         """The last events, the newest last."""
         self.told_at = 0.0
@@ -42,9 +40,8 @@ class Store:
                 self.files[path] = status
             case ["gone", str(path)]:
                 self.files.pop(path, None)
-                self.regions.pop(path, None)
-            case ["regions", str(path), list(regions)]:
-                self.regions[path] = regions
+            case ["regions", str(), list()]:
+                pass  # of use only to who adds up the I/Os in it (recent.py)
             case ["event", dict(event)]:
                 self.events.append(event)
             case ["supervisor", dict(supervisor)]:

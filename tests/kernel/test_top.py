@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.activity import seconds_of
+from supervisor.times import seconds_of
 from tests.kernel import oracle
 from tests.kernel.conftest import Disk, read_direct, write_direct
 from tests.kernel.running import DEADLINE, Running, running, wait_for

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from supervisor.activity import SORTS, Activity, Row, as_json, ordered
-from supervisor.commands.top import TOP_SORTS
 from supervisor.rates import Rates
 
 BOUNDS = (100_000, 1_000_000)
@@ -213,11 +212,6 @@ def test_alike_is_by_name() -> None:
     rows = [row(name) for name in "cab"]
     assert [r.name for r in ordered(rows, "iops")] == ["a", "b", "c"]
     assert [r.name for r in ordered(rows, "iops", backwards=True)] == ["a", "b", "c"]
-
-
-def test_the_command_takes_what_can_be_sorted_by() -> None:
-    """--sort has just these values."""
-    assert TOP_SORTS == SORTS
 
 
 def test_json() -> None:

@@ -10,9 +10,10 @@ STAT = "     300        7    26624       40      129        3    12392      120 
 
 def test_the_kernels_counters_have_the_units_of_a_files() -> None:
     """Sectors are bytes and ms are ns; merges, what is in flight and discards are left out."""
-    assert device_status("vg-lv", "253:0", 37, 2000, STAT) == {
+    assert device_status("vg-lv", "253:0", 37, 2000, 1 << 40, STAT) == {
         "device": "vg-lv",
         "number": "253:0",
+        "size_bytes": 1 << 40,
         "regions": 37,
         "max_regions": 2000,
         "reads": 300,
@@ -26,4 +27,4 @@ def test_the_kernels_counters_have_the_units_of_a_files() -> None:
 
 def test_older_kernels_tell_less() -> None:
     """Before 4.18 there are 11 fields."""
-    assert device_status("vg-lv", "253:0", None, 2000, "1 0 8 1 2 0 16 3 0 0 0\n")["bytes_written"] == 8192
+    assert device_status("vg-lv", "253:0", None, 2000, 0, "1 0 8 1 2 0 16 3 0 0 0\n")["bytes_written"] == 8192

@@ -177,7 +177,7 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
         supervisor = {**supervisor_status(fleet, Own(0)), "filemaps": []}
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(supervisor)
     part = section(text("README.md"), "### Devices")
-    device = device_status("vg-lv", "253:0", None, 2000, "0 " * 11)
+    device = device_status("vg-lv", "253:0", None, 2000, 0, "0 " * 11)
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(device)
 
 

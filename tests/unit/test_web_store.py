@@ -10,21 +10,20 @@ from supervisor.web.store import EVENTS_KEPT, Store
 
 
 def test_keeps_the_latest_of_each_kind() -> None:
-    """Of a file, of the supervisor and of regions the last message counts; a file that is gone takes its regions."""
+    """Of a file and of the supervisor the last message counts; a file that is gone is no more."""
     store = Store()
     for message in (
         ["file", {"path": "/a", "reads": 1}],
         ["file", {"path": "/b", "reads": 5}],
         ["file", {"path": "/a", "reads": 2}],
-        ["regions", "/a", [[0, 8, 3]]],
         ["supervisor", {"version": "1"}],
         ["supervisor", {"version": "2"}],
     ):
         store.take(message)
     assert store.files == {"/a": {"path": "/a", "reads": 2}, "/b": {"path": "/b", "reads": 5}}
-    assert (store.regions, store.supervisor) == ({"/a": [[0, 8, 3]]}, {"version": "2"})
+    assert store.supervisor == {"version": "2"}
     store.take(["gone", "/a"])
-    assert (list(store.files), store.regions) == (["/b"], {})
+    assert list(store.files) == ["/b"]
 
 
 def test_events_are_bounded() -> None:

@@ -1,0 +1,108 @@
+"""SVG as all the charts need it: text that can't be markup, coordinates across the page in percent.
+
+svg.py writes what it is given as it is. So every text and every address goes through here. Across, coordinates are in
+percent and down in pixels: that way a chart is as wide as the page, and its text isn't stretched. What has to be
+stretched, lines, stands in a Plot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import svg
+from markupsafe import Markup, escape
+
+
+def percent(share: float) -> svg.Length:
+    """Return a place or a width across, as a share of the whole."""
+    return svg.Length(_short(100 * share, 3), "%")
+
+
+def _short(value: float, digits: int = 2) -> float:
+    """Return a coordinate as it takes the fewest letters."""
+    rounded = round(value, digits)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def title(text: str) -> svg.Title:
+    """Return what a browser shows beside the pointer."""
+    return svg.Title(text=str(escape(text)))
+
+
+def label(text: str, x: svg.Length | float, y: float, *classes: str) -> svg.Text:
+    """Return text that begins at x (or ends there, by its class), on the base line y."""
+    return svg.Text(text=str(escape(text)), x=x, y=y, class_=list(classes))
+
+
+def span(text: str, *classes: str) -> svg.TSpan:
+    """Return a part of a text."""
+    return svg.TSpan(text=str(escape(text)), class_=list(classes))
+
+
+def link(address: str, elements: list[svg.Element]) -> svg.A:
+    """Return a link for the pointer; it can't be reached by Tab, as the tables have the same ones."""
+    return svg.A(href=str(escape(address)), elements=elements, tabindex=-1)
+
+
+def group(elements: Iterable[svg.Element], *classes: str) -> svg.G:
+    """Return elements that share a class, and a title if the first is one."""
+    return svg.G(elements=list(elements), class_=list(classes))
+
+
+def box(x: float, width: float, y: float, height: float, *classes: str) -> svg.Rect:
+    """Return a rectangle: across as shares of the whole, down in pixels."""
+    return svg.Rect(
+        x=percent(x), width=percent(width), y=_short(y), height=_short(height), class_=list(classes)
+    )
+
+
+def rule(y: float, *classes: str) -> svg.Line:
+    """Return a line across at y pixels."""
+    return svg.Line(x1=0, x2=percent(1), y1=y, y2=y, class_=list(classes))
+
+
+class Plot:
+    """A part of a chart, `height` pixels from `top`, in which lines are drawn; x and y run from 0 to 1, y upwards."""
+
+    def __init__(self, top: float, height: float) -> None:
+        self.top = top
+        self.height = height
+        self._elements: list[svg.Element] = []
+
+    def line(self, points: Sequence[tuple[float, float]], *classes: str) -> None:
+        """Draw a line through the points."""
+        self._elements.append(svg.Polyline(points=_stretched(points), class_=["line", *classes]))
+
+    def area(self, points: Sequence[tuple[float, float]], base: float, *classes: str) -> None:
+        """Draw a line through the points, down to `base` at its ends, and fill what lies below it."""
+        # An open line is filled as if it were closed; so this takes one element, not two.
+        self.line([(points[0][0], base), *points, (points[-1][0], base)], "area", *classes)
+
+    def element(self) -> svg.SVG:
+        """Return what was drawn."""
+        return svg.SVG(
+            xmlns=None,
+            x=0,
+            y=self.top,
+            width=percent(1),
+            height=self.height,
+            viewBox=svg.ViewBoxSpec(0, 0, 1000, 1000),
+            preserveAspectRatio=svg.PreserveAspectRatio("none"),
+            elements=self._elements,
+        )
+
+
+def _stretched(points: Sequence[tuple[float, float]]) -> list[svg.Point]:
+    return [svg.Point(_short(1000 * x, 1), _short(1000 * (1 - y), 1)) for x, y in points]
+
+
+def picture(elements: list[svg.Element], height: float, description: str, *classes: str) -> Markup:
+    """Return a whole chart as markup, with what it shows in words for those who don't see it."""
+    whole = svg.SVG(
+        width=percent(1),
+        height=height,
+        class_=list(classes),
+        elements=elements,
+        extra={"role": "img", "aria-label": str(escape(description))},
+    )
+    return Markup(whole.as_str())  # noqa: S704 - every text in it went through escape()

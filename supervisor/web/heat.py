@@ -1,0 +1,60 @@
+"""Where a file lies on its device, and how much I/O each part has: a rate that fades, as a load average does."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+# Seconds: what was done that long ago counts a third of what is done now.
+FADE: Final = 60.0
+# Less than one I/O in so many seconds is none.
+_LEAST: Final = 1 / (10 * FADE)
+
+
+class Piece(NamedTuple):
+    """A part of the device, `start` to before `end` in bytes, and what is done there."""
+
+    start: int
+    end: int
+    ios_per_s: float
+
+
+class Heat:
+    """The pieces that one file has on its device, as last told, by where they start."""
+
+    def __init__(self) -> None:
+        self._starts = array("Q")
+        self._lengths = array("Q")
+        self._rates = array("f")
+        self._at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def take(self, pieces: Sequence[Sequence[int]], at: float) -> None:
+        """Take in start and length in sectors of each piece, and its I/Os since the last time (feed: "regions").
+
+        A piece that is where one was before goes on with its rate, another one begins at none.
+        """
+        starts = array("Q", (start for start, _, _ in pieces))
+        lengths = array("Q", (length for _, length, _ in pieces))
+        fade = self._fade(at)
+        if starts == self._starts and lengths == self._lengths:
+            before: Iterator[float] = iter(self._rates)
+        else:
+            known = dict(zip(zip(self._starts, self._lengths, strict=True), self._rates, strict=True))
+            before = (known.get(place, 0.0) for place in zip(starts, lengths, strict=True))
+        self._rates = array("f", (b * fade + p[2] / FADE for b, p in zip(before, pieces, strict=True)))
+        self._starts, self._lengths, self._at = starts, lengths, at
+
+    def pieces(self, now: float) -> Iterator[Piece]:
+        """Walk the pieces, by where they start."""
+        fade = self._fade(now)
+        for start, length, told in zip(self._starts, self._lengths, self._rates, strict=True):
+            rate = told * fade
+            yield Piece(512 * start, 512 * (start + length), rate if rate >= _LEAST else 0.0)
+
+    def _fade(self, now: float) -> float:
+        return math.exp(min(0.0, self._at - now) / FADE)
