@@ -14,7 +14,6 @@ SPAN: Final = 3600.0
 STEP: Final = 10.0
 # A sample comes now and then a little early.
 _SHORT: Final = 0.95 * STEP
-_MOST_ROWS: Final = int(SPAN / _SHORT) + 2
 # The six of Reading.totals(); the histogram's bins follow.
 _TOTALS: Final = 6
 
@@ -35,10 +34,12 @@ class Bucket(NamedTuple):
 
 
 class Series:
-    """The readings of one file of the last hour; a row each, `_since` to `_until`, with the totals at its end.
+    """The readings of one file of the last hour: a row has the time since when and until when it tells, and the
+    totals at its end.
 
     The first row is where the others start from. Between the end of a row and the start of the next one the file's
-    device did nothing, so it was not read. Some 120 bytes a row, so 45 kB a file that is never idle.
+    device did nothing, so it was not read. A row that is short is made longer, unless a pause is behind it: so there
+    are some 380 at most, of some 120 bytes each, 45 kB for a file that is never idle.
     """
 
     def __init__(self, first: Reading) -> None:
@@ -97,7 +98,7 @@ class Series:
     def _drop_old(self, before: float) -> None:
         rows = len(self)
         old = 0
-        while old < rows - 1 and (rows - old > _MOST_ROWS or self._times[2 * old + 3] <= before):
+        while old < rows - 1 and self._times[2 * old + 3] <= before:
             old += 1
         if old:
             del self._times[: 2 * old]

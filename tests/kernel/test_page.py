@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import mimetypes
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -195,3 +197,18 @@ def test_it_keeps_itself_up_to_date(shown: Shown) -> None:
     assert loaded.console == []
     assert "renamed.img" in loaded.page.text
     assert "db01.img" not in loaded.page.text
+
+
+def test_a_new_web_process_knows_the_map(shown: Shown) -> None:
+    """When it was killed the next one is told where all images lie, of the idle ones too, and no I/O of before."""
+
+    def places() -> list[str]:
+        return [row.rpartition(" ")[0] for row in shown.html("device", name=shown.device).rows("parts")[1:]]
+
+    before = places()
+    assert len(before) == 14
+    first = shown.supervisor.status()["web"]["pid"]
+    os.kill(first, signal.SIGKILL)
+    wait_for("another serves", lambda: shown.supervisor.status()["web"]["pid"] not in {first, None})
+    wait_for("it knows where all lie", lambda: places() == before)
+    assert all(row.endswith(" 0") for row in shown.html("device", name=shown.device).rows("parts")[1:])

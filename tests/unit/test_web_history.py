@@ -77,6 +77,14 @@ def test_a_pause_is_not_spread_over() -> None:
     assert last_minutes.reads_per_s == pytest.approx(500 / 300)
 
 
+def test_a_pause_is_in_no_row() -> None:
+    """A row of a file that is sampled often isn't made longer by what comes after a pause."""
+    series = Series(at(0, 0))
+    series.add(at(1, 50), T0)
+    series.add(at(301, 150), T0 + 300)
+    assert [i.rates.reads_per_s for i in series.intervals(T0 + 302)] == [50, 100]
+
+
 def test_percentiles_of_a_window() -> None:
     """Percentiles over several rows are those of all their I/O."""
     rates = steady(600).over(300, T0 + 600)

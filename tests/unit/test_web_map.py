@@ -99,8 +99,9 @@ def test_only_what_is_in_the_window_is_drawn() -> None:
 
 def test_there_are_never_too_many_shapes() -> None:
     """50,000 pieces are drawn as 2,500 parts at most, which hold all of their I/O."""
+    apart = 10 * GIB // 5000
     images = [
-        image(n, [(n * GIB + i * 40_000, n * GIB + i * 40_000 + 4096, 0.5) for i in range(5000)])
+        image(n, [(i * apart + n * 4096, i * apart + n * 4096 + 4096, 0.5) for i in range(5000)])
         for n in range(10)
     ]
     found = parts(images, Window(0, 10 * GIB, 24 * GIB))

@@ -10,6 +10,7 @@ from urllib.parse import urldefrag, urlencode, urljoin
 import pytest
 
 from supervisor.times import rfc3339
+from supervisor.web import words
 from supervisor.web.serve import HEADERS
 from tests.unit.serving import recorded_status, serving
 from tests.unit.web_fleet import T0, Fleet, Page
@@ -75,8 +76,17 @@ def test_the_fleet_is_a_table(fleet: Fleet) -> None:
     assert "at most 10" in busy
     _, device = page.rows("devices")
     assert device.startswith("vg0-images 1 ")
+    assert device.endswith(" of 2,000")
     assert "Images 2 ✖ FAILED 1, ● RUNNING 1" in page.text
     assert "I/Os a second 10 all images, now" in page.text
+
+
+def test_a_device_that_is_nearly_full_stands_out(fleet: Fleet) -> None:
+    """Nine tenths of the regions that it may have."""
+    for regions, told in ((1799, " of 2,000"), (1800, " of 2,000 nearly full")):
+        device = fleet.store.supervisor["devices"][0] | {"regions": regions}
+        fleet.supervisor(devices=[device])
+        assert fleet.get("/").rows("devices")[1].endswith(f" {words.count(regions)}{told}")
 
 
 def test_too_little_is_told(fleet: Fleet) -> None:
@@ -90,12 +100,12 @@ def test_too_little_is_told(fleet: Fleet) -> None:
 
 def test_it_can_be_filtered(fleet: Fleet) -> None:
     """Each word is looked for in names, places, states and labels; what is asked for stands in the form."""
-    for words in ("db01", "ACME", "tenant=acme running", "vg0", "/images/db"):
-        page = fleet.get(f"/?{urlencode({'q': words})}")
+    for asked in ("db01", "ACME", "tenant=acme running", "vg0", "/images/db"):
+        page = fleet.get(f"/?{urlencode({'q': asked})}")
         check(page)
         assert [row.split()[0] for row in page.rows("images")[1:]] == ["db01.img"]
         (field,) = [attributes for tag, attributes in page.read.elements if attributes.get("id") == "q"]
-        assert field["value"] == words
+        assert field["value"] == asked
     assert "No image has “nothing” in its name" in fleet.get("/?q=nothing").text
 
 
