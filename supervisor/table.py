@@ -23,16 +23,16 @@ _STYLES: Final = {
 }
 # Of what a worker logged before it was given up.
 _SAID_LAST: Final = 3
-_NUMBERS: Final = ("EXTENTS", "REGIONS", "UNCOVERED", "RESTARTS", "RSS", "CPU")
+_NUMBERS: Final = ("MOVES", "EXTENTS", "REGIONS", "UNCOV", "RST", "RSS", "CPU")
 
 
 def print_status(status: Mapping[str, Any], console: Console | None = None) -> None:
     """Print `status` (GET /v1/status) for a person."""
     out = console or Console()
     out.print(_header(status))
-    web = _web(status)
-    if web is not None:
-        out.print(web)
+    for trouble in (_web(status), _ledger(status)):
+        if trouble is not None:
+            out.print(trouble)
     if not status["filemaps"]:
         return
     out.print(filemap_table(status))
@@ -54,6 +54,7 @@ def filemap_table(status: Mapping[str, Any]) -> Table:
             text(filemap["name"]),
             _state(filemap["state"]),
             _group(filemap["configured_group_id"], filemap["group_id"]),
+            count(filemap["moves_total"]),
             count(filemap["extents"]),
             count(filemap["regions"]),
             size(filemap["uncovered_bytes"] or None),
@@ -76,12 +77,15 @@ def _header(status: Mapping[str, Any]) -> Text:
 
 
 def _reasons(status: Mapping[str, Any]) -> list[Text]:
-    """Return why each file that isn't RUNNING isn't."""
+    """Return why each file that isn't RUNNING isn't, and why one is degraded."""
     lines = []
     for filemap in status["filemaps"]:
         if filemap["state"] != "RUNNING" and filemap["reason"]:
             line = text(filemap["name"])
             lines.append(line.append(": ").append_text(text(filemap["reason"])))
+        elif filemap["degraded"]:
+            line = text(filemap["name"])
+            lines.append(line.append(": degraded: ").append_text(text(filemap["degraded"])))
         if filemap["state"] == "FAILED":
             lines += [text(f"    {said}") for said in filemap["log_lines"][-_SAID_LAST:]]
     return lines
@@ -93,6 +97,12 @@ def _web(status: Mapping[str, Any]) -> Text | None:
     if web["listen"] is None or web["state"] == "RUNNING":
         return None
     return text("web: ").append_text(_state(web["state"])).append_text(text(f": {web['reason'] or ''}"))
+
+
+def _ledger(status: Mapping[str, Any]) -> Text | None:
+    """Return why the ledger is kept in memory only, if it is."""
+    problem = status["ledger_problem"]
+    return None if problem is None else text(f"ledger: in memory only: {problem}")
 
 
 def _state(state: str) -> Text:

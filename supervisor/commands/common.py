@@ -12,11 +12,23 @@ EX_CONFIG: Final = 78
 NOT_RUNNING: Final = 3
 DEFAULT_CONFIG: Final = "/etc/filemapd/filemaps.yaml"
 DEFAULT_RUNTIME_DIR: Final = "/run/filemapd"
+_COMPLETION_PATIENCE: Final = 2.0
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
 config_option = click.option(
     "-c", "--config", metavar="FILE", default=DEFAULT_CONFIG, show_default=True, help="The configuration."
 )
+
+
+def complete_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the running supervisor's files that begin so, none where it can't be asked."""
+    from supervisor.client import ControlError, call  # noqa: PLC0415 - what it needs is slow to import
+
+    try:
+        status = call(runtime_dir(context), "GET", "/v1/status", timeout=_COMPLETION_PATIENCE)
+    except (ControlError, OSError):
+        return []
+    return [f["name"] for f in status["filemaps"] if f["name"].startswith(incomplete)]
 
 
 def runtime_dir(context: click.Context) -> Path:

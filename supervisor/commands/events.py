@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import click
 
-from supervisor.commands.common import ask, json_option
+from supervisor.commands.common import ask, complete_names, json_option
 from supervisor.printable import printable
 
 _INTERVAL: Final = 1.0
@@ -31,7 +31,7 @@ _STYLES: Final = {"moved": "yellow", "restarted": "red", "state": "cyan"}
     metavar="COUNT",
     help=f"The last so many.  [default: {_SHOWN}]",
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_names)
 @click.pass_context
 def events(
     context: click.Context,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from supervisor.commands.common import EX_CONFIG, ask, fail, json_option
+from supervisor.commands.common import EX_CONFIG, ask, complete_names, fail, json_option
 from supervisor.printable import printable
 
 _STOP_DEADLINE: Final = 60.0
@@ -18,16 +18,28 @@ _UNPROCESSABLE: Final = 422
 
 @click.command()
 @json_option
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
 @click.pass_context
-def status(context: click.Context, *, as_json: bool) -> None:
-    """Show the fleet."""
+def status(context: click.Context, *, as_json: bool, names: tuple[str, ...]) -> None:
+    """Show the fleet, or only the files called NAME."""
     answer = ask(context, "GET", "/v1/status")
+    if names:
+        answer["filemaps"] = _called(answer["filemaps"], names)
     if as_json:
         click.echo(json.dumps(answer, indent=1))
         return
     from supervisor.table import print_status  # noqa: PLC0415 - rich is not needed for JSON
 
     print_status(answer)
+
+
+def _called(filemaps: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the files with one of these names or paths, or end with status 1 where there is none for one of them."""
+    known = {word for filemap in filemaps for word in (filemap["name"], filemap["path"])}
+    for name in names:
+        if name not in known:
+            fail(f"there is no filemap {name!r}")
+    return [f for f in filemaps if f["name"] in names or f["path"] in names]
 
 
 @click.command()
@@ -50,7 +62,7 @@ def reload(context: click.Context, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names)
 @click.pass_context
 def restart(context: click.Context, name: str) -> None:
     """Start the worker of filemap NAME anew, one that was given up too."""

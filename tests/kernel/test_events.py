@@ -197,3 +197,37 @@ def test_control(fs: Filesystem, tmp_path: Path) -> None:
         assert done.returncode == 78
         assert "supervisor.control_group: there is no group 'no-such-group' on this host" in done.stderr
         assert supervisor.command("restart", str(file)).returncode == 0
+
+
+def completions(supervisor: Running, *words: str) -> list[str]:
+    """Return what bash is offered for the last of `words`."""
+    program = Path(sys.executable).with_name("filemapd")
+    line = ["filemapd", "--runtime-dir", str(supervisor.runtime_dir), *words]
+    asked = {
+        "_FILEMAPD_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(line),
+        "COMP_CWORD": str(len(line) - 1),
+    }
+    done = subprocess.run([program], env=os.environ | asked, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return [line.removeprefix("plain,") for line in done.stdout.split()]
+
+
+def test_names(fs: Filesystem, tmp_path: Path) -> None:
+    """Commands that take a name offer those of the running supervisor; `status` shows those that it is given."""
+    files = [lay_out(fs, name) for name in ("db01.img", "db02.img", "web01.img")]
+    with running(tmp_path, {"filemaps": [{"path": str(file)} for file in files]}) as supervisor:
+        for file in files:
+            supervisor.wait_state(file)
+        assert completions(supervisor, "ev") == ["events"]
+        for command in ("restart", "events", "status"):
+            assert completions(supervisor, command, "db") == ["db01.img", "db02.img"]
+        shown = supervisor.command("status", "web01.img", str(files[0])).stdout.splitlines()
+        assert [line.split()[0] for line in shown[3:]] == ["db01.img", "web01.img"]
+        told = json.loads(supervisor.command("status", "--json", "db02.img").stdout)
+        assert [f["name"] for f in told["filemaps"]] == ["db02.img"]
+        wrong = supervisor.command("status", "db03.img")
+        assert wrong.returncode == 1
+        assert wrong.stderr == "filemapd: there is no filemap 'db03.img'\n"
+        supervisor.stop()
+        assert completions(supervisor, "restart", "db") == []

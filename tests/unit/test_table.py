@@ -24,10 +24,12 @@ FILEMAP: dict[str, Any] = {
     "group_id": 4,
     "configured_group_id": 4,
     "moves": [],
+    "moves_total": 2,
     "extents": 12,
     "regions": 13,
     "uncovered_bytes": 0,
     "excess_bytes": 0,
+    "degraded": None,
     "restarts": 1,
     "log_lines": [],
     "last_change": None,
@@ -40,7 +42,10 @@ WEB = {"listen": "127.0.0.1:9737", "state": "RUNNING", "reason": None}
 
 
 def printed(
-    *filemaps: dict[str, Any], terminal: bool = False, web: dict[str, Any] | None = None
+    *filemaps: dict[str, Any],
+    terminal: bool = False,
+    web: dict[str, Any] | None = None,
+    problem: str | None = None,
 ) -> list[str]:
     """Return the lines for FILEMAP with these changes, on 80 columns."""
     out = io.StringIO()
@@ -48,6 +53,7 @@ def printed(
         "version": "0.1.0",
         "pid": 812,
         "started": "2026-11-23T03:20:22Z",
+        "ledger_problem": problem,
         "web": WEB | (web or {}),
         "filemaps": [FILEMAP | changes for changes in filemaps],
     }
@@ -68,8 +74,8 @@ def test_a_file_is_a_line() -> None:
     assert printed({}) == [
         "filemapd 0.1.0, pid 812, since 2026-11-23T03:20:22Z",
         "1 file: 1 RUNNING",
-        "NAME     STATE   GROUP EXTENTS REGIONS UNCOVERED RESTARTS   RSS  CPU",
-        "db01.img RUNNING 4          12      13         -        1 31MiB 0.2%",
+        "NAME     STATE   GROUP MOVES EXTENTS REGIONS UNCOV RST   RSS  CPU",
+        "db01.img RUNNING 4         2      12      13     -   1 31MiB 0.2%",
     ]
 
 
@@ -104,13 +110,13 @@ def test_bytes_are_for_people() -> None:
         2**40: "1.0TiB",
         2**60: "1024PiB",
     }
-    assert {size: row(uncovered_bytes=size)[5] for size in sizes} == sizes
+    assert {size: row(uncovered_bytes=size)[6] for size in sizes} == sizes
 
 
 def test_what_is_not_known_is_a_dash() -> None:
     """A file without a process has neither memory nor CPU time."""
     nothing = {"group_id": None, "extents": None, "regions": None, "rss_bytes": None, "cpu_percent": None}
-    assert row(state="FAILED", **nothing) == ["db01.img", "FAILED", "-", "-", "-", "-", "1", "-", "-"]
+    assert row(state="FAILED", **nothing) == ["db01.img", "FAILED", "-", "2", "-", "-", "-", "1", "-", "-"]
 
 
 def test_reasons_come_below() -> None:
@@ -121,6 +127,39 @@ def test_reasons_come_below() -> None:
         {"name": "c", "state": "STOPPED"},
     )
     assert lines[6:] == ["b: not on a device-mapper device"]
+
+
+def test_what_is_degraded_comes_below() -> None:
+    """So has each that runs but whose group is not exact."""
+    assert printed({"degraded": "max_regions of the file"})[4:] == [
+        "db01.img: degraded: max_regions of the file"
+    ]
+
+
+def test_a_ledger_in_memory_is_told() -> None:
+    """Above the table, as it concerns all files."""
+    assert printed({}, problem="/x: disk is full")[2] == "ledger: in memory only: /x: disk is full"
+
+
+def test_the_widest_line_fits() -> None:
+    """A file with long figures has 14 columns left for its name on a terminal of 80."""
+    lines = printed(
+        {
+            "name": "0123456789.img",
+            "state": "STOPPING",
+            "moves_total": 99999,
+            "extents": 1234567,
+            "regions": 1234567,
+            "uncovered_bytes": 1023 << 20,
+            "restarts": 999,
+            "cpu_percent": 100.0,
+            "rss_bytes": 127 << 20,
+        }
+    )
+    assert len(lines) == 4
+    assert lines[3].startswith(
+        "0123456789.img STOPPING 4     99999 1234567 1234567 1023MiB 999 127MiB 100.0%"
+    )
 
 
 def test_what_a_worker_said_last_comes_below() -> None:
