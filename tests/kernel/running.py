@@ -21,10 +21,10 @@ DEADLINE = 20.0
 FILEMAPD = (sys.executable, "-c", "from supervisor.cli import main; main()")
 
 
-def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE) -> T:
+def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE, pause: float = 0.02) -> T:
     """Return what `condition` gives once that is true; fail at the deadline.
 
-    While it fails, or finds one of two things that it reads gone in between, it is asked again.
+    While it fails, or finds one of two things that it reads gone in between, it is asked again after `pause`.
     """
     until = time.monotonic() + deadline
     trouble = ""
@@ -36,7 +36,7 @@ def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE) 
         else:
             if result:
                 return result
-        time.sleep(0.02)
+        time.sleep(pause)
     raise AssertionError(f"not within {deadline:g} s: {what}\n{trouble}")
 
 
