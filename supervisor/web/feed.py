@@ -21,19 +21,20 @@ async def follow(feed: socket.socket, take: Callable[[list[Any]], None]) -> None
     """Hand each message of `feed` to `take`, until the other end is closed."""
     over = asyncio.Event()
     feed.setblocking(False)
+    buffer = memoryview(bytearray(_LARGEST))
 
     def readable() -> None:
         for _ in range(_AT_ONCE):
             try:
-                packet = feed.recv(_LARGEST)
+                size = feed.recv_into(buffer)
             except BlockingIOError:
                 return
             except OSError:
-                packet = b""
-            if not packet:
+                size = 0
+            if not size:
                 over.set()
                 return
-            _take(packet, take)
+            _take(bytes(buffer[:size]), take)
 
     loop = asyncio.get_running_loop()
     loop.add_reader(feed, readable)

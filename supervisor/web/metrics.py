@@ -68,7 +68,7 @@ def _about(status: Status) -> tuple[tuple[str, str], ...]:
         "path": display(status["path"]),
         "mode": status["mode"],
         "vm": printable(vm.get("name") or ""),
-        "uuid": vm.get("uuid") or "",
+        "uuid": printable(vm.get("uuid") or ""),
         "role": vm.get("role") or "",
         **{f"label_{name}": printable(value) for name, value in status["labels"].items()},
     }

@@ -86,12 +86,22 @@ def test_counts_are_those_of_dmstats(supervisor: Running, file: Path, port: int,
     assert supervisor.filemap(file)["moves"] == []
 
 
-def test_promtool_has_nothing_to_say(supervisor: Running, port: int) -> None:
-    """Prometheus's own check of form and names finds nothing."""
-    assert supervisor.process.poll() is None
-    done = subprocess.run(
-        ["promtool", "check", "metrics"], input=fetch(port), capture_output=True, check=False
-    )
+def test_promtool_has_nothing_to_say(file: Path, port: int, tmp_path: Path) -> None:
+    """Prometheus's own check of form and names finds nothing, whatever a file is called and labelled."""
+    awkward = Path(os.fsdecode(os.fsencode(file.parent) + b'/two\nlines "\\\x1b[31m \xff.img'))
+    write(awkward, 1)
+    config = {
+        "filemaps": [{"path": str(file), "labels": {"tenant": 'ac"me\\\n\x1b[31m'}}],
+        "directories": [{"path": str(file.parent), "include": ["*.img"]}],
+        **listen(port),
+    }
+    with running(tmp_path, config) as supervisor:
+        name = supervisor.wait_state(awkward)["name"]
+        found = wait_for("it is exported", lambda: scrape(port))
+        assert found["mapping_regions", name] == 1
+        done = subprocess.run(
+            ["promtool", "check", "metrics"], input=fetch(port), capture_output=True, check=False
+        )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

@@ -195,7 +195,7 @@ def test_hostile_words(status: dict[str, Any], accept: str, hostile: str) -> Non
     first["labels"] = {"tenant": hostile}
     first["path"] = f"/{hostile}"
     first["device"] = f"vg-{hostile}"
-    first["vm"] = {"name": hostile, "uuid": "u", "role": "disk"}
+    first["vm"] = {"name": hostile, "uuid": hostile, "role": "disk"}
     found = families(status, accept)
     for family in found.values():
         for sample in family.samples:
