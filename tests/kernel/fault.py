@@ -2,9 +2,9 @@
 
 A file FOLDER/kill that holds a number n has a worker kill itself right after its n-th message that changes anything,
 and the supervisor first where there is FOLDER/and_parent;
-FOLDER/refuse that holds an errno has every @stats_create be refused with it. FOLDER/misbehave has the worker that
-sends the next message grow, spin or open files, as its word says; "crash" has every worker crash that lists the
-regions. The kernel does the rest itself.
+FOLDER/refuse that holds an errno has every @stats_create be refused with it. FOLDER/misbehave has the next worker
+that lists the regions grow, spin or open files, as its word says; "crash" has every such worker crash. The kernel
+does the rest itself.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class Hook:
         return reply
 
     def _misbehaviour(self, message: bytes) -> None:
+        if not message.startswith(b"@stats_list"):
+            return
         try:
             what = self._misbehave.read_text()
         except FileNotFoundError:
             return
         if what == "crash":
-            if not message.startswith(b"@stats_list"):
-                return
             logging.getLogger("filemapd.worker").error("about to crash")
             raise RuntimeError("made to crash")
         self._misbehave.unlink(missing_ok=True)
