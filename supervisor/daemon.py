@@ -20,8 +20,8 @@ from supervisor.control import Control
 from supervisor.directories import Directories
 from supervisor.events import Happening
 from supervisor.feed import Feed
-from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
+from supervisor.forkserver import ForkServer
 from supervisor.health import HealthCheck
 from supervisor.ledger import MEND_INTERVAL, Ledger
 from supervisor.load import ConfigError
@@ -58,6 +58,9 @@ class Daemon:
         self._ledger = Ledger(Path(config.state_dir), children)
         self._feed = Feed(self._loop.selector, self._loop.timers, lambda path: about_file(self._fleet, path))
         self._own = Own(time.time())
+        self._fork_server = ForkServer(
+            lambda: {ioctl.control(), *self._log_pipe.keep}, lambda labels: self._log_pipe.label(**labels)
+        )
         self._fleet = Fleet(
             config,
             self._ledger,
@@ -65,8 +68,7 @@ class Daemon:
             self._loop.selector,
             self._loop.timers,
             children,
-            lambda: {ioctl.control(), *self._log_pipe.keep},
-            self._label,
+            self._fork_server,
             self._feed.changed,
             self._log_pipe.last_lines,
         )
@@ -96,6 +98,7 @@ class Daemon:
         """Run the fleet until SIGTERM, SIGINT or the control socket says stop, and all workers have ended."""
         self._connect()
         share_memory()
+        self._fork_server.start()
         _log.info("filemapd started, pid %d", os.getpid())
         self._changed(self._directories.apply(self._fleet.config))
         self._service.ready()
@@ -192,10 +195,6 @@ class Daemon:
 
     def _stop_after_answer(self) -> None:
         self._loop.timers.at(time.monotonic(), self._stop)
-
-    def _label(self, filemap: Filemap) -> None:
-        """In a worker: have its log records say which file they are about."""
-        self._log_pipe.label(filemap=filemap.name, device=filemap.device, group_id=filemap.group_id)
 
     # Reload.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
@@ -135,6 +135,10 @@ class Filemap:
     def notice(self, what: str) -> None:
         """Count something that others did to the group."""
         self.noticed[what] = self.noticed.get(what, 0) + 1
+
+    def labels(self) -> dict[str, Any]:
+        """Return what the log records of its worker say of it."""
+        return {"filemap": self.name, "device": self.device, "group_id": self.group_id}
 
     def let_go(self) -> None:
         """Close the file."""

@@ -10,7 +10,7 @@ import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -22,8 +22,8 @@ from supervisor.children import Children
 from supervisor.config import Config
 from supervisor.events import Happening
 from supervisor.filemap import Filemap, Health, stands_at
+from supervisor.forkserver import ForkServer
 from supervisor.ledger import Entry, Ledger
-from supervisor.spawn import spawn
 from supervisor.states import LIVE, Action, Event, Record, State, advance
 from supervisor.timers import Timers
 from workers import channel as say
@@ -36,10 +36,8 @@ from workers.watch import Watch
 _log = logging.getLogger("filemapd.supervisor")
 
 GRACE: Final = 5.0
-# So many workers map their files for the first time at once: each create drains the device. They are forked some
-# at a time: of the pages that the supervisor writes to between two forks each child keeps a copy.
+# So many workers map their files for the first time at once: each create drains the device.
 _STARTING_AT_ONCE: Final = 16
-_FORK_AGAIN_BELOW: Final = 8
 # A turn of the loop in which workers are started takes about so long: whoever asks for the status has a turn too.
 _LONGEST_TURN: Final = 0.05
 
@@ -55,8 +53,7 @@ class Fleet:
         selector: selectors.BaseSelector,
         timers: Timers,
         children: Children,
-        keep_open: Callable[[], Iterable[int]],
-        in_worker: Callable[[Filemap], None],
+        fork_server: ForkServer,
         changed: Callable[[str], None],
         last_lines: Callable[[int], list[str]],
     ) -> None:
@@ -71,8 +68,7 @@ class Fleet:
         self.listeners: list[Callable[[Happening], None]] = []
         self._selector = selector
         self._timers = timers
-        self._keep_open = keep_open
-        self._in_worker = in_worker
+        self._fork_server = fork_server
         self.changed = changed
         """Called with the path of a file whose status is another now, or which has gone."""
         self._last_lines = last_lines
@@ -203,8 +199,6 @@ class Fleet:
     def _start_some(self) -> None:
         """Start workers from the queue, as long as not too many are mapping their file for the first time."""
         self._start_is_due = False
-        if len(self._starting) > _FORK_AGAIN_BELOW:
-            return
         until = time.monotonic() + _LONGEST_TURN
         while self._queue and len(self._starting) < _STARTING_AT_ONCE:
             filemap = self.filemaps.get(self._queue.popleft())
@@ -222,7 +216,7 @@ class Fleet:
         filemap.failed_on = None
         filemap.asked_at = time.monotonic()
         try:
-            child = spawn(self._job(filemap), self._keep_open(), partial(self._in_worker, filemap))
+            child = self._fork_server.spawn(self._job(filemap), filemap.labels())
         except OSError as error:
             self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}{_remedy(error)}")
             return False

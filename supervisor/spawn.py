@@ -1,4 +1,4 @@
-"""Start a worker: a fork of the supervisor, so that the two share what was imported."""
+"""Children that are forks of the supervisor, so that they share what was imported."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NoReturn
 
-from workers import channel, process
+from workers import channel
 from workers.exits import Exit
 from workers.libc import die_with_parent
 
@@ -30,30 +30,6 @@ def share_memory() -> None:
     gc.freeze()
 
 
-def spawn(job: process.Job, keep: Iterable[int], first: Callable[[], None]) -> Child:
-    """Fork a worker for `job`, which begins by calling `first`. `job.fd` may be open with O_PATH; `keep` stay
-    open in the child beside stdio.
-
-    Raises OSError where no process or socket is to be had.
-    """
-    ours, theirs = channel.pair()
-    held = set() if job.fd is None else {job.fd}
-
-    def body() -> int:
-        fd = _reopened(job.fd)
-        first()
-        return int(process.run(theirs, replace(job, fd=fd)))
-
-    try:
-        pid = fork({theirs.fileno(), *held, *keep}, body)
-    except OSError:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    return Child(pid, ours)
-
-
 def fork(keep: Iterable[int], body: Callable[[], int]) -> int:
     """Fork a child that ends with the status which `body` returns, and return its pid. It has no signal handlers of
     ours, ends when we do, and has nothing open but stdio and `keep`.
@@ -63,11 +39,12 @@ def fork(keep: Iterable[int], body: Callable[[], int]) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _child(keep, body, parent)
+        as_child(keep, body, parent)
     return pid
 
 
-def _child(keep: Iterable[int], body: Callable[[], int], parent: int) -> NoReturn:
+def as_child(keep: Iterable[int], body: Callable[[], int], parent: int) -> NoReturn:
+    """In a child of process `parent`: see fork()."""
     status = int(Exit.FAILED)
     try:
         _reset_signals()
@@ -90,10 +67,8 @@ def _reset_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _reopened(fd: int | None) -> int | None:
+def reopened(fd: int) -> int | None:
     """Return a descriptor in place of `fd`, which may be O_PATH, to read the file; None where it can't be had."""
-    if fd is None:
-        return None
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:

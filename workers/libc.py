@@ -1,16 +1,22 @@
-"""The one call of the C library that Python lacks: prctl(2)."""
+"""What of the kernel Python lacks: prctl(2), and clone3(2) with CLONE_PARENT."""
 
 from __future__ import annotations
 
-import ctypes  # noqa: TID251 - prctl(2) has no other way
+import ctypes  # noqa: TID251 - these calls have no other way
 import errno
 import os
 import signal
+import struct
 from itertools import count
 
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
+_SYS_CLONE3 = 435  # the same on all architectures
+_CLONE_PARENT = 0x8000
+# struct clone_args of linux/sched.h: the flags, and ten fields that are 0. With CLONE_PARENT the exit signal is the
+# caller's own.
+_CLONE_ARGS = struct.pack("=11Q", _CLONE_PARENT, *[0] * 10)
 
 
 def die_with_parent(parent: int) -> None:
@@ -35,6 +41,22 @@ def no_capabilities() -> None:
             if error.errno != errno.EINVAL:
                 raise
             return  # there are no more
+
+
+def clone_sibling() -> int:
+    """fork(2) a child whose parent is not this process but its parent; return its pid, 0 in the child. For a process
+    of one thread. Raises OSError."""
+    # PyDLL keeps the interpreter's lock over the call, as os.fork() does.
+    libc, python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    pid = int(libc.syscall(_SYS_CLONE3, _CLONE_ARGS, len(_CLONE_ARGS)))
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+        return 0
+    python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return pid
 
 
 def _prctl(option: int, value: int, name: str) -> None:

@@ -8,7 +8,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from dmstats.apply import Retired as RetiredRegion
@@ -52,6 +52,10 @@ class Job:
     fd: int | None = None
     pending: tuple[str, ...] = ()
     delete: bool = True
+
+    def with_fd(self, fd: int | None) -> Job:
+        """Return the same job with the file open at another descriptor."""
+        return replace(self, fd=fd)
 
 
 class _Orphaned(Exception):  # noqa: N818 - it ends the process, it is no error

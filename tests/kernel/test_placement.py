@@ -14,7 +14,8 @@ import pytest
 
 from dmstats import ioctl
 from dmstats.mode import FilemapdMode
-from supervisor.spawn import Child, spawn
+from supervisor.forkserver import ForkServer
+from supervisor.spawn import Child
 from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, read_direct
 from tests.kernel.running import DEADLINE
@@ -28,7 +29,9 @@ M = TypeVar("M", bound=say.Message)
 @contextlib.contextmanager
 def worker(path: Path) -> Iterator[Child]:
     """Run a worker on a file."""
-    child = spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {ioctl.control()}, lambda: None)
+    server = ForkServer(lambda: {ioctl.control()}, lambda _labels: None)
+    child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {})
+    server.close()
     try:
         yield child
     finally:

@@ -21,6 +21,7 @@ from supervisor.config import Config, Defaults, Overrides
 from supervisor.devices import device_status
 from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
+from supervisor.forkserver import ForkServer
 from supervisor.ledger import Ledger
 from supervisor.load import parse
 from supervisor.selection import wanted
@@ -173,7 +174,17 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
         closing(Ledger(tmp_path, children)) as ledger,
         DefaultSelector() as selector,
     ):
-        fleet = Fleet(config, ledger, watch, selector, Timers(), children, set, print, print, lambda _pid: [])
+        fleet = Fleet(
+            config,
+            ledger,
+            watch,
+            selector,
+            Timers(),
+            children,
+            ForkServer(set, print),
+            print,
+            lambda _pid: [],
+        )
         supervisor = {**supervisor_status(fleet, Own(0)), "filemaps": []}
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(supervisor)
     part = section(text("README.md"), "### Devices")

@@ -15,6 +15,7 @@ from supervisor.children import Children
 from supervisor.config import Config
 from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
+from supervisor.forkserver import ForkServer
 from supervisor.ledger import Ledger
 from supervisor.selection import wanted
 from supervisor.status import status_of
@@ -33,7 +34,17 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         closing(Ledger(tmp_path, children)) as ledger,
         DefaultSelector() as selector,
     ):
-        made = Fleet(config, ledger, watch, selector, Timers(), children, set, print, print, lambda _pid: [])
+        made = Fleet(
+            config,
+            ledger,
+            watch,
+            selector,
+            Timers(),
+            children,
+            ForkServer(set, print),
+            print,
+            lambda _pid: [],
+        )
         made.filemaps["/x"] = Filemap(wanted(config, {})["/x"])
         yield made
 

@@ -1,0 +1,87 @@
+"""The process that forks workers: whose children they are, and that its own end harms nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dmstats.mode import FilemapdMode
+from supervisor.forkserver import ForkServer
+from supervisor.spawn import Child
+from workers import channel as say
+from workers.mapping import Wanted
+from workers.process import Job
+
+
+@pytest.fixture
+def server() -> Iterator[ForkServer]:
+    """One that serves, and is reaped in the end."""
+    with closing(ForkServer(set, os.environ.update)) as one:
+        one.start()
+        yield one
+        one.close()
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+
+
+def waiting(server: ForkServer, path: Path) -> Child:
+    """Return a worker that waits for a file which is not there."""
+    child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {"LABEL": path.name})
+    child.channel.socket.setblocking(True)
+    child.channel.socket.settimeout(10)
+    assert child.channel.receive() == say.Waiting(f"there is no file at {path}")
+    return child
+
+
+def ended(child: Child) -> int:
+    """Ask a worker to stop, and return its exit status."""
+    child.channel.send(say.Stop())
+    while child.channel.receive() is not None:
+        pass
+    child.channel.close()
+    return os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+
+
+def test_workers_are_our_children(server: ForkServer, tmp_path: Path) -> None:
+    """Not the server's: they are reaped here, and know nothing but stdio and their channel."""
+    one, two = waiting(server, tmp_path / "one"), waiting(server, tmp_path / "two")
+    for child in (one, two):
+        assert psutil.Process(child.pid).ppid() == os.getpid()
+        assert len(os.listdir(f"/proc/{child.pid}/fd")) == 4
+    assert ended(one) == 0
+    assert ended(two) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_another_takes_over(server: ForkServer, tmp_path: Path, number: int) -> None:
+    """One that was killed, or hangs, is replaced; workers that it forked go on."""
+    before = waiting(server, tmp_path / "before")
+    os.kill(server._pid, number)
+    after = waiting(server, tmp_path / "after")
+    assert psutil.Process(after.pid).ppid() == os.getpid()
+    assert ended(before) == 0
+    assert ended(after) == 0
+
+
+def test_the_file_is_handed_over(server: ForkServer, tmp_path: Path) -> None:
+    """What is open with O_PATH here is open for reading there; where it can't be mapped the worker says so."""
+    (tmp_path / "file").write_text("x")
+    fd = os.open(tmp_path / "file", os.O_PATH)
+    with closing(
+        server.spawn(Job(str(tmp_path / "file"), FilemapdMode.INODE, Wanted(), fd=fd), {}).channel
+    ) as channel:
+        channel.socket.setblocking(True)
+        channel.socket.settimeout(10)
+        said = channel.receive()
+        assert isinstance(said, say.Ending)
+        assert "device-mapper" in said.reason
+    os.close(fd)
