@@ -21,13 +21,15 @@ _MANY: Final = 4096
 
 
 class ExtentFlag(IntFlag):
-    """FIEMAP_EXTENT_*: those that tell whether an extent has a place on the device."""
+    """FIEMAP_EXTENT_*: those that tell whether an extent has a place on the device, and whose it is."""
 
     LAST = 0x1
     UNKNOWN = 0x2
     DELALLOC = 0x4
     ENCODED = 0x8
     DATA_INLINE = 0x200
+    UNWRITTEN = 0x800
+    SHARED = 0x2000
 
 
 NOT_ON_DISK: Final = int(

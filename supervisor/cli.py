@@ -14,6 +14,7 @@ from supervisor.commands.common import DEFAULT_RUNTIME_DIR
 _COMMANDS: Final = {
     "check": "serve",
     "events": "events",
+    "map": "map",
     "reload": "manage",
     "restart": "manage",
     "run": "serve",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes  # noqa: TID251 - os has no fallocate(2) that punches holes, and a process for each is slow
+import lzma
 import mmap
 import os
 import shutil
@@ -23,6 +24,7 @@ from sandbox.devices import Device, Filesystem, dm_device, filesystem
 from sandbox.environment import inside
 from sandbox.syscalls import sync_filesystem
 from tests.kernel import oracle
+from tests.unit.data import recorded
 
 KIB64 = 1 << 16
 
@@ -168,3 +170,13 @@ def device(bare: Device) -> Iterator[Device]:
     yield bare
     for number in oracle.table(bare.name):
         StatsDevice(bare.dev_t).delete(number)
+
+
+@pytest.fixture
+def btrfs(tmp_path: Path) -> Iterator[Path]:
+    """A file system of btrfs on a device of device-mapper, from a recorded image; it has "file" and "inline"."""
+    with dm_device("btrfs", 16) as device:
+        device.path.write_bytes(lzma.decompress(recorded("btrfs.img.xz")))
+        oracle.run("mount", "-t", "btrfs", str(device.path), str(tmp_path))
+        yield tmp_path
+        oracle.run("umount", str(tmp_path))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import lzma
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from dmstats.filemap import create_regions_from_fd, update_regions_from_fd
 from sandbox.devices import dm_device
 from tests.kernel import oracle
 from tests.kernel.conftest import Disk
-from tests.unit.data import recorded
 
 NOBODY = 65534
 # What is refused is the same on every file system of device-mapper's.
@@ -66,16 +64,6 @@ def test_no_block_device(path: str, kind: str) -> None:
     fd = os.open(path, os.O_RDONLY | (0 if kind == "proc" else os.O_CREAT))
     assert refusals(fd) == [f"NotOnDeviceMapperError: on {kind}, which has no block device of its own"] * 2
     os.close(fd)
-
-
-@pytest.fixture
-def btrfs(tmp_path: Path) -> Iterator[Path]:
-    """A file system of btrfs on a device of device-mapper, from a recorded image; it has "file" and "inline"."""
-    with dm_device("btrfs", 16) as device:
-        device.path.write_bytes(lzma.decompress(recorded("btrfs.img.xz")))
-        oracle.run("mount", "-t", "btrfs", str(device.path), str(tmp_path))
-        yield tmp_path
-        oracle.run("umount", str(tmp_path))
 
 
 def test_btrfs(btrfs: Path) -> None:

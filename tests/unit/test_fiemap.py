@@ -33,7 +33,7 @@ def test_structs_are_those_of_the_headers(header: dict[str, int]) -> None:
 
 
 def test_flags_are_those_of_the_headers(header: dict[str, int]) -> None:
-    """The flags that tell whether an extent has a place are the headers'."""
+    """The flags of extents are the headers'."""
     for flag in ExtentFlag:
         assert flag.value == header[f"FIEMAP_EXTENT_{flag.name}"]
 
