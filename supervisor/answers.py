@@ -57,6 +57,7 @@ class Answers:
             some = filemaps[start : start + _AT_ONCE]
             for filemap in some:
                 self.health.measure_new(filemap)
+            self.fleet.ledger.flush()  # totals that were shown must not go back, whoever is killed next
             yield between + ", ".join(json.dumps(status_of(self.fleet, filemap)) for filemap in some)
             between = ", "
         yield "]}"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def about_file(fleet: Fleet, path: str) -> Iterator[Message]:
     """Walk the messages about the file at `path`, as of now. What they say of its regions is told once."""
+    fleet.ledger.flush()  # totals that were shown must not go back, whoever is killed next
     filemap = fleet.filemaps.get(path)
     if filemap is None:
         yield ["gone", path]

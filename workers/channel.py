@@ -101,7 +101,8 @@ class Retiring:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """Up: these regions have gone; `live` is the last sum over those that stay."""
+    """Up: these regions have gone; `live` is the last sum over those that stay. A worker that begins and finds no
+    regions says so without any keys."""
 
     keys: list[str]
     live: list[Any]

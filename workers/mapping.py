@@ -127,6 +127,10 @@ class Mapping:
             self._lock.hold(file.dev, own.group.id)
         if not self.members:
             self.totals.sample(device, own.regions)
+            if not own.regions:
+                # A predecessor's regions may have gone unseen. Told now, what they counted is not taken for what
+                # those count that are made next.
+                self._retirement.done(())
         spec = self._spec(fd, file, own)
         outcome = reconcile(
             device,

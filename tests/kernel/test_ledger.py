@@ -102,6 +102,24 @@ class Case:
         assert self.supervisor.status()["ledger_problem"] is None
 
 
+def test_killed_and_the_group_deleted(fs: Filesystem, tmp_path: Path) -> None:
+    """What was shown once counts, though the supervisor is killed right then and others delete the regions."""
+    file = scattered(fs, "disk.img")
+    with running(tmp_path, config(file)) as supervisor:
+        supervisor.wait_state(file)
+        case = Case(supervisor, file, fs.device.name)
+        case.drive.write(3, 0)
+        case.drive.read(8, 4)
+        case.counted()
+        supervisor.process.kill()
+        oracle.run("dmstats", "delete", "--allregions", fs.device.name)
+        supervisor.again()
+        supervisor.wait_state(file)
+        case.counted()
+        case.drive.read(2, 8)
+        case.counted()
+
+
 def test_deleted_while_running(fs: Filesystem, tmp_path: Path) -> None:
     """A ledger whose files somebody deletes is written anew, whole."""
     file, folder = scattered(fs, "disk.img"), tmp_path / "state"
