@@ -56,6 +56,30 @@ def box(x: float, width: float, y: float, height: float, *classes: str) -> svg.R
     )
 
 
+def hatching(name: str) -> svg.Element:
+    """Return what hatched() refers to by its name: oblique lines, which can be told without colours."""
+    line = svg.Line(x1=0, y1=0, x2=0, y2=8, class_=["hatch"])
+    turned: list[svg.Transform] = [svg.Rotate(45)]
+    return svg.Defs(
+        elements=[
+            svg.Pattern(
+                id=name,
+                width=8,
+                height=8,
+                patternUnits="userSpaceOnUse",
+                patternTransform=turned,
+                elements=[line],
+            )
+        ]
+    )
+
+
+def hatched(one: svg.Rect, name: str) -> svg.Rect:
+    """Return a rectangle filled with the hatching of that name in the same chart."""
+    one.fill = f"url(#{name})"
+    return one
+
+
 def rule(y: float, *classes: str) -> svg.Line:
     """Return a line across at y pixels."""
     return svg.Line(x1=0, x2=percent(1), y1=y, y2=y, class_=list(classes))

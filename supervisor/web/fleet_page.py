@@ -67,7 +67,7 @@ class Row:
     @property
     def p99_in_words(self) -> str:
         """The 99th percentile, or why it can't be told."""
-        return words.quantile(self.p99_ns, self.status["bounds_ns"]) or words.UNKNOWN
+        return words.percentile(self.minutes, 0.99)
 
 
 def _by_trouble(row: Row) -> tuple[Any, ...]:

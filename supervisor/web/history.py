@@ -14,6 +14,8 @@ SPAN: Final = 3600.0
 STEP: Final = 10.0
 # A sample comes now and then a little early.
 _SHORT: Final = 0.95 * STEP
+# Seconds that a reading takes to come here at most, in the usual course.
+_ON_ITS_WAY: Final = 3.0
 # The six of Reading.totals(); the histogram's bins follow.
 _TOTALS: Final = 6
 
@@ -49,6 +51,7 @@ class Series:
         self.bounds_ns = first.bounds_ns
         self._bins = len(first.histogram)
         self._seen = first.at
+        self._interval = 0.0
         self._times = array("d", (first.at, first.at))
         self._totals = array("Q", (*first.totals(), *first.histogram))
 
@@ -78,7 +81,8 @@ class Series:
             self._begin(reading)
             return
         totals = (*reading.totals(), *reading.histogram)
-        since, self._seen = min(max(since, self._seen), reading.at - 0.001), reading.at
+        since = min(max(since, self._seen), reading.at - 0.001)
+        self._seen, self._interval = reading.at, reading.at - since
         if totals == (*last.totals(), *last.histogram):
             return
         if not self._joined(reading.at, totals):
@@ -151,9 +155,9 @@ class Series:
         return rates(self._reading(row, start), self._reading(len(self) - 1, end))
 
     def _known_until(self, now: float) -> float:
-        """Return the end of the last row, or `now` where another one would have come since."""
-        since, until = self._times[-2], self._times[-1]
-        return now if now - until > max(2 * (until - since), 3 * STEP) else until
+        """Return the end of the last row, or `now` where another one would have come since, had there been I/O."""
+        until = self._times[-1]
+        return now if now - until > 2 * self._interval + _ON_ITS_WAY else until
 
     def buckets(self, now: float, count: int) -> list[Bucket | None]:
         """Return the last hour in so many stretches; None for those before the first reading."""

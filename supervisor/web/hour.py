@@ -26,30 +26,26 @@ def draw_hour(series: Series, now: float) -> Markup:
     """Draw what a file did in the last hour: I/Os and bytes a second, latencies and their heat map."""
     intervals = list(series.intervals(now))
     start = now - SPAN
-    elements, height = _stacked(intervals, start, series.bounds_ns)
-    whole = [*_unknown(series.begun - start, height), *elements, *_axis(height)]
+    panels = _stacked(intervals, start, series.bounds_ns)
+    height = _below(panels)
+    whole = [element for panel in panels for element in panel.elements]
+    whole += [*_unknown(series.begun - start, panels), *_axis(height)]
     whole += [_column(interval, start, height) for interval in intervals]
     return draw.picture(whole, height + _AXIS, _description(intervals), "hour")
 
 
-def _stacked(
-    intervals: Sequence[Interval], start: float, bounds_ns: Sequence[int]
-) -> tuple[list[svg.Element], float]:
-    """Return all panels, one below the other, and how high they are together."""
-    elements: list[svg.Element] = []
-    height = 0.0
-
-    def add(panel: Panel) -> None:
-        nonlocal height
-        elements.extend(panel.elements)
-        height += panel.height
-
-    add(rates_panel(intervals, start, height, "I/Os a second", words.rate, _ios))
-    add(rates_panel(intervals, start, height, "Throughput", words.speed, _bytes, 1024))
-    add(latency_panel(intervals, start, height))
+def _stacked(intervals: Sequence[Interval], start: float, bounds_ns: Sequence[int]) -> list[Panel]:
+    """Return all panels, each below the one before."""
+    panels = [rates_panel(intervals, start, 0, "I/Os a second", words.rate, _ios)]
+    panels.append(rates_panel(intervals, start, _below(panels), "Throughput", words.speed, _bytes, 1024))
+    panels.append(latency_panel(intervals, start, _below(panels)))
     if bounds_ns:
-        add(heat_panel(intervals, start, height, bounds_ns))
-    return elements, height
+        panels.append(heat_panel(intervals, start, _below(panels), bounds_ns))
+    return panels
+
+
+def _below(panels: Sequence[Panel]) -> float:
+    return sum(panel.height for panel in panels)
 
 
 def _ios(interval: Interval) -> tuple[float, float]:
@@ -69,15 +65,18 @@ def _description(intervals: Sequence[Interval]) -> str:
     )
 
 
-def _unknown(known_from: float, height: float) -> list[svg.Element]:
-    """Return what covers the time before the first reading."""
+def _unknown(known_from: float, panels: Sequence[Panel]) -> list[svg.Element]:
+    """Return what covers the time before the first reading: hatching, and where there is room, words."""
     share = min(1.0, known_from / SPAN)
     if share < 0.01:  # noqa: PLR2004 - it could hardly be seen
         return []
-    cover: svg.Element = draw.box(0, share, 0, height, "unknown")
-    if share < 0.2:  # noqa: PLR2004 - there is no room for words
-        return [cover]
-    return [cover, draw.label("not watched yet", draw.percent(share / 2), 66, "scale", "middle")]
+    covers: list[svg.Element] = [draw.hatching("not-watched")]
+    for top, height in (panel.plot for panel in panels):
+        covers.append(draw.hatched(draw.box(0, share, top, height, "unknown"), "not-watched"))
+        if share > 0.2:  # noqa: PLR2004 - for less the words are too long
+            middle = draw.percent(share / 2)
+            covers.append(draw.label("not watched yet", middle, top + height / 4 + 4, "kind", "middle"))
+    return covers
 
 
 def _axis(top: float) -> list[svg.Element]:

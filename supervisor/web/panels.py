@@ -26,10 +26,12 @@ Line = list[tuple[float, float]]
 
 
 class Panel(NamedTuple):
-    """A part of the chart and how high it is."""
+    """A part of the chart: how high it is in all, and where in the chart its plot is."""
 
     elements: list[svg.Element]
     height: float
+    plot: tuple[float, float]
+    """From the top of the chart, and how high."""
 
 
 def rates_panel(
@@ -63,7 +65,7 @@ def rates_panel(
         draw.label("↑ reads", 4, top + _TITLE + 14, "kind", "reads"),
         draw.label("↓ writes", 4, bottom - 6, "kind", "writes"),
     ]
-    return Panel(elements, _TITLE + _RATES + _GAP)
+    return _panel(elements, top, _RATES)
 
 
 def latency_panel(intervals: Sequence[Interval], start: float, top: float) -> Panel:
@@ -82,7 +84,7 @@ def latency_panel(intervals: Sequence[Interval], start: float, top: float) -> Pa
         y = top + _TITLE + _LATENCIES * (high - power) / (high - low)
         scale += [draw.rule(y, "grid"), _scale(words.latency(10**power), y)]
     heading = _name("Mean latency", "reads solid, writes dotted", top)
-    return Panel([heading, *scale, plot.element()], _TITLE + _LATENCIES + _GAP)
+    return _panel([heading, *scale, plot.element()], top, _LATENCIES)
 
 
 def heat_panel(intervals: Sequence[Interval], start: float, top: float, bounds_ns: Sequence[int]) -> Panel:
@@ -100,7 +102,11 @@ def heat_panel(intervals: Sequence[Interval], start: float, top: float, bounds_n
     heading = _name("All latencies", "the more I/Os the stronger; median solid, p99 dotted", top)
     ground = draw.box(0, 1, top + _TITLE, height, "ground")
     cells = heat_cells(intervals, start, top + _TITLE, _BIN)
-    return Panel([heading, ground, *cells, plot.element(), *rows], _TITLE + height + _GAP)
+    return _panel([heading, ground, *cells, plot.element(), *rows], top, height)
+
+
+def _panel(elements: list[svg.Element], top: float, height: float) -> Panel:
+    return Panel(elements, _TITLE + height + _GAP, (top + _TITLE, height))
 
 
 def _name(text: str, legend: str, top: float) -> svg.Element:

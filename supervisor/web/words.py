@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
 
+from supervisor.rates import Rates
+
 UNKNOWN: Final = "-"
 TOO_FEW: Final = "too little I/O to tell"
 _BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -63,20 +65,18 @@ def latency(nanoseconds: float | None) -> str:
     return f"{value:.3g} {unit}" if value < 999.5 else f"{value:,.0f} {unit}"  # noqa: PLR2004 - likewise
 
 
-def quantile(nanoseconds: float | None, bounds_ns: Sequence[int]) -> str:
-    """Return a percentile of rates.quantile_ns() in words. What lies below the first bound or beyond the last is not
-    known better than that.
-
-    Empty without bounds: then there is no histogram.
-    """
-    if not bounds_ns:
-        return ""
+def percentile(found: Rates | None, q: float) -> str:
+    """Return the latency that the share `q` of the I/Os did not exceed. What lies below the first bound of the
+    histogram or beyond the last is not known better than that; without a histogram or I/Os there is none."""
+    if found is None or not found.bounds_ns or not found.ios_per_s:
+        return UNKNOWN
+    nanoseconds = found.quantile_ns(q)
     if nanoseconds is None:
         return TOO_FEW
     if math.isinf(nanoseconds):
-        return f"over {latency(bounds_ns[-1])}"
-    if nanoseconds <= bounds_ns[0]:
-        return f"under {latency(bounds_ns[0])}"
+        return f"over {latency(found.bounds_ns[-1])}"
+    if nanoseconds <= found.bounds_ns[0]:
+        return f"under {latency(found.bounds_ns[0])}"
     # The bins are coarse: a third digit would not be so.
     return latency(float(f"{nanoseconds:.2g}"))
 

@@ -90,9 +90,13 @@ def test_the_hour_has_a_column_for_each_interval() -> None:
         "08:40:00 UTC to 08:40:10 UTC\n10 reads/s, 40 KiB/s, mean 50 µs\n1.0 writes/s, 512 B/s, mean 5 ms\n"
         "under 100 µs: 100\n1 ms to 10 ms: 10"
     )
-    (unknown,) = [element for element in tree.iter(f"{SVG}rect") if element.get("class") == "unknown"]
-    assert float(str(unknown.get("width")).rstrip("%")) == pytest.approx(100 * 2400 / 3600, abs=0.1)
-    assert "not watched yet" in [element.text for element in tree.iter(f"{SVG}text")]
+    covers = [rect for rect in tree.iter(f"{SVG}rect") if rect.get("class") == "unknown"]
+    assert [float(str(rect.get("width")).rstrip("%")) for rect in covers] == pytest.approx(
+        [100 * 2400 / 3600] * 4, abs=0.001
+    )
+    assert {rect.get("fill") for rect in covers} == {"url(#not-watched)"}
+    assert [pattern.get("id") for pattern in tree.iter(f"{SVG}pattern")] == ["not-watched"]
+    assert [element.text for element in tree.iter(f"{SVG}text")].count("not watched yet") == 4
     assert "at most 11 I/Os a second" in str(tree.get("aria-label"))
 
 

@@ -55,7 +55,7 @@ def test_what_is_done_now() -> None:
 def test_idle_is_told_as_nothing() -> None:
     """A file that is not read any more since its device does nothing comes to rest, and its hour stays."""
     series = steady(100)
-    rates = series.now(T0 + 200)
+    rates = series.now(T0 + 100 + 2 * 10 + 4)
     assert rates is not None
     assert rates.ios_per_s == 0
     assert rates.latency_ns is None

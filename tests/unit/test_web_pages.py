@@ -93,7 +93,7 @@ def test_too_little_is_told(fleet: Fleet) -> None:
     """With fewer than 100 I/Os in five minutes there is no 99th percentile, and it says so."""
     fleet.now += 3600
     fleet.busy("slow.img", rate=1)
-    fleet.now += 298
+    fleet.now += 290
     (row,) = [row for row in fleet.get("/").rows("images") if row.startswith("slow.img")]
     assert "too little I/O to tell" in row
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.rates import Rates, Reading, rates
 from supervisor.web import words
 
 BOUNDS = (100_000, 1_000_000, 10_000_000)
+
+
+def did(*bins: int) -> Rates | None:
+    """Return so many reads in each bin within ten seconds; without any, ten reads without a histogram."""
+    bounds = BOUNDS if bins else ()
+    reads = sum(bins) if bins else 10
+    return rates(
+        Reading(0, 0, 0, 0, 0, 0, 0, bounds, (0,) * len(bins)),
+        Reading(10, reads, 0, 0, 0, 0, 0, bounds, bins),
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,11 +47,13 @@ BOUNDS = (100_000, 1_000_000, 10_000_000)
         (words.latency(4e12), "4,000 s"),
         (words.latency(0), "under 1 ms"),
         (words.latency(None), "-"),
-        (words.quantile(None, BOUNDS), "too little I/O to tell"),
-        (words.quantile(math.inf, BOUNDS), "over 10 ms"),
-        (words.quantile(9_876_543, BOUNDS), "9.9 ms"),
-        (words.quantile(1_000, BOUNDS), "under 100 µs"),
-        (words.quantile(None, ()), ""),
+        (words.percentile(did(99, 0, 0, 0), 0.99), "too little I/O to tell"),
+        (words.percentile(did(0, 0, 0, 200), 0.99), "over 10 ms"),
+        (words.percentile(did(0, 0, 200, 0), 0.99), "9.9 ms"),
+        (words.percentile(did(200, 0, 0, 0), 0.99), "under 100 µs"),
+        (words.percentile(did(0, 0, 0, 0), 0.5), "-"),
+        (words.percentile(did(), 0.5), "-"),
+        (words.percentile(None, 0.5), "-"),
         (words.ago(0.2), "now"),
         (words.ago(42), "42 s ago"),
         (words.ago(600), "10 min ago"),
