@@ -28,7 +28,7 @@ run: $(INSTALLED)
 
 test: check tools
 	$(BIN)/python -m pytest --ignore=tests/kernel
-	$(BIN)/python -m sandbox --out out/kernel --timeout 3600 --memory 3G -- python -m pytest tests/kernel
+	$(BIN)/python -m tests.guests
 
 torture: guest
 	$(BIN)/python -m sandbox --memory 3G -- python -m tests.torture --seed '$(SEED)' --count '$(COUNT)'

@@ -75,6 +75,6 @@ def load(
 
 
 def _pictures() -> Path:
-    folder = Path(os.environ.get("SANDBOX_OUT") or tempfile.gettempdir(), "page")
+    folder = Path(os.environ.get("SANDBOX_OUT") or tempfile.gettempdir(), "screenshots")
     folder.mkdir(exist_ok=True)
     return folder
