@@ -35,6 +35,11 @@ def size(value: float | None) -> str:
     return f"{value:.1f}{unit}" if value < _FEW else f"{value:.0f}{unit}"
 
 
+def many(number: int, what: str) -> str:
+    """Return "1 file", "2 files"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def percent(value: float | None) -> str:
     """Return hundredths with a sign, "-" for None."""
     return "-" if value is None else f"{value:.1f}%"

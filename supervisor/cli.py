@@ -13,6 +13,7 @@ from supervisor.commands.common import DEFAULT_RUNTIME_DIR
 # Each command, and the module of supervisor.commands that has it under the same name.
 _COMMANDS: Final = {
     "check": "serve",
+    "cleanup": "cleanup",
     "events": "events",
     "map": "map",
     "reload": "manage",

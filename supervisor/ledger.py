@@ -11,11 +11,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from dmstats.counters import Counters
+from dmstats.files import FileIdentity
 from supervisor import events
 from supervisor.accounts import Account, add
 from supervisor.checkpoint import Checkpoint
@@ -290,6 +292,19 @@ class Ledger:
         """Write what has changed and close the database."""
         self.flush()
         self._database.close()
+
+
+def known_files(path: Path) -> dict[str, FileIdentity]:
+    """Return which file the ledger in the file `path` knows at each path, without opening it to be written.
+
+    Raises sqlite3.Error where it can't be read, or is of another version.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version != _VERSION:
+            raise sqlite3.DatabaseError(f"it is of version {version}, this filemapd uses version {_VERSION}")
+        rows = db.execute("SELECT path, dev, inode, generation FROM files").fetchall()
+    return {events.path_of(key): FileIdentity(*identity) for key, *identity in rows}
 
 
 def _sum(pending: Mapping[str, Counters], keys: Iterable[str]) -> Counters:

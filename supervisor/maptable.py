@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cells import text
+from supervisor.cells import many, text
 
 _UNITS: Final = {40: "TiB", 30: "GiB", 20: "MiB", 10: "KiB"}
 
@@ -37,7 +37,7 @@ def exact(value: int) -> str:
 
 
 def _head(answer: Mapping[str, Any]) -> Text:
-    extents = _many(answer["extents"], "extent")
+    extents = many(answer["extents"], "extent")
     where = f"inode {answer['inode']} on {answer['device']} ({answer['number']})"
     return text(f"{answer['path']}: {exact(answer['size'])} in {extents}, {where}")
 
@@ -68,12 +68,8 @@ def _table(answer: Mapping[str, Any]) -> Table:
 
 def _group(group: Mapping[str, Any]) -> Text:
     alias, program = group["alias"] or "no name", group["program"]
-    line = text(f"group {group['group_id']} ({alias}, {program}): {_many(group['regions'], 'region')}")
+    line = text(f"group {group['group_id']} ({alias}, {program}): {many(group['regions'], 'region')}")
     line.append(f", {exact(group['covered_bytes'])} of the file")
     if group["excess_bytes"]:
         line.append(f", {exact(group['excess_bytes'])} in excess", style="yellow")
     return line
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

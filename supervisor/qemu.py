@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 import psutil
 
 from supervisor.machines import Claim, Identity, Source
+from supervisor.openfiles import open_files
 
 _FLAGS: Final = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
 
@@ -63,14 +63,10 @@ def claims(wanted: Collection[Identity], but: Collection[int]) -> Iterator[Claim
 
 def _open_files(pid: int, wanted: Collection[Identity]) -> Iterator[tuple[Identity, str]]:
     """Walk those of the files `wanted` that a process has open. What it can't write to it reads for another."""
-    folder = f"/proc/{pid}"
-    # It may end at any moment, and so may each of its descriptors.
-    with contextlib.suppress(OSError):
-        for number in os.listdir(f"{folder}/fd"):
+    for identity, info in open_files(pid):
+        if identity in wanted:
             with contextlib.suppress(OSError):
-                found = os.stat(f"{folder}/fd/{number}")
-                if stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) in wanted:
-                    yield (found.st_dev, found.st_ino), _role(f"{folder}/fdinfo/{number}")
+                yield identity, _role(info)
 
 
 def _role(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl  # noqa: TID251 - flock(2)
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,9 @@ from dmstats.ioctl import device_text
 
 # Not in the configuration: two supervisors with different folders must see each other's locks.
 _FOLDER: Final = Path("/run/lock/filemapd")
+_NAME: Final = re.compile(r"(\d+):(\d+)\.(\d+)", re.ASCII)
+_LOCKS: Final = Path("/proc/locks")
+_FLOCK: Final = re.compile(r"^\d+: FLOCK +ADVISORY +WRITE +(\d+) \S+:(\d+) ", re.MULTILINE)
 
 
 class GroupLock:
@@ -49,3 +53,15 @@ class GroupLock:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._held = -1, None
+
+
+def holders() -> dict[tuple[int, int], int]:
+    """Return which process holds the lock on which group, by st_dev and id, without touching a lock (proc(5))."""
+    held = {match[2]: int(match[1]) for match in _FLOCK.finditer(_LOCKS.read_text(encoding="ascii"))}
+    found = {}
+    for path in _FOLDER.iterdir() if _FOLDER.is_dir() else ():
+        name = _NAME.fullmatch(path.name)
+        pid = held.get(str(path.stat().st_ino)) if name is not None else None
+        if name is not None and pid is not None:
+            found[os.makedev(int(name[1]), int(name[2])), int(name[3])] = pid
+    return found

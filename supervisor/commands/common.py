@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+
+if TYPE_CHECKING:
+    from supervisor.config import Config
 
 EX_CONFIG: Final = 78
 NOT_RUNNING: Final = 3
@@ -36,10 +39,26 @@ def runtime_dir(context: click.Context) -> Path:
     return Path(context.find_root().params.get("runtime_dir") or DEFAULT_RUNTIME_DIR)
 
 
-def folders(context: click.Context) -> dict[str, str]:
-    """Return the folders that the command line gives in place of the configuration's."""
+def load_config(path: str, context: click.Context) -> Config:
+    """Return the configuration with the command line's folders, or end with status 78."""
+    from supervisor.problems import ConfigError  # noqa: PLC0415 - `--help` needs none of these
+
+    try:
+        return load_or_raise(path, context)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EX_CONFIG)
+
+
+def load_or_raise(path: str, context: click.Context) -> Config:
+    """Return the same, or raise ConfigError."""
+    from supervisor.load import load  # noqa: PLC0415 - as above
+
     given = context.find_root().params
-    return {key: str(Path(given[key]).absolute()) for key in ("runtime_dir", "state_dir") if given.get(key)}
+    folders = {
+        key: str(Path(given[key]).absolute()) for key in ("runtime_dir", "state_dir") if given.get(key)
+    }
+    return load(path).model_copy(update=folders)
 
 
 def ask(

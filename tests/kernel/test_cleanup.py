@@ -1,0 +1,206 @@
+"""`filemapd cleanup` beside what others made and what living processes keep; what is there is what dmsetup lists."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmstats.filemap import create_regions_from_fd
+from supervisor.cleanup import Cleanup
+from supervisor.load import load
+from tests.kernel import oracle
+from tests.kernel.conftest import Disk, read_direct
+from tests.kernel.running import FILEMAPD, Running, running, wait_for
+
+# What is on the device is the same on every file system.
+pytestmark = pytest.mark.parametrize("made", ["ext4"], indirect=True)
+
+# Makes a region with the mark of a process that then ends, as one that is killed before it sets the tag.
+_ORPHAN = """
+import os, sys
+from dmstats.device import Device
+from dmstats.files import identify
+from dmstats.marker import process_mark
+file = identify(os.open(sys.argv[1], os.O_RDONLY))
+print(Device(file.dev).create(0, 8, aux=str(process_mark(file))))
+"""
+
+_GROUP = """
+import os, sys
+from dmstats.filemap import create_regions_from_fd
+print(create_regions_from_fd(os.open(sys.argv[1], os.O_RDONLY))[0])
+"""
+
+
+def cleanup(folder: Path, config: dict[str, Any], *words: str, status: int = 0) -> list[dict[str, Any]]:
+    """Run `filemapd cleanup --json` with a configuration whose folders are in `folder`; return what was left over."""
+    path = folder / "cleanup.yaml"
+    folders = {"state_dir": str(folder / "state"), "runtime_dir": str(folder / "run")}
+    path.write_text(json.dumps({"version": 1, **folders, **config}))
+    command = [*FILEMAPD, "cleanup", "--json", "-c", str(path), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, (done.stdout, done.stderr)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["dry_run"] is bool(words)
+    return list(answer["left_over"])
+
+
+def orphan(path: Path) -> int:
+    """Leave a region of the file behind, and return its id."""
+    command = [sys.executable, "-c", _ORPHAN, str(path)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def others(disk: Disk) -> dict[int, str]:
+    """Make a group and regions of other programs, with dmstats and dmsetup; return them as they are listed."""
+    before = oracle.table(disk.name)
+    for _ in range(2):
+        oracle.run("dmstats", "create", "--start", "64s", "--length", "64s", disk.name)
+    first, last = sorted(oracle.table(disk.name).keys() - before.keys())
+    oracle.run("dmstats", "group", "--alias", "theirs", "--regions", f"{first},{last}", disk.name)
+    oracle.message(disk.name, "@stats_create 0+8 /1 mine filemapd")
+    now = oracle.table(disk.name)
+    return {number: now[number] for number in now.keys() - before.keys()}
+
+
+def config_of(*paths: Path) -> dict[str, Any]:
+    """Return a configuration of files."""
+    return {"filemaps": [{"path": str(path)} for path in paths]}
+
+
+def test_a_file_that_left_the_configuration(disk: Disk, tmp_path: Path) -> None:
+    """While filemapd was down a file left the configuration, another is missing, and a process ended in the middle.
+    A dry run shows and changes nothing; then just what is left over goes, and the kept file's total is whole."""
+    left, kept, missing = (
+        disk.pieces("left.img", 3),
+        disk.pieces("kept.img", 2),
+        disk.pieces("missing.img", 2),
+    )
+    with running(tmp_path, config_of(left, kept, missing)) as supervisor:
+        groups = {path: supervisor.wait_state(path)["group_id"] for path in (left, kept, missing)}
+        read_direct(kept, 0, 30)
+        supervisor.process.send_signal(signal.SIGKILL)
+        supervisor.process.wait()
+        theirs, bare = others(disk), orphan(left.with_name("left.img"))
+        gone = disk.write("gone.img", 4096)
+        stray = orphan(gone)
+        gone.unlink()
+        missing.rename(disk.folder / "moved")
+        before = oracle.table(disk.name)
+        members = oracle.groups(disk.name)
+        config = config_of(kept, missing)
+        found = cleanup(tmp_path, config, "--dry-run")
+        assert oracle.table(disk.name) == before
+        assert [(f["device"], f["group_id"], f["path"], f["regions"], f["removed"]) for f in found] == [
+            (disk.name, groups[left], str(left), sorted([*members[groups[left]], bare]), False),
+            (disk.name, None, None, [stray], False),
+        ]
+        assert found[0]["reason"] == "not configured"
+        assert "in no group, made by process" in found[1]["reason"]
+        removed = cleanup(tmp_path, config)
+        assert removed == [one | {"removed": True} for one in found]
+        goes = {number for one in found for number in one["regions"]}
+        assert oracle.table(disk.name) == {n: row for n, row in before.items() if n not in goes}
+        assert theirs.items() <= oracle.table(disk.name).items()
+        assert cleanup(tmp_path, config) == []
+        supervisor.write(config)
+        supervisor.again()
+        wait_for("its total is whole", lambda: supervisor.filemap(kept).get("reads") == 30)
+        assert supervisor.filemap(kept)["group_id"] == groups[kept]
+
+
+def kill_worker(supervisor: Running, path: Path) -> None:
+    """Kill a file's worker, and return once it waits to start again."""
+    os.kill(supervisor.filemap(path)["pid"], signal.SIGKILL)
+    supervisor.wait_state(path, "BACKOFF")
+
+
+def test_what_lives_is_kept(disk: Disk, tmp_path: Path) -> None:
+    """What the running filemapd has is kept though the configuration has nothing of it, that of a worker that waits
+    to start again too, and also where that filemapd is not known of. So is dmfilemapd's group while it lives, and
+    what a living process made."""
+    one, other, alone = (disk.pieces(f"{name}.img", 2) for name in ("one", "other", "alone"))
+    made_here = disk.pieces("here.img", 2)
+    create_regions_from_fd(disk.open(made_here))
+    (tmp_path / "other").mkdir()
+    restart = {"supervisor": {"restart": {"initial": "60s"}}}
+    with running(tmp_path, config_of(one, other) | restart) as supervisor:
+        for path in (one, other):
+            supervisor.wait_state(path)
+        kill_worker(supervisor, other)
+        making = [sys.executable, "-c", _GROUP, str(alone)]
+        group = subprocess.run(making, capture_output=True, text=True, check=True).stdout.strip()
+        program = "from workers.dmfilemapd import main; main()"
+        fd = disk.open(alone)
+        daemon = subprocess.Popen(
+            [sys.executable, "-c", program, str(fd), group, str(alone), "inode", "1"], pass_fds=[fd]
+        )
+        try:
+            locked = Path(f"/run/lock/filemapd/{disk.stats.number}.{group}")
+            wait_for(
+                "dmfilemapd has its group", lambda: locked.exists() and locked.read_text() == str(daemon.pid)
+            )
+            before = oracle.table(disk.name)
+            for folder in (tmp_path, tmp_path / "other"):
+                assert cleanup(folder, {}) == []
+            assert oracle.table(disk.name) == before
+        finally:
+            daemon.kill()
+            daemon.wait()
+        # Now only its supervisor can tell.
+        kill_worker(supervisor, one)
+        assert cleanup(tmp_path, config_of(alone)) == []
+
+
+def test_what_was_taken_over_meanwhile(disk: Disk, tmp_path: Path) -> None:
+    """Between the look and the removal a filemapd takes the group over: it stays, and the reason is told."""
+    path = disk.pieces("vm.img", 2)
+    with running(tmp_path, config_of(path)) as supervisor:
+        supervisor.wait_state(path)
+        supervisor.stop()
+        empty = tmp_path / "empty.yaml"
+        empty.write_text(
+            json.dumps({"version": 1, "state_dir": str(tmp_path / "s"), "runtime_dir": str(tmp_path / "r")})
+        )
+        work = Cleanup(load(str(empty)))
+        found = work.find()
+        before = oracle.table(disk.name)
+        assert [r.id for one in found for r in one.regions] == list(before)
+        supervisor.again()
+        pid = supervisor.wait_state(path)["pid"]
+        ((_, reason),) = work.remove(found)
+        assert reason is not None
+        assert f"is kept in step by process {pid} already" in reason
+        assert oracle.table(disk.name) == before
+        assert supervisor.wait_state(path)["noticed"] == {}
+
+
+def test_what_is_not_known(disk: Disk, tmp_path: Path) -> None:
+    """Where it can't be told which files are wanted nothing is removed, and the statuses are those that are
+    documented."""
+    path = disk.pieces("vm.img", 2)
+    with running(tmp_path, config_of(path)) as supervisor:
+        supervisor.wait_state(path)
+        supervisor.stop()
+        before = oracle.table(disk.name)
+        supervisor.write({"directories": [{"path": str(tmp_path / "none")}]})
+        done = supervisor.command("cleanup", "-c", str(supervisor.config))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "No such file or directory" in done.stderr
+        supervisor.config.write_text("version: 2")
+        assert supervisor.command("cleanup", "-c", str(supervisor.config)).returncode == 78
+        assert supervisor.command("cleanup", "-c", str(tmp_path / "none.yaml")).returncode == 78
+        supervisor.write({})
+        ledger = tmp_path / "state" / "ledger.sqlite3"
+        ledger.write_bytes(b"x" * 4096)
+        done = supervisor.command("cleanup", "-c", str(supervisor.config))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert str(ledger) in done.stderr
+        assert oracle.table(disk.name) == before
