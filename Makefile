@@ -1,6 +1,7 @@
 # make run      the supervisor on CONFIG; without device-mapper in a sandbox, for DURATION seconds
 # make test     the checks and all tests, those that need device-mapper in the sandbox
 # make torture  COUNT changes from SEED to files on ext4 and XFS, with interference, in the sandbox
+# make bench    measures it beside dmfilemapd (PEER, if given) and the kernel's own limit; BENCH takes options
 # make check    style and types
 # make clean    removes what the others made here
 
@@ -10,6 +11,8 @@ CONFIG ?= config/filemaps.yaml
 DURATION ?= 40
 SEED ?= 1
 COUNT ?= 200
+PEER ?=
+BENCH ?=
 
 VENV := .venv
 INSTALLED := $(VENV)/.installed
@@ -18,7 +21,7 @@ BIN := $(VENV)/bin
 # What only tests need: PROGRAM=PACKAGE.
 TOOLS := promtool=prometheus chromium=chromium
 
-.PHONY: run test torture check clean guest tools
+.PHONY: run test torture bench check clean guest tools
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -32,6 +35,10 @@ test: check tools
 
 torture: guest
 	$(BIN)/python -m sandbox --memory 3G -- python -m tests.torture --seed '$(SEED)' --count '$(COUNT)'
+
+bench: $(INSTALLED)
+	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
+	@$(BIN)/python -m bench $(if $(PEER),--peer '$(PEER)') $(BENCH)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

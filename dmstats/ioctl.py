@@ -30,6 +30,9 @@ _FIRST_BUFFER: Final = 16 * 1024
 
 # Kept for the life of the process: with a long table, growing it anew each time costs five calls for one.
 _buffer = bytearray(_FIRST_BUFFER)
+# How much of it a command needs. The kernel allocates and copies as much as it is told there is, whatever it uses:
+# of a buffer that holds a table of 10,000 regions that takes milliseconds for each create.
+_rooms: dict[bytes, int] = {}
 
 
 @functools.cache
@@ -67,10 +70,14 @@ def target_message(dev: int, message: bytes) -> str:
     global _buffer  # noqa: PLW0603 - one buffer a process is the point
     node = control()
     text_at = DM_IOCTL.size + DM_TARGET_MESSAGE.size
-    while text_at + len(message) + 1 > len(_buffer):
-        _buffer = bytearray(2 * len(_buffer))
+    command = message.partition(b" ")[0]
+    room = _rooms.get(command, _FIRST_BUFFER)
+    while text_at + len(message) + 1 > room:
+        room *= 2
     while True:
-        DM_IOCTL.pack_into(_buffer, 0, *_VERSION, len(_buffer), DM_IOCTL.size, 0, 0, 0, 0, 0, dev, b"", b"")
+        if room > len(_buffer):
+            _buffer = bytearray(room)
+        DM_IOCTL.pack_into(_buffer, 0, *_VERSION, room, DM_IOCTL.size, 0, 0, 0, 0, 0, dev, b"", b"")
         DM_TARGET_MESSAGE.pack_into(_buffer, DM_IOCTL.size, 0)
         _buffer[text_at : text_at + len(message) + 1] = message + b"\0"
         try:
@@ -80,7 +87,8 @@ def target_message(dev: int, message: bytes) -> str:
         data_start, flags = _DATA_START_FLAGS.unpack_from(_buffer, _DATA_START_OFFSET)
         if not flags & DM_BUFFER_FULL_FLAG:
             break
-        _buffer = bytearray(2 * len(_buffer))
+        room *= 2
+        _rooms[command] = room
     if not flags & DM_DATA_OUT_FLAG:
         return ""
     return _buffer[data_start : _buffer.index(0, data_start)].decode("utf-8", "surrogateescape")

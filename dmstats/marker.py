@@ -42,6 +42,8 @@ class Mark:
         return (self.inode, self.generation) == (file.inode, file.generation)
 
 
+# All regions that a worker made bear the same text.
+@functools.lru_cache(maxsize=64)
 def parse_mark(text: str) -> Mark | None:
     """Return the mark that `text` is, or None."""
     match = _MARK.fullmatch(text)

@@ -181,6 +181,7 @@ def test_model_is_like_the_kernel(device: devices.Device) -> None:
 def test_long_lists(device: devices.Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that overflows the buffer many times over comes whole: over 1,000 regions, and aux of 20 KiB in one."""
     monkeypatch.setattr(ioctl, "_buffer", bytearray(ioctl._FIRST_BUFFER))
+    monkeypatch.setattr(ioctl, "_rooms", {})
     stats = Device(device.dev_t)
     for at in range(1100):
         stats.create(8 * at, 8)
@@ -189,8 +190,11 @@ def test_long_lists(device: devices.Device, monkeypatch: pytest.MonkeyPatch) -> 
     assert [(r.id, r.start) for r in regions] == [(at, 8 * at) for at in range(1100)]
     assert regions[500].aux == "y" * 20_000
     assert len(ioctl._buffer) > ioctl._FIRST_BUFFER
+    # The kernel copies as much as it is told there is room: for other messages that stays little.
+    assert set(ioctl._rooms) == {b"@stats_list"}
     # A message longer than the first buffer goes out whole, too.
     monkeypatch.setattr(ioctl, "_buffer", bytearray(ioctl._FIRST_BUFFER))
+    monkeypatch.setattr(ioctl, "_rooms", {})
     stats.set_aux(501, "z" * 30_000)
     assert stats.list().regions[501].aux == "z" * 30_000
 
@@ -205,6 +209,7 @@ def test_overflowing_print_clear_loses_nothing(
     touch(device, 0, reads=2, writes=0)
     touch(device, 8000, reads=3, writes=0)
     monkeypatch.setattr(ioctl, "_buffer", bytearray(ioctl._FIRST_BUFFER))
+    monkeypatch.setattr(ioctl, "_rooms", {})
     assert stats.print_clear(region).reads == 5
     assert len(ioctl._buffer) > ioctl._FIRST_BUFFER
     assert stats.print_clear(region).reads == 0

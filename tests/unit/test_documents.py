@@ -43,6 +43,7 @@ PACKAGES: Final = (
     "supervisor/web",
     "sandbox",
     "demo",
+    "bench",
 )
 DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
 

@@ -1,0 +1,112 @@
+"""Measures filemapd: here, or where there is no device-mapper, in a guest; and compares two runs.
+
+python -m bench [--quick] [--only NAME...] [--peer PATH] [--json FILE]
+python -m bench compare OLD.json NEW.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.compare import compare, missing
+from bench.context import Bench
+from bench.libdm import PeerError, find_peer
+from bench.registry import MEASUREMENTS, chosen
+from bench.results import ResultsError, load
+from bench.run import perform
+from bench.table import number
+from demo.__main__ import have_device_mapper
+
+_OUT: Final = "out/bench"
+_JSON: Final = "bench.json"
+_MEMORY: Final = "3G"
+_USAGE: Final = 2
+
+
+def main() -> int:
+    """Do what the command line says. 1 tells that something got worse, or failed; 125 that the guest was lost."""
+    if sys.argv[1:2] == ["compare"]:
+        return _compare(_parse_compare(sys.argv[2:]))
+    options = _parse(sys.argv[1:])
+    try:
+        measurements = chosen(options.only)
+        peer = find_peer(options.peer) if options.peer is not None else None
+    except (ValueError, PeerError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return _USAGE
+    if not have_device_mapper():
+        print("No device-mapper here, or not root: starting a guest that has one", flush=True)
+        guest = [
+            "-m",
+            "sandbox",
+            "--memory",
+            _MEMORY,
+            "--out",
+            _OUT,
+            "--",
+            "python",
+            "-m",
+            "bench",
+            *sys.argv[1:],
+        ]
+        os.execv(sys.executable, [sys.executable, *guest])
+    path = options.json or Path(os.environ.get("SANDBOX_OUT", _OUT), _JSON)
+    return perform(Bench(options.quick, peer), measurements, sys.argv[1:], path)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    names = "\n".join(f"  {m.name:<12} {m.what}" for m in MEASUREMENTS)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure filemapd beside dmfilemapd and the kernel's own limit.",
+        epilog=f"measurements:\n{names}\n\npython -m bench compare OLD.json NEW.json names what got worse.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes and few repeats, to see that it works"
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these measurements")
+    parser.add_argument("--peer", type=Path, help="lvm2's dmfilemapd, to measure beside")
+    parser.add_argument("--json", type=Path, help=f"where the figures go (default: {_OUT}/{_JSON})")
+    return parser.parse_args(arguments)
+
+
+def _parse_compare(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench compare", description="Name what got worse.")
+    parser.add_argument("old", type=Path)
+    parser.add_argument("new", type=Path)
+    return parser.parse_args(arguments)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Print what changed by more than noise; 1 if anything got worse."""
+    try:
+        old, new = load(options.old), load(options.new)
+    except ResultsError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return _USAGE
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    changes = list(compare(old, new))
+    worse = [change for change in changes if change.worse]
+    for change in (*worse, *(change for change in changes if change.better)):
+        word, style = ("worse", "bold red") if change.worse else ("better", "green")
+        unit = f" times the {change.of}" if change.of else ""
+        figures = f"{number(change.before)} to {number(change.after)}{unit}"
+        console.print(
+            Text(word, style), f" {change.name}: {figures} (noise explains {change.allowed:.2f} times)"
+        )
+    for name in missing(old, new):
+        console.print(Text("not measured", "yellow"), f" {name}")
+    console.print(f"{len(changes)} rows compared, {len(worse)} got worse")
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""A run's figures, and their form as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.noise import median
+
+Unit = Literal["ms", "s", "MiB", "kB", "% CPU", "us", "x", "count"]
+Subject = Literal["filemapd", "floor", "peer"]
+
+
+class ResultsError(Exception):
+    """A file that is no run's JSON; the message says which and why."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Goal(_Model):
+    """What a figure may be at most: `most` times that of `of`, or `most` itself, and `plus` on top."""
+
+    most: float
+    of: Literal["floor", "peer"] | None = None
+    plus: float = 0.0
+
+
+class Row(_Model):
+    """One thing measured. Each subject's samples are in `unit`, in the order in which they were taken, those of
+    different subjects in turns. Less is better in every row. `note` says what is special."""
+
+    name: str
+    unit: Unit
+    filemapd: tuple[float, ...]
+    floor: tuple[float, ...] = ()
+    peer: tuple[float, ...] = ()
+    goals: tuple[Goal, ...] = ()
+    note: str = ""
+
+    def limit(self, goal: Goal) -> float | None:
+        """Return what a goal allows in the row's unit, None where that with which it compares was not measured."""
+        if goal.of is None:
+            return goal.most + goal.plus
+        samples = self.floor if goal.of == "floor" else self.peer
+        return goal.most * median(samples) + goal.plus if samples else None
+
+    def met(self) -> bool | None:
+        """Tell whether all goals are reached; None without goals, or where none could be judged."""
+        limits = [limit for limit in map(self.limit, self.goals) if limit is not None]
+        return all(median(self.filemapd) <= limit for limit in limits) if limits else None
+
+
+class Made(_Model):
+    """How a run was made."""
+
+    at: str
+    command: str
+    kernel: str
+    machine: str
+    cpus: int
+    memory_mib: int
+    python: str
+    filemapd: str
+    peer: str | None
+    quick: bool
+
+
+class Run(_Model):
+    """All figures of a run."""
+
+    format: Literal[1] = 1
+    made: Made
+    rows: tuple[Row, ...]
+
+    def row(self, name: str) -> Row | None:
+        """Return the row of that name."""
+        return next((row for row in self.rows if row.name == name), None)
+
+
+def load(path: Path) -> Run:
+    """Return the run in a JSON file. Raises ResultsError."""
+    try:
+        return Run.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ResultsError(
+            f"{path}: {where}: {first['msg']} (the JSON of `python -m bench` is wanted)"
+        ) from None
+
+
+def save(run: Run, path: Path) -> None:
+    """Write a run as JSON. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(run.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,81 @@
+"""The benchmark runs, and what it writes can be read; how many messages an update takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.counting import counting
+from bench.results import load
+from bench.volume import Volume, append_pieces, volume
+from dmstats.filemap import create_regions_from_fd, update_regions_from_fd
+from tests.kernel import oracle
+
+EXTENTS = 1000
+
+
+def test_a_quick_run(tmp_path: Path) -> None:
+    """A run of two measurements tells of its progress, prints the table and writes all figures; compared with
+    itself nothing got worse."""
+    path = tmp_path / "run.json"
+    bench = [sys.executable, "-m", "bench"]
+    done = subprocess.run(
+        [*bench, "--quick", "--only", "one-more", "map", "--json", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith(("1/2 ", "2/2 "))] == [
+        "1/2 one-more: one more extent",
+        "2/2 map: a file mapped from nothing",
+    ]
+    assert max(len(line) for line in lines if "FLOOR" in line or "@stats_" in line) <= 80
+    made = load(path)
+    assert made.made.quick
+    assert made.made.kernel == f"Linux {os.uname().release}"
+    one, mapped = made.row("one more extent at 200"), made.row("map 200 extents from nothing")
+    assert one is not None
+    assert mapped is not None
+    for row in (one, mapped):
+        samples = [*row.filemapd, *row.floor]
+        assert len(samples) == 3 + 3
+        assert min(samples) > 0
+    messages = {row.name: row.filemapd[0] for row in made.rows if row.unit == "count"}
+    assert messages["one more extent at 200: @stats_create"] == 1
+    assert messages["map 200 extents from nothing: @stats_create"] == 200
+    again = subprocess.run(
+        [*bench, "compare", str(path), str(path)], capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stdout
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Volume]:
+    """An ext4 with room for a file in many pieces."""
+    with volume(64) as made:
+        yield made
+
+
+def test_messages_of_an_update(disk: Volume) -> None:
+    """1,000 extents are mapped with a create each and one set_aux; an update that changes nothing only lists; one
+    more extent is one create and one set_aux, and the file is covered exactly."""
+    fd = disk.fragmented("image", EXTENTS)
+    with counting() as messages:
+        (group_id, *_) = create_regions_from_fd(fd)
+    assert messages.kinds() == {"list": 1, "create": EXTENTS, "set_aux": 1}
+    with counting() as messages:
+        update_regions_from_fd(fd, group_id)
+    assert messages.kinds() == {"list": 1}
+    append_pieces(fd, 1)
+    with counting() as messages:
+        ids = update_regions_from_fd(fd, group_id)
+    assert messages.kinds() == {"list": 1, "create": 1, "set_aux": 1}
+    assert oracle.assert_exact_cover(disk.folder / "image", disk.name, group_id) == list(ids)

@@ -1,0 +1,230 @@
+"""What `python -m bench` makes of its figures: noise, goals, comparison, table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.compare import Change, compare, missing
+from bench.noise import UNKNOWN, median, noise, percentile, ratios
+from bench.registry import MEASUREMENTS, chosen
+from bench.results import Goal, Made, ResultsError, Row, Run, load, save
+from bench.table import cells, markdown, number
+
+MADE = Made(
+    at="2026-11-25T10:00:00+00:00",
+    command="python -m bench",
+    kernel="Linux 6.1",
+    machine="x86_64, host",
+    cpus=1,
+    memory_mib=3072,
+    python="3.11.7",
+    filemapd="0.1.0",
+    peer=None,
+    quick=False,
+)
+
+
+def row(*filemapd: float, name: str = "update", **others: object) -> Row:
+    """Return a row of milliseconds."""
+    return Row.model_validate({"name": name, "unit": "ms", "filemapd": filemapd, **others})
+
+
+def run(*rows: Row) -> Run:
+    """Return a run of these rows."""
+    return Run(made=MADE, rows=rows)
+
+
+def only(old: Row, new: Row) -> Change:
+    """Return the one change between two runs of a row each."""
+    (change,) = compare(run(old), run(new))
+    return change
+
+
+def test_percentiles_are_samples() -> None:
+    """A percentile is the least sample that so many do not exceed, never something between two."""
+    samples = [float(n) for n in range(100, 0, -1)]
+    assert [percentile(samples, p) for p in (0, 1, 50, 99, 100)] == [1, 1, 50, 99, 100]
+    assert percentile([7.0], 99) == 7
+    for function in (median, lambda s: percentile(s, 50)):
+        with pytest.raises(ValueError, match="no samples"):
+            function([])
+
+
+def test_noise_is_a_part_of_the_median() -> None:
+    """It grows with the spread, shrinks with the number, is the same in all units; one outlier does not move it."""
+    samples = [98.0, 99.0, 100.0, 101.0, 102.0]
+    assert 0 < noise(samples) < 0.02
+    assert noise([sample * 1000 for sample in samples]) == pytest.approx(noise(samples))
+    assert noise(samples * 4) == pytest.approx(noise(samples) / 2)
+    assert noise([96.0, 98.0, 100.0, 102.0, 104.0]) == pytest.approx(2 * noise(samples))
+    assert noise([98.0, 99.0, 100.0, 101.0, 900.0]) == noise(samples)
+
+
+def test_of_few_samples_nothing_is_known() -> None:
+    """Of one or two samples the noise is taken to be large; zeros alone have none."""
+    assert noise([1.0]) == noise([1.0, 1.0]) == UNKNOWN
+    assert noise([0.0, 0.0, 5.0]) == UNKNOWN
+    assert noise([0.0, 0.0, 0.0]) == 0
+
+
+def test_ratios_are_taken_in_turns() -> None:
+    """As many samples of both are pairs; else each is held against the others' median; nothing by zero."""
+    assert ratios([2.0, 9.0], [1.0, 3.0]) == [2, 3]
+    assert ratios([2.0, 4.0], [1.0, 2.0, 9.0]) == [1, 2]
+    assert ratios([2.0, 4.0], [0.0, 2.0]) == [2]
+    assert ratios([2.0], [0.0, 0.0]) == []
+
+
+@pytest.mark.parametrize(
+    ("goal", "met"),
+    [
+        (Goal(most=10), True),
+        (Goal(most=9.9), False),
+        (Goal(most=5, plus=5), True),
+        (Goal(most=1.3, of="floor"), True),
+        (Goal(most=1.2, of="floor"), False),
+        (Goal(most=1.2, of="floor", plus=1), True),
+        (Goal(most=0.2, of="peer"), None),
+    ],
+    ids=str,
+)
+def test_goals(goal: Goal, met: bool | None) -> None:
+    """A goal is told by the medians; nothing is told where that with which it compares is not there."""
+    assert row(9, 10, 99, floor=(8, 8), goals=(goal,)).met() is met
+
+
+def test_all_goals_have_to_be_met() -> None:
+    """One that can't be judged does not count."""
+    goals = (Goal(most=0.2, of="peer"), Goal(most=20), Goal(most=9))
+    assert row(10, goals=goals[:2]).met() is True
+    assert row(10, goals=goals).met() is False
+    assert row(10).met() is None
+
+
+def test_a_slower_machine_is_no_change() -> None:
+    """Three times as slow, and the floor with it: nothing got worse."""
+    change = only(row(10, 11, 12, floor=(5, 5.5, 6)), row(30, 33, 36, floor=(15, 16.5, 18)))
+    assert (change.of, change.factor, change.worse, change.better) == ("floor", 1, False, False)
+
+
+def test_worse_and_better_beyond_noise() -> None:
+    """What more than margin and noise explain is told, in both directions; the same with noisy samples is not."""
+    steady, slower = row(10, 10, 10, floor=(5, 5, 5)), row(12, 12, 12, floor=(5, 5, 5))
+    assert only(steady, slower).worse
+    assert only(slower, steady).better
+    assert not only(steady, row(10.9, 10.9, 10.9, floor=(5, 5, 5))).worse
+    assert not only(row(7, 10, 13, floor=(5, 5, 5)), row(8, 12, 16, floor=(5, 5, 5))).worse
+
+
+def test_compared_with_what_both_have() -> None:
+    """The peer where one has no floor, else the figure itself, for which more is allowed."""
+    peer = (100.0, 100.0, 100.0)
+    assert only(row(10, 10, 10, floor=(5,), peer=peer), row(10, 10, 10, peer=peer)).of == "peer"
+    absolute = only(row(10, 10, 10, floor=(5,)), row(12, 12, 12))
+    assert (absolute.of, absolute.worse) == ("", False)
+    assert only(row(10, 10, 10), row(13, 13, 13)).worse
+
+
+def test_counts_have_no_noise() -> None:
+    """One message more is worse; from none to one, too."""
+    one, two, none = (Row(name="creates", unit="count", filemapd=(n,)) for n in (1, 2, 0))
+    assert only(one, two).worse
+    assert only(two, one).better
+    assert not only(one, one).worse
+    assert only(none, one).worse
+    assert not only(none, none).worse
+
+
+def test_what_only_one_run_has() -> None:
+    """A new row can't be compared; one that is missing is named."""
+    old, new = run(row(1, name="a"), row(1, name="b")), run(row(1, name="b"), row(1, name="c"))
+    assert [change.name for change in compare(old, new)] == ["b"]
+    assert missing(old, new) == ["a"]
+
+
+def test_compare_says_what_got_worse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit status is 1 if something got worse, and the row is named; 0 if not; 2 for a file that is no run."""
+    old, new, bad = tmp_path / "old.json", tmp_path / "new.json", tmp_path / "bad.json"
+    save(run(row(10, 10, 10, name="quiet [red]"), row(1, name="gone")), old)
+    save(run(row(20, 20, 20, name="quiet [red]")), new)
+    bad.write_text('{"format": 1}')
+
+    def status(*files: Path) -> int:
+        monkeypatch.setattr("sys.argv", ["bench", "compare", *map(str, files)])
+        return main()
+
+    assert status(old, new) == 1
+    told = capsys.readouterr().out
+    assert "worse  quiet [red]: 10 to 20 (noise" in told
+    assert "not measured  gone" in told
+    assert status(old, old) == 0
+    assert "0 got worse" in capsys.readouterr().out
+    for file, why in ((bad, "bad.json: made: Field required"), (tmp_path / "none", "none: No such file")):
+        assert status(old, file) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_a_run_is_what_was_saved(tmp_path: Path) -> None:
+    """JSON and back changes nothing; a key that nobody knows is an error."""
+    made = run(row(1.5, 2, floor=(1,), goals=(Goal(most=1.3, of="floor"),), note="quick"))
+    path = tmp_path / "a" / "run.json"
+    save(made, path)
+    assert load(path) == made
+    path.write_text(path.read_text().replace('"rows"', '"notes": 1, "rows"', 1))
+    with pytest.raises(ResultsError, match="notes"):
+        load(path)
+
+
+def test_the_table() -> None:
+    """Medians with units, what a goal allows, rows that belong to the one above under it."""
+    rows = (
+        row(8, 10, 90, floor=(8.0, 8.0), goals=(Goal(most=1.3, of="floor"), Goal(most=0.2, of="peer"))),
+        Row(name="update: creates", unit="count", filemapd=(1,), goals=(Goal(most=1),)),
+        row(1234.5, name="start", goals=(Goal(most=1.5, of="floor", plus=15),), note="once"),
+    )
+    assert list(cells(rows)) == [
+        ("update", "-", "10 ms", "8 ms", "1.3 floor, 1/5 peer", "yes"),
+        ("- creates", "-", "1", "-", "1", "yes"),
+        ("start (once)", "-", "1,234 ms", "-", "1.5 floor + 15", "-"),
+    ]
+    assert markdown(rows).splitlines()[1:3] == [
+        "| --- | --: | --: | --: | --- | --- |",
+        "| update | - | 10 ms | 8 ms | 1.3 floor, 1/5 peer | yes |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.00123, "0.0012"), (0.0123, "0.0123"), (1.234, "1.23"), (99.96, "100"), (12345.6, "12,346")],
+)
+def test_numbers(value: float, text: str) -> None:
+    """Three digits that count, never an exponent."""
+    assert number(value) == text
+
+
+def test_names_choose(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """--only takes the names of measurements, in the table's order; another is an error that names all."""
+    names = [measurement.name for measurement in MEASUREMENTS]
+    assert len(set(names)) == len(names)
+    assert [m.name for m in chosen([names[-1], names[0]])] == [names[0], names[-1]]
+    assert chosen(None) == MEASUREMENTS
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "speed"])
+    assert main() == 2
+    assert f"there is no measurement 'speed': there are {', '.join(sorted(names))}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("program", "why"), [("/nowhere", "is no program"), ("/bin/true", "finds no libdevmapper")]
+)
+def test_another_peer_is_refused(
+    program: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--peer wants lvm2's dmfilemapd, and says so before anything is measured."""
+    monkeypatch.setattr("sys.argv", ["bench", "--peer", program])
+    assert main() == 2
+    assert f"bench: {program} {why}" in capsys.readouterr().err
