@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
+from rich.console import Console
 from rich.text import Text
 
 from supervisor.printable import printable
 
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _FEW: Final = 10
+_WIDE: Final = 1000
 
 
 def text(value: object) -> Text:
     """Return `value` as text that is no markup and can't steer the terminal: a guest may choose a file's name."""
     return Text(printable(str(value)))
+
+
+def standard_output() -> Console:
+    """Return the standard output: as wide as its terminal, or COLUMNS; else as wide as a table takes, so that no name
+    is broken for who searches it."""
+    out = Console()
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = _WIDE
+    return out
 
 
 def count(value: int | None) -> str:

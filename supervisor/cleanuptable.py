@@ -8,12 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from supervisor.cells import count, many, text
+from supervisor.cells import count, many, standard_output, text
 
 
 def print_cleanup(answer: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the answer of `filemapd cleanup` for a person."""
-    out = console or Console()
+    out = console or standard_output()
     left = answer["left_over"]
     if not left:
         out.print("nothing is left over")

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cells import many, text
+from supervisor.cells import many, standard_output, text
 
 _UNITS: Final = {40: "TiB", 30: "GiB", 20: "MiB", 10: "KiB"}
 
 
 def print_map(answer: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the answer of `filemapd map` for a person."""
-    out = console or Console()
+    out = console or standard_output()
     out.print(_head(answer), soft_wrap=True)
     if answer["pieces"]:
         out.print(_table(answer))

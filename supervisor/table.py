@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cells import count, percent, size, text
+from supervisor.cells import count, percent, size, standard_output, text
 
 _STYLES: Final = {
     "STARTING": "cyan",
@@ -28,7 +28,7 @@ _NUMBERS: Final = ("MOVES", "EXTENTS", "REGIONS", "UNCOV", "RST", "RSS", "CPU")
 
 def print_status(status: Mapping[str, Any], console: Console | None = None) -> None:
     """Print `status` (GET /v1/status) for a person."""
-    out = console or Console()
+    out = console or standard_output()
     out.print(_header(status))
     for trouble in (_web(status), _ledger(status)):
         if trouble is not None:
@@ -84,11 +84,15 @@ def _reasons(status: Mapping[str, Any]) -> list[Text]:
             line = text(filemap["name"])
             lines.append(line.append(": ").append_text(text(filemap["reason"])))
         elif filemap["degraded"]:
-            line = text(filemap["name"])
-            lines.append(line.append(": degraded: ").append_text(text(filemap["degraded"])))
+            lines.append(_degraded(filemap))
         if filemap["state"] == "FAILED":
             lines += [text(f"    {said}") for said in filemap["log_lines"][-_SAID_LAST:]]
     return lines
+
+
+def _degraded(filemap: Mapping[str, Any]) -> Text:
+    line = text(f"{filemap['name']}: degraded: {filemap['degraded']}")
+    return line.append(f", {size(filemap['excess_bytes'])} in excess") if filemap["excess_bytes"] else line
 
 
 def _web(status: Mapping[str, Any]) -> Text | None:

@@ -67,7 +67,7 @@ def reload(context: click.Context, *, as_json: bool) -> None:
 def restart(context: click.Context, name: str) -> None:
     """Start the worker of filemap NAME anew, one that was given up too."""
     ask(context, "POST", "/v1/restart", {"name": name})
-    click.echo(f"{name}: restarted")
+    click.echo(f"{printable(name)}: restarted")
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -41,6 +42,18 @@ FILEMAP: dict[str, Any] = {
 WEB = {"listen": "127.0.0.1:9737", "state": "RUNNING", "reason": None}
 
 
+def status_of(*filemaps: dict[str, Any]) -> dict[str, Any]:
+    """Return a status of FILEMAP with these changes."""
+    return {
+        "version": "0.1.0",
+        "pid": 812,
+        "started": "2026-11-23T03:20:22Z",
+        "ledger_problem": None,
+        "web": WEB,
+        "filemaps": [FILEMAP | changes for changes in filemaps],
+    }
+
+
 def printed(
     *filemaps: dict[str, Any],
     terminal: bool = False,
@@ -49,14 +62,7 @@ def printed(
 ) -> list[str]:
     """Return the lines for FILEMAP with these changes, on 80 columns."""
     out = io.StringIO()
-    status = {
-        "version": "0.1.0",
-        "pid": 812,
-        "started": "2026-11-23T03:20:22Z",
-        "ledger_problem": problem,
-        "web": WEB | (web or {}),
-        "filemaps": [FILEMAP | changes for changes in filemaps],
-    }
+    status = status_of(*filemaps) | {"ledger_problem": problem, "web": WEB | (web or {})}
     console = Console(
         file=out, width=80, force_terminal=terminal, color_system="standard" if terminal else None
     )
@@ -134,6 +140,23 @@ def test_what_is_degraded_comes_below() -> None:
     assert printed({"degraded": "max_regions of the file"})[4:] == [
         "db01.img: degraded: max_regions of the file"
     ]
+    assert printed({"degraded": "max_regions of the file", "excess_bytes": 15 << 20})[4:] == [
+        "db01.img: degraded: max_regions of the file, 15MiB in excess"
+    ]
+
+
+def test_a_pipe_has_whole_names(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal no name or reason is broken, so that `grep` finds it; COLUMNS says otherwise."""
+    name = 3 * "a-long-name-of-a-machine "
+    status = status_of({"name": name, "state": "FAILED", "reason": 3 * name})
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_status(status)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith(name) for line in lines] == [False, False, False, True, True]
+    assert 3 * name in lines[-1]
+    monkeypatch.setenv("COLUMNS", "80")
+    print_status(status)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_a_ledger_in_memory_is_told() -> None:
