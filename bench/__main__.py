@@ -2,6 +2,7 @@
 
 python -m bench [--quick] [--only NAME...] [--peer PATH] [--json FILE]
 python -m bench compare OLD.json NEW.json
+python -m bench table FILE.json
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bench.libdm import PeerError, find_peer
 from bench.registry import MEASUREMENTS, chosen
 from bench.results import ResultsError, load
 from bench.run import perform
-from bench.table import number
+from bench.table import markdown, number
 from demo.__main__ import have_device_mapper
 
 _OUT: Final = "out/bench"
@@ -33,7 +34,9 @@ _USAGE: Final = 2
 def main() -> int:
     """Do what the command line says. 1 tells that something got worse, or failed; 125 that the guest was lost."""
     if sys.argv[1:2] == ["compare"]:
-        return _compare(_parse_compare(sys.argv[2:]))
+        return _compare(_parse_files("compare", "Name what got worse.", "old", "new"))
+    if sys.argv[1:2] == ["table"]:
+        return _table(_parse_files("table", "Print the table of a run as Markdown.", "file"))
     options = _parse(sys.argv[1:])
     try:
         measurements = chosen(options.only)
@@ -78,11 +81,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _parse_compare(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench compare", description="Name what got worse.")
-    parser.add_argument("old", type=Path)
-    parser.add_argument("new", type=Path)
-    return parser.parse_args(arguments)
+def _parse_files(command: str, description: str, *names: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m bench {command}", description=description)
+    for name in names:
+        parser.add_argument(name, type=Path)
+    return parser.parse_args(sys.argv[2:])
+
+
+def _table(options: argparse.Namespace) -> int:
+    try:
+        print(markdown(load(options.file).rows), end="")
+    except ResultsError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return _USAGE
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:

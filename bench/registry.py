@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench import reconcile
+from bench import fleet, following, latency, reconcile
 from bench.context import Measurement
 
-MEASUREMENTS: Final[tuple[Measurement, ...]] = (*reconcile.MEASUREMENTS,)
+MEASUREMENTS: Final[tuple[Measurement, ...]] = (
+    *fleet.MEASUREMENTS,
+    *following.MEASUREMENTS,
+    *reconcile.MEASUREMENTS,
+    *latency.MEASUREMENTS,
+)
 
 
 def chosen(names: list[str] | None) -> tuple[Measurement, ...]:

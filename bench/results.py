@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.noise import median
 
-Unit = Literal["ms", "s", "MiB", "kB", "% CPU", "us", "x", "count"]
+Unit = Literal["s", "ms", "us", "ns", "MiB", "bytes", "% CPU", "/s", "x", "count"]
 Subject = Literal["filemapd", "floor", "peer"]
 
 

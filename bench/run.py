@@ -7,28 +7,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from bench.context import Bench, Measurement
+from bench.libdm import PeerError
 from bench.machine import made
-from bench.noise import median
 from bench.results import Row, Run, save
-from bench.table import number, rich_table
+from bench.table import figure, rich_table
+from dmstats.errors import DmStatsError
+from sandbox.devices import DeviceError
 
 
 def perform(bench: Bench, measurements: Sequence[Measurement], arguments: Sequence[str], path: Path) -> int:
-    """Do the measurements, print the table and write the JSON to `path`; return the exit status. Each is written as
-    soon as it is there, so that a run that ends early leaves what it has."""
+    """Do the measurements, print the table and write the JSON to `path`; return the exit status: 1 if one of them
+    failed, which ends no other. Each is written as soon as it is there."""
     console = Console(highlight=False)
     about = made(bench, arguments)
     rows: list[Row] = []
+    failed = 0
     for i, measurement in enumerate(measurements, 1):
         console.print(f"[bold]{i}/{len(measurements)} {measurement.name}[/]: {measurement.what}")
         began = time.monotonic()
-        for row in measurement.run(bench):
-            rows.append(row)
-            console.print(f"    {row.name}: {number(median(row.filemapd))} {row.unit}", soft_wrap=True)
+        try:
+            for row in measurement.run(bench):
+                rows.append(row)
+                console.print(f"    {row.name}: {figure(row.filemapd, row.unit)}", soft_wrap=True)
+        except (OSError, AssertionError, DmStatsError, DeviceError, PeerError) as error:
+            failed += 1
+            console.print(f"    [bold red]failed[/]: {escape(str(error))}", soft_wrap=True)
         console.print(f"    [dim]{time.monotonic() - began:.0f} s[/]")
         save(Run(made=about, rows=tuple(rows)), path)
     console.print(rich_table(rows))
     console.print(f"The figures are in {path}", soft_wrap=True)
-    return 0
+    return 1 if failed else 0

@@ -8,6 +8,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.compare import Change, compare, missing
+from bench.latency import region_bytes
 from bench.noise import UNKNOWN, median, noise, percentile, ratios
 from bench.registry import MEASUREMENTS, chosen
 from bench.results import Goal, Made, ResultsError, Row, Run, load, save
@@ -198,6 +199,17 @@ def test_the_table() -> None:
     ]
 
 
+def test_the_table_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`table` prints what a run's JSON holds as Markdown."""
+    path = tmp_path / "run.json"
+    save(run(row(10)), path)
+    monkeypatch.setattr("sys.argv", ["bench", "table", str(path)])
+    assert main() == 0
+    assert capsys.readouterr().out == markdown((row(10),))
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (0.00123, "0.0012"), (0.0123, "0.0123"), (1.234, "1.23"), (99.96, "100"), (12345.6, "12,346")],
@@ -228,3 +240,9 @@ def test_another_peer_is_refused(
     monkeypatch.setattr("sys.argv", ["bench", "--peer", program])
     assert main() == 2
     assert f"bench: {program} {why}" in capsys.readouterr().err
+
+
+def test_kernel_memory_of_a_region() -> None:
+    """On one CPU it is what a kernel built for one was seen to allocate; a large host's is much more."""
+    assert (region_bytes(0, 1, 1), region_bytes(6, 1, 1)) == (360, 456)
+    assert region_bytes(6, 8192, 64) == 128 + 8192 * 8 + 120 + 48 + 64 * (104 + 48)

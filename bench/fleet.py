@@ -1,0 +1,262 @@
+"""A supervisor with many files: its start, and what it and its workers use while nothing happens, or much."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from bench.context import Bench, Measurement, timed
+from bench.daemons import daemons
+from bench.floor import fiemap
+from bench.processes import cpu_seconds, memory, tree, turns
+from bench.results import Goal, Row
+from bench.volume import BLOCK, Volume, append_pieces, ranges_of, volume
+from dmstats.ranges import Range
+from supervisor.client import call
+from tests.kernel.running import Running, running, wait_for
+
+_FOLDER: Final = "images"
+_START_DEADLINE: Final = 900.0
+_PAUSE: Final = 0.25
+_SETTLING: Final = 20.0
+# A worker's wait after a look that came to nothing doubles up to 10 s.
+_BACKING_OFF: Final = 30.0
+# A file that is written all the time is looked at once in 10 s, and sampled as often.
+_WAKES_ALLOWED: Final = 0.3
+_PEER_DAEMONS: Final = 10
+_WINDOWS: Final = 3
+_WINDOW: Final = 20.0
+# Seconds of CPU within one that say that a process is at rest.
+_REST: Final = 0.02
+
+
+@contextmanager
+def fleet(disk: Volume, count: int) -> Iterator[Running]:
+    """A supervisor without a web process that follows the `count` files that files() made, all mapped, while the
+    context lasts."""
+    config = {
+        "directories": [{"path": str(disk.folder / _FOLDER), "max_files": count}],
+        "devices": {"max_regions": 100_000},
+        "defaults": {"max_regions": 20_000},
+    }
+    with tempfile.TemporaryDirectory(dir="/run") as state, running(Path(state), config) as supervisor:
+        wait_for("all files are mapped", lambda: _groups(disk) == count, _START_DEADLINE, _PAUSE)
+        yield supervisor
+
+
+def _groups(disk: Volume) -> int:
+    """Return how many groups there are. Asking for the status would take CPU from the start."""
+    return disk.device.list_text().count(" DMS_GROUP=")
+
+
+def files(disk: Volume, count: int, extents: int) -> list[Path]:
+    """Make so many files of so many extents each, in a folder of their own."""
+    folder = disk.folder / _FOLDER
+    folder.mkdir()
+    made = [folder / f"vm{number:04}.img" for number in range(count)]
+    for file in made:
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        append_pieces(fd, extents)
+        os.close(fd)
+    os.sync()
+    return made
+
+
+def cpu_percent(processes: Sequence[psutil.Process], seconds: float) -> float:
+    """Watch processes for a while and return the CPU they used, in percent of one."""
+    before, began = cpu_seconds(processes), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds(processes) - before) / (time.monotonic() - began) * 100
+
+
+def thousand(bench: Bench) -> Iterator[Row]:
+    """Measure 1,000 files of one extent: the start, at rest, and written all the time."""
+    count = bench.pick(1_000, 10)
+    with volume(600) as disk:
+        paths = files(disk, count, 1)
+        floor = timed(lambda: _map_bare(disk, paths)) / 1000
+        disk.clear()
+        began = time.monotonic()
+        with fleet(disk, count) as supervisor:
+            yield Row(
+                name=f"start {count:,} workers, all mapped",
+                unit="s",
+                filemapd=(time.monotonic() - began,),
+                floor=(floor,),
+                goals=(Goal(most=1.5, of="floor", plus=0.015 * count),),
+            )
+            processes = tree(supervisor.process.pid)
+            time.sleep(bench.pick(_SETTLING, 1))
+            window = bench.pick(_WINDOW, 1.0)
+            idle = [cpu_percent(processes, window) for _ in range(_WINDOWS)]
+            yield Row(
+                name=f"idle, {count:,} files of 1 extent: CPU",
+                unit="% CPU",
+                filemapd=tuple(idle),
+                goals=(Goal(most=3),),
+            )
+            used = [memory(process) for process in processes]
+            yield Row(
+                name=f"PSS of {count:,} files of 1 extent, all processes",
+                unit="MiB",
+                filemapd=(sum(one.pss for one in used),),
+            )
+            yield from _written(bench, paths, processes, supervisor)
+
+
+def _map_bare(disk: Volume, paths: Sequence[Path]) -> None:
+    """Do the ioctls that mapping these files takes."""
+    for number, path in enumerate(paths):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fiemap(fd, 32)
+        disk.bare.list()
+        disk.bare.create([Range(8 * number, 8 * number + 8)])
+        disk.bare.set_aux(number)
+        os.close(fd)
+
+
+def _written(
+    bench: Bench, paths: Sequence[Path], processes: Sequence[psutil.Process], supervisor: Running
+) -> Iterator[Row]:
+    workers = [one for one in processes if one.pid in _worker_pids(supervisor)]
+    used, wakes = [], []
+    with _writing(paths):
+        time.sleep(bench.pick(_BACKING_OFF, 1.0))
+        for _ in range(_WINDOWS):
+            before, began = turns(workers), time.monotonic()
+            used.append(cpu_percent(processes, bench.pick(_WINDOW, 1.0)))
+            seconds = time.monotonic() - began
+            wakes.append(max(b - a for a, b in zip(before, turns(workers), strict=True)) / seconds)
+    name = f"{len(paths):,} files written all the time"
+    yield Row(name=f"{name}: CPU", unit="% CPU", filemapd=tuple(used), goals=(Goal(most=10),))
+    yield Row(
+        name=f"{name}: wakes of the worker that has most",
+        unit="/s",
+        filemapd=tuple(wakes),
+        goals=(Goal(most=_WAKES_ALLOWED),),
+    )
+
+
+def _worker_pids(supervisor: Running) -> set[int]:
+    return {filemap["pid"] for filemap in supervisor.status()["filemaps"]}
+
+
+@contextmanager
+def _writing(paths: Sequence[Path]) -> Iterator[None]:
+    """Another process writes a block of each file about once a second, where it is allocated already."""
+    writer = subprocess.Popen([sys.executable, "-m", "bench.writer", str(paths[0].parent)])
+    try:
+        yield
+    finally:
+        writer.terminate()
+        writer.wait()
+
+
+def regions(bench: Bench) -> Iterator[Row]:
+    """Measure 200 files of 50 extents: at rest, and sampled while all are read."""
+    count, extents = bench.pick((200, 50), (5, 4))
+    with volume(600) as disk:
+        paths = files(disk, count, extents)
+        with fleet(disk, count) as supervisor:
+            processes = tree(supervisor.process.pid)
+            time.sleep(bench.pick(_SETTLING, 1))
+            idle = [cpu_percent(processes, bench.pick(_WINDOW, 1.0)) for _ in range(_WINDOWS)]
+            pss = sum(memory(process).pss for process in processes)
+            sampled, bare = _sampled(disk, paths, extents, processes, supervisor)
+        disk.clear()
+        peer_cpu, peer_pss = _peer_at_rest(bench, disk, paths)
+    name = f"idle, {count} files of {extents} extents"
+    yield Row(
+        name=f"{name}: CPU",
+        unit="% CPU",
+        filemapd=tuple(idle),
+        peer=peer_cpu,
+        goals=(Goal(most=1 / 100, of="peer"),),
+    )
+    yield Row(
+        name=f"{name}: PSS", unit="MiB", filemapd=(pss,), peer=peer_pss, goals=(Goal(most=1 / 4, of="peer"),)
+    )
+    yield Row(
+        name=f"sampling {count * extents:,} busy regions: CPU",
+        unit="s",
+        filemapd=tuple(sampled),
+        floor=tuple(bare),
+        goals=(Goal(most=1.3, of="floor"),),
+    )
+
+
+def _sampled(
+    disk: Volume,
+    paths: Sequence[Path],
+    extents: int,
+    processes: Sequence[psutil.Process],
+    supervisor: Running,
+) -> tuple[list[float], list[float]]:
+    """Return the CPU seconds of samples of all regions, and of as many bare prints, in turns."""
+    ours, bare = [], []
+    ids = [region.id for region in disk.device.list().regions]
+    own = [psutil.Process()]
+    for _ in range(_WINDOWS):
+        _read_all(paths, extents)
+        before = cpu_seconds(processes)
+        call(supervisor.runtime_dir, "POST", "/v1/sample", None)
+        ours.append(_cpu_at_rest(processes) - before)
+        before = cpu_seconds(own)
+        disk.bare.print(ids)
+        bare.append(cpu_seconds(own) - before)
+    return ours, bare
+
+
+def _read_all(paths: Sequence[Path], extents: int) -> None:
+    """Read each extent from the device once."""
+    buffer = mmap.mmap(-1, BLOCK)
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+        for piece in range(extents):
+            os.preadv(fd, [buffer], 2 * piece * BLOCK)
+        os.close(fd)
+
+
+def _cpu_at_rest(processes: Sequence[psutil.Process]) -> float:
+    """Wait until the processes are done, and return what CPU they had used by then."""
+    last, used = -1.0, cpu_seconds(processes)
+    while used - last > _REST:
+        time.sleep(1)
+        last, used = used, cpu_seconds(processes)
+    return used
+
+
+def _peer_at_rest(
+    bench: Bench, disk: Volume, paths: Sequence[Path]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the CPU in percent and the PSS of a dmfilemapd for each file: those of a few, on a device with as many
+    regions as all would have, times as many as there are files to a few."""
+    if bench.peer is None:
+        return (), ()
+    few = paths[:_PEER_DAEMONS]
+    for path in paths[_PEER_DAEMONS:]:
+        disk.bare.create(ranges_of(disk.open(path)))
+    with daemons(bench.peer, disk, few) as processes:
+        time.sleep(bench.pick(5.0, 1.0))
+        used = [cpu_percent(processes, bench.pick(10.0, 1.0)) for _ in range(_WINDOWS)]
+        pss = sum(memory(process).pss for process in processes)
+    disk.clear()
+    disk.close()
+    times = len(paths) / len(few)
+    return tuple(one * times for one in used), (pss * times,)
+
+
+MEASUREMENTS: Final = (
+    Measurement("thousand", "1,000 files: start, at rest, written all the time", thousand),
+    Measurement("regions", "10,000 regions: at rest, sampled", regions),
+)
