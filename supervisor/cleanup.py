@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from dmstats import ioctl
 from dmstats.device import Device
 from dmstats.errors import DmError, NotOurGroupError
 from dmstats.marker import maker_lives
@@ -27,6 +28,7 @@ class Cleanup:
     methods, UnknownError, ControlError, and DmStatsError."""
 
     def __init__(self, config: Config) -> None:
+        ioctl.control()
         self._config = config
         self._known = read_known(Path(config.state_dir))
         self._devices = dict(device_numbers())

@@ -15,7 +15,6 @@ from dmstats.filemap import safe_alias
 from dmstats.files import FileIdentity, identify
 from supervisor.client import NotRunning, call
 from supervisor.config import Config
-from supervisor.display import display
 from supervisor.ledger import known_files
 from supervisor.leftovers import Keepers
 from supervisor.openfiles import open_files
@@ -73,11 +72,9 @@ def read_known(state_dir: Path) -> dict[str, FileIdentity]:
 def _configured(config: Config) -> dict[str, str | None]:
     """Return the alias, if there is one, of each file that the configuration selects now, by path."""
     scans = {directory.path: scan(directory) for directory in config.directories}
-    for path, found in scans.items():
+    for found in scans.values():
         if found.reason is not None:
-            raise UnknownError(
-                f"directory {display(path)} can't be read ({found.reason}), so its files aren't known"
-            )
+            raise UnknownError(f"{found.reason}: which files are wanted is not known, so nothing is removed")
     return {path: wish.alias for path, wish in wanted(config, scans).items()}
 
 

@@ -17,10 +17,10 @@ from supervisor.commands.common import config_option, fail, json_option, load_co
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be removed.")
 @click.pass_context
 def cleanup(context: click.Context, *, config: str, as_json: bool, dry_run: bool) -> None:
-    """Remove the groups and regions that filemapd made and nothing keeps any more.
+    """Remove regions that filemapd made and nothing keeps any more.
 
-    Those of files that the configuration or the running filemapd names stay, those that a living process keeps in
-    step, and all that others made.
+    Groups go with their regions. What stays is that of files that the configuration or the running filemapd names,
+    that which a living process keeps in step, and all that others made.
     """
     from dmstats.errors import DmStatsError  # noqa: PLC0415 - `--help` needs none of these
     from supervisor.cleanup import Cleanup  # noqa: PLC0415

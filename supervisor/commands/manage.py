@@ -46,7 +46,10 @@ def _called(filemaps: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict
 @json_option
 @click.pass_context
 def reload(context: click.Context, *, as_json: bool) -> None:
-    """Have the configuration read again; where it is wrong nothing changes and the exit status is 78."""
+    """Have the configuration read again.
+
+    Where it is wrong nothing changes and the exit status is 78.
+    """
     from supervisor.client import ControlError  # noqa: PLC0415 - as in ask()
 
     try:
@@ -65,7 +68,7 @@ def reload(context: click.Context, *, as_json: bool) -> None:
 @click.argument("name", shell_complete=complete_names)
 @click.pass_context
 def restart(context: click.Context, name: str) -> None:
-    """Start the worker of filemap NAME anew, one that was given up too."""
+    """Start the worker of file NAME anew, one that was given up too."""
     ask(context, "POST", "/v1/restart", {"name": name})
     click.echo(f"{printable(name)}: restarted")
 

@@ -16,7 +16,7 @@ from supervisor.printable import printable
 @json_option
 @click.argument("file", type=click.Path(readable=False))
 def map(*, file: str, as_json: bool) -> None:  # noqa: A001 - the command's name
-    """Show where FILE lies on its device, and which regions of which groups count it.
+    """Show where FILE lies on its device and which regions count it.
 
     All is read from the kernel, whether or not filemapd runs or knows the file.
     """

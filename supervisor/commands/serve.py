@@ -14,7 +14,10 @@ from supervisor.commands.common import config_option, fail, load_config, load_or
 @config_option
 @click.pass_context
 def run(context: click.Context, config: str) -> None:
-    """Run the supervisor in the foreground, until SIGTERM, SIGINT or `filemapd stop`."""
+    """Run the supervisor in the foreground.
+
+    It ends with SIGTERM, SIGINT or `filemapd stop`.
+    """
     from dmstats import ioctl  # noqa: PLC0415 - `check` needs none of these
     from dmstats.errors import DmStatsError  # noqa: PLC0415
     from supervisor import single  # noqa: PLC0415
@@ -40,7 +43,10 @@ def run(context: click.Context, config: str) -> None:
 @config_option
 @click.pass_context
 def check(context: click.Context, config: str) -> None:
-    """Check the configuration and say what it selects; exit status 78 where it is wrong."""
+    """Check the configuration and list the files that it selects.
+
+    Where it is wrong the exit status is 78.
+    """
     from supervisor.selection import scan, wanted  # noqa: PLC0415 - nothing to do for a wrong configuration
 
     loaded = load_config(config, context)

@@ -33,7 +33,10 @@ from supervisor.commands.common import ask, fail, give_up, json_option, runtime_
 def top(
     context: click.Context, *, as_json: bool, once: bool, interval: float, sort: str, device: str | None
 ) -> None:
-    """Show what the files do: the rates and latencies of each, the busiest first."""
+    """Show what the files do, the busiest first.
+
+    That is the rates and latencies of each.
+    """
     from rich.console import Console  # noqa: PLC0415 - `--help` needs none of these
 
     from supervisor import top as shown  # noqa: PLC0415

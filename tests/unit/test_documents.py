@@ -214,6 +214,7 @@ def test_every_command_is_named() -> None:
     shown = CliRunner().invoke(main, ["--help"]).output.partition("Commands:")[2]
     listed = re.findall(r"^  (\w+) ", shown.partition("Exit statuses:")[0], re.MULTILINE)
     assert sorted(words[1] for words in named if words[0] == "filemapd") == sorted(listed)
+    assert "..." not in shown, "what a command does is cut short"
 
 
 def test_every_exit_status_is_named() -> None:
