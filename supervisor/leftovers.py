@@ -53,31 +53,51 @@ def left_over(
     `lives` tells whether a region's maker is still there. Left out are regions that another file's or another
     program's group has taken in.
     """
-    groups = groups_of(regions)
-    files = {FileIdentity(dev, mark.inode, mark.generation) for mark in _marks(regions, groups.values())}
+    table = _Table(regions)
     found = []
-    for file in sorted(files, key=lambda f: (f.inode, f.generation)):
+    for key in sorted(table.ours):
+        file = FileIdentity(dev, *key)
         if keepers.name(file):
             continue
-        left = _of(file, regions, groups, lives)
+        left = table.left_of(file, lives)
         if left.regions and not _is_kept(left, keepers, lives):
             found.append(left)
     return found
 
 
-def _marks(regions: Iterable[Region], groups: Iterable[Group]) -> Iterable[Mark]:
-    texts = [region.aux for region in regions] + [group.tag.userdata for group in groups]
-    return filter(None, map(parse_mark, texts))
+class _Table:
+    """A device's regions, such that those that concern a file are at hand: a device can have thousands of either.
+    `ours` are, by inode and generation, the regions that are marked for a file and the members of its groups."""
 
+    def __init__(self, regions: Sequence[Region]) -> None:
+        self._groups = groups_of(regions)
+        self._listed_by: dict[int, list[Group]] = {}
+        self.ours: dict[tuple[int, int], list[Region]] = {}
+        for region in regions:
+            self._mark(region.aux, [region])
+        for group in self._groups.values():
+            self._mark(group.tag.userdata, group.regions)
+            for region in group.regions:
+                self._listed_by.setdefault(region.id, []).append(group)
 
-def _of(
-    file: FileIdentity, regions: Sequence[Region], groups: dict[int, Group], lives: Callable[[Mark], bool]
-) -> Leftover:
-    own = find_own(regions, [file], left_behind=lambda mark: not lives(mark))
-    ours = tuple(region.id for region in own.regions if region.id in groups)
-    elsewhere = {region.id for group in groups.values() if group.id not in ours for region in group.regions}
-    alias = groups[ours[0]].tag.alias if ours else ""
-    return Leftover(file, ours, alias, tuple(r for r in own.regions if r.id not in elsewhere))
+    def _mark(self, text: str, regions: Iterable[Region]) -> None:
+        mark = parse_mark(text)
+        if mark is not None:
+            self.ours.setdefault((mark.inode, mark.generation), []).extend(regions)
+
+    def left_of(self, file: FileIdentity, lives: Callable[[Mark], bool]) -> Leftover:
+        """Return what there is of a file, but for what another's group lists too."""
+        near = {region.id: region for region in self.ours[file.inode, file.generation]}
+        near |= {group.id: group.leader for number in tuple(near) for group in self._listed(number)}
+        listing = [near[number] for number in sorted(near)]
+        own = find_own(listing, [file], left_behind=lambda mark: not lives(mark))
+        groups = tuple(region.id for region in own.regions if region.id in self._groups)
+        regions = tuple(r for r in own.regions if all(group.id in groups for group in self._listed(r.id)))
+        return Leftover(file, groups, self._groups[groups[0]].tag.alias if groups else "", regions)
+
+    def _listed(self, number: int) -> Sequence[Group]:
+        """Return the groups whose tags list a region."""
+        return self._listed_by.get(number, ())
 
 
 def _is_kept(left: Leftover, keepers: Keepers, lives: Callable[[Mark], bool]) -> bool:

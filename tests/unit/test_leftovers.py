@@ -123,3 +123,10 @@ def test_nothing_of_ours() -> None:
         region(3, "DMS_GROUP=a:9#" + str(Mark(12, 7))),
     ]
     assert left_over(DEV, others, NOBODY, gone) == []
+
+
+def test_linear() -> None:
+    """Ten thousand files on a device are gone through without comparing all with all."""
+    count = 10_000
+    regions = [region(n, tag(n, file=FileIdentity(DEV, n, 7))) for n in range(count)]
+    assert shown(left_over(DEV, regions, NOBODY, gone)) == [(n, (n,), [n]) for n in range(count)]
