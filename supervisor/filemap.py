@@ -10,7 +10,7 @@ from typing import Any, Final
 from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
 from supervisor.accounts import Account
-from supervisor.ledger import Move
+from supervisor.entries import Move
 from supervisor.machines import Machine
 from supervisor.placed import Placed
 from supervisor.selection import Wanted

@@ -20,10 +20,11 @@ from dmstats.reconcile import Limits
 from supervisor import events, reports
 from supervisor.children import Children
 from supervisor.config import Config
+from supervisor.entries import Entry
 from supervisor.events import Happening
 from supervisor.filemap import Filemap, Health, stands_at
 from supervisor.forkserver import ForkServer
-from supervisor.ledger import Entry, Ledger
+from supervisor.ledger import Ledger
 from supervisor.states import LIVE, Action, Event, Record, State, advance
 from supervisor.timers import Timers
 from workers import channel as say

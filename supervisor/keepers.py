@@ -15,7 +15,7 @@ from dmstats.filemap import safe_alias
 from dmstats.files import FileIdentity, identify
 from supervisor.client import NotRunning, call
 from supervisor.config import Config
-from supervisor.ledger import known_files
+from supervisor.entries import known_files
 from supervisor.leftovers import Keepers
 from supervisor.openfiles import open_files
 from supervisor.selection import scan, wanted

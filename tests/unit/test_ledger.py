@@ -14,7 +14,8 @@ import pytest
 from dmstats.counters import Counters
 from supervisor.accounts import Account
 from supervisor.children import Children
-from supervisor.ledger import Entry, Ledger, Move
+from supervisor.entries import Entry, Move
+from supervisor.ledger import Ledger
 from workers.channel import Holds
 
 PATH = "/images/a.img"
