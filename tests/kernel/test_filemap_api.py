@@ -216,11 +216,11 @@ def covers(disk: Disk, path: Path) -> bool:
 
 
 def daemons(path: Path) -> list[psutil.Process]:
-    """Return the dmfilemapd processes that follow a file."""
+    """Return the dmfilemapd processes that follow a file; one that ends meanwhile is none."""
     return [
         process
-        for process in psutil.process_iter(["cmdline"])
-        if str(path) in (process.info["cmdline"] or ()) and process.status() != psutil.STATUS_ZOMBIE
+        for process in psutil.process_iter(["cmdline", "status"])
+        if str(path) in (process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
 
 
