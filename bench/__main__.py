@@ -27,7 +27,8 @@ from demo.__main__ import have_device_mapper
 
 _OUT: Final = "out/bench"
 _JSON: Final = "bench.json"
-_MEMORY: Final = "3G"
+# A thousand workers of some MB each have to fit.
+_MEMORY: Final = "8G"
 _USAGE: Final = 2
 
 

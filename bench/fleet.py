@@ -18,7 +18,7 @@ import psutil
 from bench.context import Bench, Measurement, timed
 from bench.daemons import daemons
 from bench.floor import fiemap
-from bench.processes import cpu_seconds, memory, tree, turns
+from bench.processes import cpu_seconds, total_pss, tree, wakes
 from bench.results import Goal, Row
 from bench.volume import BLOCK, Volume, append_pieces, ranges_of, volume
 from dmstats.ranges import Range
@@ -105,11 +105,8 @@ def thousand(bench: Bench) -> Iterator[Row]:
                 filemapd=tuple(idle),
                 goals=(Goal(most=3),),
             )
-            used = [memory(process) for process in processes]
             yield Row(
-                name=f"PSS of {count:,} files of 1 extent, all processes",
-                unit="MiB",
-                filemapd=(sum(one.pss for one in used),),
+                name=f"idle, {count:,} files of 1 extent: PSS", unit="MiB", filemapd=(total_pss(processes),)
             )
             yield from _written(bench, paths, processes, supervisor)
 
@@ -129,20 +126,21 @@ def _written(
     bench: Bench, paths: Sequence[Path], processes: Sequence[psutil.Process], supervisor: Running
 ) -> Iterator[Row]:
     workers = [one for one in processes if one.pid in _worker_pids(supervisor)]
-    used, wakes = [], []
+    used, woken = [], []
     with _writing(paths):
         time.sleep(bench.pick(_BACKING_OFF, 1.0))
         for _ in range(_WINDOWS):
-            before, began = turns(workers), time.monotonic()
+            before, began = wakes(workers), time.monotonic()
             used.append(cpu_percent(processes, bench.pick(_WINDOW, 1.0)))
             seconds = time.monotonic() - began
-            wakes.append(max(b - a for a, b in zip(before, turns(workers), strict=True)) / seconds)
+            after = wakes(workers)
+            woken.append(max(after[pid] - before[pid] for pid in before.keys() & after.keys()) / seconds)
     name = f"{len(paths):,} files written all the time"
     yield Row(name=f"{name}: CPU", unit="% CPU", filemapd=tuple(used), goals=(Goal(most=10),))
     yield Row(
         name=f"{name}: wakes of the worker that has most",
         unit="/s",
-        filemapd=tuple(wakes),
+        filemapd=tuple(woken),
         goals=(Goal(most=_WAKES_ALLOWED),),
     )
 
@@ -171,7 +169,7 @@ def regions(bench: Bench) -> Iterator[Row]:
             processes = tree(supervisor.process.pid)
             time.sleep(bench.pick(_SETTLING, 1))
             idle = [cpu_percent(processes, bench.pick(_WINDOW, 1.0)) for _ in range(_WINDOWS)]
-            pss = sum(memory(process).pss for process in processes)
+            pss = total_pss(processes)
             sampled, bare = _sampled(disk, paths, extents, processes, supervisor)
         disk.clear()
         peer_cpu, peer_pss = _peer_at_rest(bench, disk, paths)
@@ -249,7 +247,7 @@ def _peer_at_rest(
     with daemons(bench.peer, disk, few) as processes:
         time.sleep(bench.pick(5.0, 1.0))
         used = [cpu_percent(processes, bench.pick(10.0, 1.0)) for _ in range(_WINDOWS)]
-        pss = sum(memory(process).pss for process in processes)
+        pss = total_pss(processes)
     disk.clear()
     disk.close()
     times = len(paths) / len(few)
@@ -257,6 +255,6 @@ def _peer_at_rest(
 
 
 MEASUREMENTS: Final = (
-    Measurement("thousand", "1,000 files: start, at rest, written all the time", thousand),
     Measurement("regions", "10,000 regions: at rest, sampled", regions),
+    Measurement("thousand", "1,000 files: start, at rest, written all the time", thousand),
 )

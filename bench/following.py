@@ -16,7 +16,7 @@ from bench.context import Bench, Measurement
 from bench.daemons import daemons
 from bench.fleet import files, fleet
 from bench.noise import percentile
-from bench.processes import memory
+from bench.processes import uss
 from bench.results import Goal, Row
 from bench.volume import BLOCK, Volume, ranges_of, volume
 from dmstats.ranges import joined, overlap, total
@@ -124,12 +124,12 @@ def memory_of_workers(bench: Bench) -> Iterator[Row]:
             paths = files(disk, 3, extents)
             with fleet(disk, len(paths)) as supervisor:
                 pids = [filemap["pid"] for filemap in supervisor.status()["filemaps"]]
-                ours = [memory(psutil.Process(pid)).uss for pid in pids]
+                ours = [uss(psutil.Process(pid)) for pid in pids]
             disk.clear()
             if bench.peer is not None:
                 with daemons(bench.peer, disk, paths) as processes:
                     time.sleep(bench.pick(5, 1))
-                    peers = [memory(process).uss for process in processes]
+                    peers = [uss(process) for process in processes]
                 disk.clear()
         yield Row(
             name=f"USS of the worker of a file of {extents:,} extents",

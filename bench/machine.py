@@ -18,16 +18,20 @@ from sandbox.environment import inside
 
 
 def made(bench: Bench, arguments: Sequence[str]) -> Made:
-    """Return how a run with these arguments is made, here and now."""
+    """Return how a run with these arguments is made, here and now. Where the peer lies is nobody's business."""
+    peer = bench.peer
+    words = [
+        peer.program.name if peer is not None and word == str(peer.program) else word for word in arguments
+    ]
     return Made(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["python", "-m", "bench", *arguments]),
+        command=shlex.join(["python", "-m", "bench", *words]),
         kernel=f"{platform.system()} {platform.release()}",
         machine=f"{platform.machine()}, " + ("user-mode-linux guest" if inside() else "host"),
         cpus=os.cpu_count() or 1,
         memory_mib=psutil.virtual_memory().total >> 20,
         python=".".join(map(str, sys.version_info[:3])),
         filemapd=version("filemapd"),
-        peer=f"dmfilemapd with libdevmapper {bench.peer.version}" if bench.peer is not None else None,
+        peer=f"dmfilemapd with libdevmapper {peer.version}" if peer is not None else None,
         quick=bench.quick,
     )

@@ -8,10 +8,10 @@ from bench import fleet, following, latency, reconcile
 from bench.context import Measurement
 
 MEASUREMENTS: Final[tuple[Measurement, ...]] = (
-    *fleet.MEASUREMENTS,
-    *following.MEASUREMENTS,
     *reconcile.MEASUREMENTS,
+    *following.MEASUREMENTS,
     *latency.MEASUREMENTS,
+    *fleet.MEASUREMENTS,
 )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.markup import escape
 
@@ -32,7 +33,7 @@ def perform(bench: Bench, measurements: Sequence[Measurement], arguments: Sequen
             for row in measurement.run(bench):
                 rows.append(row)
                 console.print(f"    {row.name}: {figure(row.filemapd, row.unit)}", soft_wrap=True)
-        except (OSError, AssertionError, DmStatsError, DeviceError, PeerError) as error:
+        except (OSError, AssertionError, DmStatsError, DeviceError, PeerError, psutil.Error) as error:
             failed += 1
             console.print(f"    [bold red]failed[/]: {escape(str(error))}", soft_wrap=True)
         console.print(f"    [dim]{time.monotonic() - began:.0f} s[/]")

@@ -88,6 +88,8 @@ def limited(ranges: Sequence[Range], most: int) -> tuple[Range, ...]:
 
 def overlap(one: Sequence[Range], other: Sequence[Range]) -> int:
     """Return how many sectors two unions (ascending, not overlapping within themselves) share."""
+    if one == other:  # nearly always
+        return total(one)
     shared = i = j = 0
     while i < len(one) and j < len(other):
         shared += max(0, min(one[i].end, other[j].end) - max(one[i].start, other[j].start))

@@ -37,17 +37,18 @@ class Listing:
 # The aux comes unescaped, with whatever its owner put there; only what follows it has a fixed form.
 # ASCII, as the kernel knows no other white space that could end the program's name here. No number of the kernel's
 # has more than 20 digits; int() would refuse a very long one, and with it the whole list.
-_ROW = re.compile(
-    r"(\d{1,20}): (\d{1,20})\+(\d{1,20}) (\d{1,20}) (\S+) (.*?)"
-    r"( precise_timestamps)?(?: histogram:(\d{1,20}(?:,\d{1,20})*))?",
-    re.ASCII,
-)
+_ROW = re.compile(r"(\d{1,20}): (\d{1,20})\+(\d{1,20}) (\d{1,20}) (\S+) (.*)", re.ASCII)
+_BOUNDS = re.compile(r"\d{1,20}(?:,\d{1,20})*", re.ASCII)
+_PRECISE = " precise_timestamps"
+_HISTOGRAM = " histogram:"
 
 
 def parse_list(text: str) -> Listing:
     """Return the regions in a reply to @stats_list; a row of another form is set aside, never the list."""
     regions: list[Region] = []
     unread: list[str] = []
+    # Most rows end like many others: these are taken apart once, and share what they have in common.
+    ends: dict[tuple[str, str], tuple[str, str, bool, tuple[int, ...]]] = {}
     for line in text.split("\n"):
         if not line:
             continue
@@ -55,17 +56,19 @@ def parse_list(text: str) -> Listing:
         if row is None:
             unread.append(line)
             continue
-        number, start, length, step, program, aux, precise, bounds = row.groups()
-        regions.append(
-            Region(
-                int(number),
-                int(start),
-                int(length),
-                int(step),
-                program,
-                aux,
-                precise is not None,
-                tuple(int(bound) for bound in bounds.split(",")) if bounds else (),
-            )
-        )
+        number, start, length, step, program, rest = row.groups()
+        known = ends.get((program, rest))
+        if known is None:
+            known = ends[program, rest] = (program, *_parse_end(rest))
+        regions.append(Region(int(number), int(start), int(length), int(step), *known))
     return Listing(tuple(regions), tuple(unread))
+
+
+def _parse_end(rest: str) -> tuple[str, bool, tuple[int, ...]]:
+    """Return what stands behind the program: the aux, whether timestamps are precise, and the histogram's bounds."""
+    bounds: tuple[int, ...] = ()
+    before, found, listed = rest.rpartition(_HISTOGRAM)
+    if found and _BOUNDS.fullmatch(listed):
+        rest, bounds = before, tuple(map(int, listed.split(",")))
+    aux = rest.removesuffix(_PRECISE)
+    return aux, aux != rest, bounds

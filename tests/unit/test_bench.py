@@ -8,7 +8,10 @@ import pytest
 
 from bench.__main__ import main
 from bench.compare import Change, compare, missing
+from bench.context import Bench
 from bench.latency import region_bytes
+from bench.libdm import Peer
+from bench.machine import made
 from bench.noise import UNKNOWN, median, noise, percentile, ratios
 from bench.registry import MEASUREMENTS, chosen
 from bench.results import Goal, Made, ResultsError, Row, Run, load, save
@@ -170,12 +173,21 @@ def test_compare_says_what_got_worse(
         assert why in capsys.readouterr().err
 
 
+def test_no_path_is_told() -> None:
+    """How a run was made is published: of the peer it tells name and version, not where it lies."""
+    program = Path("/home/me/lvm2/dmfilemapd")
+    told = made(Bench(peer=Peer(program, program, "1.02.214")), ["--quick", "--peer", str(program)])
+    assert told.command == "python -m bench --quick --peer dmfilemapd"
+    assert "/home/me" not in told.model_dump_json()
+    assert "1.02.214" in (told.peer or "")
+
+
 def test_a_run_is_what_was_saved(tmp_path: Path) -> None:
     """JSON and back changes nothing; a key that nobody knows is an error."""
-    made = run(row(1.5, 2, floor=(1,), goals=(Goal(most=1.3, of="floor"),), note="quick"))
+    run_made = run(row(1.5, 2, floor=(1,), goals=(Goal(most=1.3, of="floor"),), note="quick"))
     path = tmp_path / "a" / "run.json"
-    save(made, path)
-    assert load(path) == made
+    save(run_made, path)
+    assert load(path) == run_made
     path.write_text(path.read_text().replace('"rows"', '"notes": 1, "rows"', 1))
     with pytest.raises(ResultsError, match="notes"):
         load(path)

@@ -85,6 +85,33 @@ def test_numbers_beyond_reason(aux: str) -> None:
     assert listing.regions[0].aux == aux
 
 
+@pytest.mark.parametrize(
+    ("end", "aux", "precise", "bounds"),
+    [
+        ("a precise_timestamps histogram:1,2", "a", True, (1, 2)),
+        ("a histogram:1 precise_timestamps", "a histogram:1", True, ()),
+        ("a histogram:1 histogram:2", "a histogram:1", False, (2,)),
+        ("a precise_timestamps precise_timestamps", "a precise_timestamps", True, ()),
+        ("a precise_timestamps histogram:1,", "a precise_timestamps histogram:1,", False, ()),
+        ("precise_timestamps", "precise_timestamps", False, ()),
+        (" precise_timestamps histogram:7", "", True, (7,)),
+        ("histogram:7", "histogram:7", False, ()),
+    ],
+)
+def test_aux_like_options(end: str, aux: str, precise: bool, bounds: tuple[int, ...]) -> None:
+    """Only what stands last is the kernel's, once each and in its order; the rest is the aux."""
+    (region,) = parse_list(f"0: 0+8 8 dmstats {end}\n").regions
+    assert region == Region(0, 0, 8, 8, "dmstats", aux, precise, bounds)
+
+
+def test_rows_share_what_they_have_in_common() -> None:
+    """The marks and bounds of thousands of regions are in memory once."""
+    row = "0+8 8 dmstats some-mark precise_timestamps histogram:1,2\n"
+    one, other = parse_list(f"0: {row}1: {row}").regions
+    assert one.aux is other.aux
+    assert one.bounds is other.bounds
+
+
 ROWS = st.lists(
     st.builds(
         Region,

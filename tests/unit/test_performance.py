@@ -1,0 +1,47 @@
+"""docs/PERFORMANCE.md tells what is in docs/performance.json."""
+
+from __future__ import annotations
+
+from bench.registry import MEASUREMENTS
+from bench.results import load
+from bench.table import markdown
+from tests.unit.test_documents import ROOT, code, rows, section
+
+RUN = load(ROOT / "docs/performance.json")
+DOCUMENT = (ROOT / "docs/PERFORMANCE.md").read_text(encoding="utf-8")
+
+
+def test_the_table_is_that_of_the_run() -> None:
+    """The document's table holds all of the run's rows and no others."""
+    assert markdown(RUN.rows) in section(DOCUMENT, "## The table")
+
+
+def test_how_it_was_made() -> None:
+    """The document names what the run's JSON says of machine, kernel, command and peer; a quick run is none."""
+    told = section(DOCUMENT, "## How it was made")
+    made = RUN.made
+    for fact in (
+        made.at[:10],
+        made.kernel,
+        made.machine,
+        made.command,
+        str(made.memory_mib),
+        made.peer or "",
+    ):
+        assert fact in told, fact
+    assert f"CPUs: {made.cpus}" in told
+    assert not made.quick
+
+
+def test_what_missed_its_goal_is_told() -> None:
+    """Each row that missed its goal is named in the section on what is missed, and none that reached it."""
+    told = section(DOCUMENT, "## What is missed")
+    for row in RUN.rows:
+        assert (f"**{row.name}**" in told) == (row.met() is False), row.name
+
+
+def test_every_measurement_is_explained() -> None:
+    """The document has a row for every measurement that there is."""
+    told = section(DOCUMENT, "## What is measured")
+    named = [name for row in rows(told) for name in code(row[0])]
+    assert named == [measurement.name for measurement in MEASUREMENTS]
