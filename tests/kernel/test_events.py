@@ -48,12 +48,13 @@ def test_events(fs: Filesystem, tmp_path: Path) -> None:
     as JSON and as text, and the same over a restart of the supervisor."""
     file, other = lay_out(fs), fs.mountpoint / "other.img"
     write(other, 1)
-    config = {
-        "filemaps": [{"path": str(file)}, {"path": str(other)}, {"path": str(tmp_path / "filemaps.yaml")}],
-        "supervisor": {"restart": {"initial": "50ms"}},
-    }
-    with running(tmp_path, config) as supervisor:
+    filemaps = [{"path": str(path)} for path in (file, tmp_path / "filemaps.yaml", other)]
+    options = {"supervisor": {"restart": {"initial": "50ms"}}}
+    with running(tmp_path, {**options, "filemaps": filemaps[:1]}) as supervisor:
         supervisor.wait_state(file)
+        # Only now, so that it is the other one's group that has the higher id.
+        supervisor.write({**options, "filemaps": filemaps})
+        assert supervisor.command("reload").returncode == 0
         supervisor.wait_state(other)
         supervisor.wait_state(tmp_path / "filemaps.yaml", "FAILED")
         free_leader(file)
