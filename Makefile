@@ -2,6 +2,7 @@
 # make test     the checks and all tests, those that need device-mapper in the sandbox
 # make torture  COUNT changes from SEED to files on ext4 and XFS, with interference, in the sandbox
 # make bench    measures it beside dmfilemapd (PEER, if given) and the kernel's own limit; BENCH takes options
+# make man      the man pages, in out/man
 # make check    style and types
 # make clean    removes what the others made here
 
@@ -19,9 +20,9 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 # What only tests need: PROGRAM=PACKAGE.
-TOOLS := promtool=prometheus chromium=chromium
+TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base
 
-.PHONY: run test torture bench check clean guest tools
+.PHONY: run test torture bench man check clean guest tools
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -39,6 +40,9 @@ torture: guest
 bench: $(INSTALLED)
 	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
 	@$(BIN)/python -m bench $(if $(PEER),--peer '$(PEER)') $(BENCH)
+
+man: $(INSTALLED)
+	$(BIN)/python -m package.man out/man
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

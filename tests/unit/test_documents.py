@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
+from package.roff import section
 from supervisor.children import Children
 from supervisor.cli import main
 from supervisor.config import Config, Defaults, Overrides
@@ -44,6 +45,7 @@ PACKAGES: Final = (
     "sandbox",
     "demo",
     "bench",
+    "package",
 )
 DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
@@ -51,16 +53,6 @@ DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTIN
 def text(name: str) -> str:
     """Return a document."""
     return (ROOT / name).read_text(encoding="utf-8")
-
-
-def section(document: str, heading: str) -> str:
-    """Return what stands below a heading, up to the next one of its level or above."""
-    level, _, title = heading.partition(" ")
-    found = re.search(
-        rf"^{level} {re.escape(title)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", document, re.MULTILINE | re.DOTALL
-    )
-    assert found, f"there is no section {heading!r}"
-    return found[1]
 
 
 def rows(part: str) -> Iterator[list[str]]:

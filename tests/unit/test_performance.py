@@ -5,7 +5,8 @@ from __future__ import annotations
 from bench.registry import MEASUREMENTS
 from bench.results import load
 from bench.table import markdown
-from tests.unit.test_documents import ROOT, code, rows, section
+from package.roff import section
+from tests.unit.test_documents import ROOT, code, rows
 
 RUN = load(ROOT / "docs/performance.json")
 DOCUMENT = (ROOT / "docs/PERFORMANCE.md").read_text(encoding="utf-8")

@@ -14,11 +14,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from package.roff import section
 from supervisor.web.metrics import Metrics
 from supervisor.web.store import Store
 from tests.unit.dashboard import DEPLOY, dashboard, panel_queries, panels, variable_queries
 from tests.unit.serving import recorded_status
-from tests.unit.test_documents import code, rows, section, text
+from tests.unit.test_documents import code, rows, text
 
 PROMETHEUS: Final = DEPLOY / "prometheus"
 VARIABLES: Final = {"host": ".*", "device": ".*", "file": ".*", "top": "10", "__rate_interval": "1m"}

@@ -1,0 +1,1 @@
+"""What makes packages of this tree: man pages and the Debian package."""
