@@ -1,6 +1,7 @@
 # make run      the supervisor on CONFIG; without device-mapper in a sandbox, for DURATION seconds
 # make test     the checks and all tests, those that need device-mapper in the sandbox
 # make torture  COUNT changes from SEED to files on ext4 and XFS, with interference, in the sandbox
+# make soak     faults for MINUTES from SEED under a fleet with I/O, in the sandbox
 # make bench    measures it beside dmfilemapd (PEER, if given) and the kernel's own limit; BENCH takes options
 # make man      the man pages, in out/man
 # make check    style and types
@@ -12,6 +13,7 @@ CONFIG ?= config/filemaps.yaml
 DURATION ?= 40
 SEED ?= 1
 COUNT ?= 200
+MINUTES ?= 10
 PEER ?=
 BENCH ?=
 
@@ -22,7 +24,7 @@ BIN := $(VENV)/bin
 # What only tests need: PROGRAM=PACKAGE.
 TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base
 
-.PHONY: run test torture bench man check clean guest tools
+.PHONY: run test torture soak bench man check clean guest tools
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -36,6 +38,9 @@ test: check tools
 
 torture: guest
 	$(BIN)/python -m sandbox --memory 3G -- python -m tests.torture --seed '$(SEED)' --count '$(COUNT)'
+
+soak: guest
+	$(BIN)/python -m sandbox --memory 3G -- python -m tests.soak --seed '$(SEED)' --minutes '$(MINUTES)'
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh

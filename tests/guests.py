@@ -18,7 +18,7 @@ from pathlib import Path
 
 _TESTS = Path("tests/kernel")
 # Those that take longest are begun with, so that none of them is alone at the end.
-_LONG = ("health", "page", "web", "following", "supervisor", "ledger", "torture", "create_order")
+_LONG = ("health", "page", "web", "following", "supervisor", "ledger", "soak", "torture", "create_order")
 # Beyond the deadlines of the tests in a file.
 _GIVEN_UP = 1800
 

@@ -1,0 +1,25 @@
+"""What a fault is, and those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from random import Random
+from typing import Final
+
+from tests.soak import devices, processes
+from tests.soak.scene import Scene
+from tests.soak.volume import Volume
+
+Fault = Callable[[Scene, Random], AbstractContextManager[Sequence[Volume]]]
+"""Makes a fault for as long as the context lasts. It gives the file systems whose files must be served meanwhile."""
+
+FAULTS: Final[dict[str, Fault]] = {
+    f.__name__.replace("_", " "): f
+    for f in (
+        processes.kill_worker, processes.kill_all_workers, processes.kill_fork_server, processes.kill_web,
+        processes.kill_supervisor, processes.stop_worker, processes.stop_fork_server, processes.stop_web,
+        processes.stop_supervisor,
+        devices.suspend, devices.reload, devices.delay,
+    )
+}  # fmt: skip

@@ -1,0 +1,94 @@
+"""I/O of known amount: a process that reads and writes blocks of files that are on disk already, past the page
+cache."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import multiprocessing
+import os
+import struct
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from tests.kernel.changes import MIB
+
+BLOCK: Final = 4096
+CORE: Final = 4 * MIB
+"""So much of each file's beginning is read and written."""
+_PAUSE: Final = 0.005
+_PATIENCE: Final = 60.0
+_PAIR: Final = struct.Struct("=2Q")
+_fork = multiprocessing.get_context("fork")
+
+
+class Load:
+    """Reads and writes `files` until it is ended. It begins paused."""
+
+    def __init__(self, files: list[Path], seed: int) -> None:
+        self._files = files
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self._ours, theirs = _fork.Pipe()
+        self._process = _fork.Process(target=_work, args=(theirs, files, self._memory, seed), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def done(self) -> dict[Path, tuple[int, int]]:
+        """Return how many reads and writes of a block each file has had; exact while paused."""
+        return {file: _PAIR.unpack_from(self._memory, at * _PAIR.size) for at, file in enumerate(self._files)}
+
+    def go_on(self) -> None:
+        """End the pause."""
+        self._ours.send("go on")
+
+    def pause(self) -> None:
+        """Return once nothing is under way and no file is open. Raises AssertionError where it hangs."""
+        self._ours.send("pause")
+        assert self._ours.poll(_PATIENCE), "the load hangs in its I/O"
+        self._ours.recv()
+
+    def end(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.join()
+
+
+def _work(pipe: Connection, files: list[Path], memory: mmap.mmap, seed: int) -> None:
+    rng, page = Random(seed), mmap.mmap(-1, BLOCK)
+    pipe.recv()
+    while True:
+        if pipe.poll(_PAUSE):
+            pipe.recv()
+            pipe.send("paused")
+            pipe.recv()
+        number = rng.randrange(len(files))
+        write = rng.random() < 0.4
+        with _opened(files[number], write=write) as fd:
+            if fd is None:
+                continue
+            offset = rng.randrange(CORE // BLOCK) * BLOCK
+            # One that fails has been to the device and back as well, and is counted there.
+            with contextlib.suppress(OSError):
+                os.pwrite(fd, page, offset) if write else os.preadv(fd, [page], offset)
+        at = number * _PAIR.size
+        reads, writes = _PAIR.unpack_from(memory, at)
+        _PAIR.pack_into(memory, at, reads + (not write), writes + write)
+
+
+@contextlib.contextmanager
+def _opened(file: Path, *, write: bool) -> Iterator[int | None]:
+    """Open a file to read or write; None where it is not to be had just now."""
+    try:
+        fd = os.open(file, (os.O_WRONLY if write else os.O_RDONLY) | os.O_DIRECT)
+    except OSError:
+        time.sleep(_PAUSE)
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,127 @@
+"""Kills and stops processes of each kind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from tests.kernel.running import wait_for
+from tests.soak.scene import Scene
+from tests.soak.volume import Volume
+
+_STOPPED = (0.5, 3.0)
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of a process's children (proc(5))."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def workers(scene: Scene) -> list[int]:
+    """Return the pids of all workers."""
+    return [f["pid"] for f in scene.supervisor.status()["filemaps"] if f["pid"] is not None]
+
+
+def web(scene: Scene) -> int:
+    """Return the pid of the web process."""
+    pid: int = wait_for("there is a web process", lambda: scene.supervisor.status()["web"]["pid"])
+    return pid
+
+
+def fork_server(scene: Scene) -> int:
+    """Return the pid of the process that forks workers: the supervisor's child that is nothing else."""
+
+    def found() -> int:
+        others = {*workers(scene), web(scene)}
+        pids = [pid for pid in children(scene.supervisor.process.pid) if pid not in others and _is_ours(pid)]
+        return pids[0] if len(pids) == 1 else 0
+
+    return wait_for("there is a fork server", found)
+
+
+def _is_ours(pid: int) -> bool:
+    """Tell whether a process runs the supervisor's own program, which a checkpoint doesn't, and is alive."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"run" in words
+
+
+@contextmanager
+def kill_worker(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Kill one."""
+    os.kill(rng.choice(workers(scene)), signal.SIGKILL)
+    yield scene.volumes
+
+
+@contextmanager
+def kill_all_workers(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
+    """Kill all at once."""
+    for pid in workers(scene):
+        os.kill(pid, signal.SIGKILL)
+    yield scene.volumes
+
+
+@contextmanager
+def kill_fork_server(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Kill it, and a worker, for which another is needed."""
+    os.kill(fork_server(scene), signal.SIGKILL)
+    os.kill(rng.choice(workers(scene)), signal.SIGKILL)
+    yield scene.volumes
+
+
+@contextmanager
+def kill_web(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
+    """Kill it."""
+    os.kill(web(scene), signal.SIGKILL)
+    yield scene.volumes
+
+
+@contextmanager
+def kill_supervisor(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Kill it at any moment; it is started again some time later."""
+    os.kill(scene.supervisor.process.pid, signal.SIGKILL)
+    time.sleep(rng.uniform(0, 1))
+    scene.supervisor.again()
+    yield ()
+
+
+@contextmanager
+def stop_worker(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Stop one, and don't let it go on."""
+    pid = rng.choice(workers(scene))
+    os.kill(pid, signal.SIGSTOP)
+    yield ()
+    wait_for("a stopped worker is replaced", lambda: pid not in workers(scene), 30)
+
+
+@contextmanager
+def stop_fork_server(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Stop it, and kill a worker, for which it is asked."""
+    os.kill(fork_server(scene), signal.SIGSTOP)
+    os.kill(rng.choice(workers(scene)), signal.SIGKILL)
+    yield scene.volumes
+
+
+@contextmanager
+def stop_web(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
+    """Stop it, and don't let it go on."""
+    pid = web(scene)
+    os.kill(pid, signal.SIGSTOP)
+    yield scene.volumes
+    wait_for("a stopped web process is replaced", lambda: web(scene) != pid, 60)
+
+
+@contextmanager
+def stop_supervisor(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Stop it for some seconds."""
+    os.kill(scene.supervisor.process.pid, signal.SIGSTOP)
+    time.sleep(rng.uniform(*_STOPPED))
+    os.kill(scene.supervisor.process.pid, signal.SIGCONT)
+    yield ()

@@ -1,0 +1,101 @@
+"""What has to be so after each fault, by filefrag, dmsetup and the load's own count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.soak.images import Image
+from tests.soak.load import BLOCK
+from tests.soak.scene import Scene
+from tests.soak.volume import Volume
+from tests.torture.view import View, cover_faults, orphans, view
+
+# A supervisor that was killed takes some seconds to start again on a busy machine.
+DEADLINE: Final = 60.0
+_COUNTED: Final = ("reads", "writes", "bytes_read", "bytes_written")
+_PAUSE: Final = 0.05
+
+
+class Lost(Exception):  # noqa: N818 - it says what happened
+    """Something is not as it has to be; `kind` is what it counts as."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Judge:
+    """Knows what totals were shown."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._shown: dict[str, dict[str, int]] = {}
+
+    def until_right(self, where: Sequence[Volume], deadline: float = DEADLINE) -> float:
+        """Wait until all files on these file systems have just their group; return after how many seconds they have.
+
+        Raises Lost.
+        """
+        return self._until("groups", deadline, lambda: self._wrong(where))
+
+    def until_covered(self, file: Path, where: Volume, deadline: float) -> float:
+        """Wait until one file is covered exactly; return after how many seconds. Raises Lost."""
+        return self._until("service", deadline, lambda: cover_faults(view(where.name, [file])))
+
+    def until_exact(self, where: Sequence[Volume]) -> None:
+        """Wait until the counted images' totals are just what was done; nothing may be under way. Raises Lost."""
+        images = [image for one in where for image in self._scene.on(one, counted=True)]
+        self._until("I/O", DEADLINE, lambda: self._miscounted(images))
+
+    def _until(self, kind: str, deadline: float, wrong: Callable[[], list[str]]) -> float:
+        began = time.monotonic()
+        while faults := wrong():
+            if self._scene.supervisor.process.poll() is not None:
+                raise Lost("supervisor", f"it ended with {self._scene.supervisor.process.returncode}")
+            if time.monotonic() > began + deadline:
+                raise Lost(kind, "\n".join([f"not right after {deadline:g} s:", *faults]))
+            time.sleep(_PAUSE)
+        return time.monotonic() - began
+
+    def _wrong(self, where: Sequence[Volume]) -> list[str]:
+        for one in where:
+            images = [image for image in self._scene.images if image.volume is one]
+            seen = view(one.name, [image.path for image in images])
+            if faults := cover_faults(seen) or orphans(seen) or self._states(images, seen):
+                return faults
+        return []
+
+    def _states(self, images: Sequence[Image], seen: View) -> list[str]:
+        told = self.statuses()
+        found = []
+        for image in images:
+            filemap = told.get(str(image.path), {})
+            wanted = {"RUNNING"} if seen.spans[image.path] else {"RUNNING", "WAITING"}
+            if filemap.get("state") not in wanted:
+                found.append(f"{image.path.name}: {filemap.get('state')} ({filemap.get('reason')})")
+        return found
+
+    def _miscounted(self, images: Sequence[Image]) -> list[str]:
+        told = self.statuses()
+        found = []
+        for image in images:
+            filemap = told.get(str(image.path), {})
+            reads, writes = self._scene.done(image)
+            wanted = (reads, writes, reads * BLOCK, writes * BLOCK)
+            counted = tuple(filemap.get(key) for key in _COUNTED)
+            if counted != wanted:
+                found.append(f"{image.path.name}: {counted}, done {wanted}")
+        return found
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """Return the status of each file by its path. Raises Lost where a total is less than one shown before."""
+        told = {filemap["path"]: filemap for filemap in self._scene.supervisor.status()["filemaps"]}
+        for path, filemap in told.items():
+            last, new = self._shown.get(path, {}), {key: filemap[key] for key in _COUNTED}
+            if any(new[key] < last.get(key, 0) for key in _COUNTED):
+                raise Lost("totals", f"{path} {filemap['state']} went back: from {last} to {new}")
+            self._shown[path] = new
+        return told

@@ -1,0 +1,99 @@
+"""The run: a seeded stream of faults under a fleet with I/O, all looked at after each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from tests.soak.faults import FAULTS
+from tests.soak.right import Judge, Lost
+from tests.soak.scene import Scene, scene
+from tests.soak.tally import Tally
+
+# While there is a fault elsewhere, a change is followed within this time; most of it is the machine's own load.
+_SERVED: Final = 20.0
+
+
+class Soak:
+    """One run under a fleet."""
+
+    def __init__(self, scene: Scene, seed: int, tally: Tally) -> None:
+        self._scene = scene
+        self._rng = Random(seed)
+        self._tally = tally
+        self._judge = Judge(scene)
+        self._changes: list[str] = []
+
+    def begin(self) -> None:
+        """Have counters that are retired, and the I/O run."""
+        self._judge.until_right(self._scene.volumes)
+        counted = [image for image in self._scene.images if image.counted]
+        for image in counted:
+            image.use_spare(reads=20, writes=10)
+        self._judge.until_exact(self._scene.volumes)
+        for image in counted:
+            image.retire_some()
+        self._judge.until_right(self._scene.volumes)
+        self._judge.until_exact(self._scene.volumes)
+        for load in self._scene.loads.values():
+            load.go_on()
+
+    def fault(self, name: str) -> None:
+        """Make one fault, and see that all is right after it. Raises Lost."""
+        made = self._tally.faults[name]
+        self._change()
+        with FAULTS[name](self._scene, self._rng) as served:
+            for where in served:
+                grown = self._scene.grow(where)
+                made.others_waited.append(self._judge.until_covered(grown, where, _SERVED))
+        took = self._judge.until_right(self._scene.volumes)
+        with self._scene.paused(self._scene.volumes):
+            self._judge.until_exact(self._scene.volumes)
+            self._rng.choice([image for image in self._scene.images if image.counted]).change_tail(self._rng)
+            self._judge.until_right(self._scene.volumes)
+            self._judge.until_exact(self._scene.volumes)
+        made.right_after.append(took)
+        self._changes.clear()
+
+    def _change(self) -> None:
+        for where in self._scene.volumes:
+            image = self._rng.choice(self._scene.on(where, counted=False))
+            self._changes.append(image.change(self._rng))
+            self._tally.changes += 1
+
+    def report(self) -> str:
+        """Return what is known of both sides."""
+        log = self._scene.supervisor.log.read_text()[-8000:]
+        status = "\n".join(map(str, self._scene.supervisor.status()["filemaps"]))
+        return f"changes: {self._changes}\nstatus:\n{status}\nthe log:\n{log}"
+
+
+def soak(seconds: float, seed: int, folder: Path, only: Sequence[str] = ()) -> Tally:
+    """Make faults for so long, all kinds before any again, and return what came of them; what was lost is told on
+    stderr and ends the run. `folder` is for all files."""
+    tally = Tally()
+    with scene(seed, folder) as made:
+        run = Soak(made, seed, tally)
+        run.begin()
+        rng, bag, until = Random(seed), list[str](), time.monotonic() + seconds
+        while time.monotonic() < until:
+            if not bag:
+                bag = sorted(only or FAULTS)
+                rng.shuffle(bag)
+            name = bag.pop()
+            print(f"{time.monotonic() - tally.began:5.0f} s  {name}", flush=True)
+            try:
+                run.fault(name)
+            except (Lost, AssertionError) as error:
+                kind = error.kind if isinstance(error, Lost) else "a step of the run"
+                tally.faults[name].lost.append(kind)
+                print(f"\nseed {seed}, {name}: {kind}: {error}\n{run.report()}", file=sys.stderr, flush=True)
+                break
+        for load in made.loads.values():
+            for reads, writes in load.done().values():
+                tally.reads, tally.writes = tally.reads + reads, tally.writes + writes
+    return tally

@@ -1,0 +1,98 @@
+"""The fleet that faults are made under: two file systems with five images each, I/O on them, and a supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from tests.kernel.changes import append
+from tests.kernel.running import Running, running
+from tests.kernel.scraping import free_port, listen
+from tests.soak.images import Image, make_images
+from tests.soak.load import Load
+from tests.soak.volume import Kind, Volume, volume
+
+KINDS: Final[tuple[Kind, ...]] = ("ext4", "xfs")
+_SIZE_MB: Final = 700
+_SETTINGS: Final[dict[str, Any]] = {
+    "defaults": {"sample": "1s", "max_regions": 1000},
+    "supervisor": {
+        # A worker is killed more often than any would crash, and each time another must come at once.
+        "restart": {"initial": "50ms", "max": "500ms", "give_up": 100000, "within": "1m"},
+        "health": {"interval": "1s", "heartbeat": "5s"},
+    },
+}
+
+
+@dataclass(slots=True)
+class Scene:
+    """All that a fault may touch. `loads` are those of the volumes, by their names."""
+
+    folder: Path
+    supervisor: Running
+    volumes: Sequence[Volume]
+    images: Sequence[Image]
+    loads: dict[str, Load]
+    rng: Random
+    port: int
+
+    def on(self, where: Volume, *, counted: bool) -> list[Image]:
+        """Return the images of a kind on a file system."""
+        return [image for image in self.images if image.volume is where and image.counted is counted]
+
+    def others(self, than: Volume) -> list[Volume]:
+        """Return the other file systems."""
+        return [one for one in self.volumes if one is not than]
+
+    def done(self, image: Image) -> tuple[int, int]:
+        """Return how many reads and writes a counted image has had."""
+        reads, writes = self.loads[image.volume.name].done()[image.path]
+        return reads + image.before[0], writes + image.before[1]
+
+    @contextlib.contextmanager
+    def paused(self, where: Sequence[Volume]) -> Iterator[None]:
+        """Have no I/O be made on these file systems for as long as it takes."""
+        for one in where:
+            self.loads[one.name].pause()
+        yield
+        for one in where:
+            self.loads[one.name].go_on()
+
+    def grow(self, where: Volume) -> Path:
+        """Have an image grow by a MiB, synced, and return which."""
+        image = self.rng.choice(self.on(where, counted=False))
+        append(image.path)
+        return image.path
+
+    def configure(self, *without: Volume) -> None:
+        """Write the configuration for all images but those on some file systems."""
+        self.supervisor.write(_configuration(self.images, self.port, *without))
+
+
+def _configuration(images: Sequence[Image], port: int, *without: Volume) -> dict[str, Any]:
+    filemaps = [
+        {"path": str(image.path), "mode": "path" if number % 2 else "inode"}
+        for number, image in enumerate(images)
+        if image.volume not in without
+    ]
+    return {**_SETTINGS, **listen(port), "filemaps": filemaps}
+
+
+@contextlib.contextmanager
+def scene(seed: int, folder: Path) -> Iterator[Scene]:
+    """The fleet at rest, with counters that are retired already. `folder` is for the supervisor's files."""
+    with contextlib.ExitStack() as undo:
+        volumes = [undo.enter_context(volume(kind, _SIZE_MB, folder / kind)) for kind in KINDS]
+        images = [image for one in volumes for image in make_images(one)]
+        loads = {}
+        for number, one in enumerate(volumes):
+            counted = [image.path for image in images if image.volume is one and image.counted]
+            loads[one.name] = Load(counted, seed + number)
+            undo.callback(loads[one.name].end)
+        port = free_port()
+        supervisor = undo.enter_context(running(folder, _configuration(images, port)))
+        yield Scene(folder, supervisor, volumes, images, loads, Random(seed), port)
