@@ -4,6 +4,7 @@
 # make soak     faults for MINUTES from SEED under a fleet with I/O, in the sandbox
 # make bench    measures it beside dmfilemapd (PEER, if given) and the kernel's own limit; BENCH takes options
 # make man      the man pages, in out/man
+# make deb      the Debian package for this system's python3, in out/deb
 # make check    style and types
 # make clean    removes what the others made here
 
@@ -22,9 +23,10 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 # What only tests need: PROGRAM=PACKAGE.
-TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base
+TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base \
+    mmdebstrap=mmdebstrap zsh=zsh fish=fish
 
-.PHONY: run test torture soak bench man check clean guest tools
+.PHONY: run test torture soak bench man deb check clean guest tools
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -32,7 +34,7 @@ run: $(INSTALLED)
 	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
 	@$(BIN)/python -m demo --config '$(CONFIG)' --duration '$(DURATION)'
 
-test: check tools
+test: check tools deb out/debian.tar
 	$(BIN)/python -m pytest --ignore=tests/kernel
 	$(BIN)/python -m tests.guests
 
@@ -49,6 +51,16 @@ bench: $(INSTALLED)
 man: $(INSTALLED)
 	$(BIN)/python -m package.man out/man
 
+deb: $(INSTALLED)
+	rm -rf out/deb
+	$(BIN)/python -m package.deb out/deb
+
+# A small Debian of this one's release: tests install the package in it.
+out/debian.tar: | tools
+	mkdir -p out
+	. /etc/os-release && mmdebstrap --quiet --variant=essential --include=python3,systemd \
+		--dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/locale/*' "$$VERSION_CODENAME" $@
+
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,10 +76,10 @@ clean:
 	rm -rf $(VENV) out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "filemapd needs Python 3.11: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sandbox/packages.sh python3-venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock -r requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps -e .
 	@touch $@

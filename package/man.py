@@ -24,11 +24,10 @@ from package.roff import literal, paragraph, roff, section
 from supervisor.cli import main as filemapd
 
 _FOLDER: Final = Path(__file__).parent
-_README: Final = _FOLDER.parent / "README.md"
 FRAMES: Final = tuple(sorted((_FOLDER / "man").iterdir()))
 
 
-def page(frame: Path, readme: str, date: str) -> str:
+def page(frame: Path, readme: str, day: str) -> str:
     """Return the source of the man page that a frame makes. Raises LookupError for a section that isn't there."""
     lines: list[str] = []
     for line in frame.read_text(encoding="utf-8").splitlines():
@@ -39,7 +38,7 @@ def page(frame: Path, readme: str, date: str) -> str:
         elif line.startswith("@"):
             lines += roff(section(readme, line[1:]))
         else:
-            lines.append(line.replace("@DATE@", date).replace("@VERSION@", version("filemapd")))
+            lines.append(line.replace("@DATE@", day).replace("@VERSION@", version("filemapd")))
     # A heading begins a paragraph by itself.
     kept = [
         line for before, line in pairwise(["", *lines]) if line != ".PP" or before[:3] not in {".SH", ".SS"}
@@ -76,15 +75,18 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
             yield from paragraph(record[1])
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
+def date() -> str:
+    """Return the day of SOURCE_DATE_EPOCH where that is set, today otherwise."""
+    return time.strftime("%Y-%m-%d", time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))))
+
+
+def write(folder: Path) -> None:
+    """Write all pages into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
-    date = time.strftime("%Y-%m-%d", time.gmtime(made))
-    readme = _README.read_text(encoding="utf-8")
+    readme = (_FOLDER.parent / "README.md").read_text(encoding="utf-8")
     for frame in FRAMES:
-        (folder / frame.name).write_text(page(frame, readme, date), encoding="utf-8")
+        (folder / frame.name).write_text(page(frame, readme, date()), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""What systemd is told (Type=notify-reload): systemd.service(5), sd_notify(3), sd_watchdog_enabled(3)."""
+"""What systemd is told (Type=notify): systemd.service(5), sd_notify(3), sd_watchdog_enabled(3)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,18 @@ from pathlib import Path
 
 _TESTS = Path("tests/kernel")
 # Those that take longest are begun with, so that none of them is alone at the end.
-_LONG = ("health", "page", "web", "following", "supervisor", "ledger", "soak", "torture", "create_order")
+_LONG = (
+    "package",
+    "health",
+    "page",
+    "web",
+    "following",
+    "supervisor",
+    "ledger",
+    "soak",
+    "torture",
+    "create_order",
+)
 # Beyond the deadlines of the tests in a file.
 _GIVEN_UP = 1800
 

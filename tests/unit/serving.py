@@ -30,9 +30,9 @@ class Answer:
 
 
 class Serving:
-    """A running web process."""
+    """A running web process, of the packages that `python` finds."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: str = sys.executable) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.port: int = listening.getsockname()[1]
             self.feed, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -41,7 +41,7 @@ class Serving:
             numbers = {name: one.fileno() for name, one in sockets.items()}
             given = {**numbers, "level": 20, "parent": os.getpid(), "user": None}
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "supervisor.web", json.dumps(given)],
+                [python, "-I", "-m", "supervisor.web", json.dumps(given)],
                 pass_fds=tuple(numbers.values()),
                 stdout=subprocess.PIPE,
                 env={},
@@ -95,9 +95,9 @@ class Serving:
 
 
 @contextmanager
-def serving() -> Iterator[Serving]:
+def serving(python: str = sys.executable) -> Iterator[Serving]:
     """Run one, which must end well and have said nothing on stdout."""
-    one = Serving()
+    one = Serving(python)
     try:
         yield one
     except BaseException:

@@ -38,7 +38,7 @@ def heard(manager: socket.socket) -> list[str]:
 
 
 def test_reload_is_told_with_its_time(manager: socket.socket) -> None:
-    """Type=notify-reload wants RELOADING=1 with the monotonic time in microseconds, and READY=1 at the end."""
+    """A reload is RELOADING=1 with the monotonic time in microseconds, and READY=1 at the end."""
     service = Service()
     before = time.monotonic_ns() // 1000
     service.reloading()

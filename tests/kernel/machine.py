@@ -1,0 +1,79 @@
+"""A Debian in a folder of the guest, with systemd as its first process."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.kernel import oracle
+from tests.kernel.running import wait_for
+
+_PATIENCE = 60.0
+# In namespaces of its own, so that nothing of its mounts is left.
+_BOOT = """
+mount --rbind "$1" "$1"
+cd "$1"
+mount --rbind /dev dev
+mount -t sysfs sysfs sys
+mount -t proc proc proc
+pivot_root . .
+umount --lazy .
+exec env -i container=test /lib/systemd/systemd --log-target=null --unit=multi-user.target
+"""
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Machine:
+    """A running one; `pid` is systemd's."""
+
+    def __init__(self, root: Path, pid: int) -> None:
+        self.root = root
+        self._enter = ("nsenter", "--target", str(pid), "--all", "--root", "--wd")
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in it."""
+        return subprocess.run(
+            [*self._enter, "env", "-i", "LANG=C.UTF-8", f"PATH={_PATH}", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def run(self, *command: str) -> str:
+        """Run a command that has to succeed, and return what it prints on both outputs."""
+        done = self.call(*command)
+        assert done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def called(self, pattern: str) -> list[str]:
+        """Return the paths of all that has such a name, but for what lies in root's folder."""
+        return self.run(
+            "find", "/", "-xdev", "-path", "/root", "-prune", "-o", "-name", pattern, "-print"
+        ).split()
+
+
+@contextlib.contextmanager
+def machine(root: Path) -> Iterator[Machine]:
+    """Boot the Debian in `root`, with what is mounted there, and end it with all its processes."""
+    # What needs a machine of metal.
+    oracle.run("systemctl", f"--root={root}", "--quiet", "mask", "systemd-udevd.service", "getty.target")
+    command = ("unshare", "--fork", "--kill-child", "--pid", "--mount", "--uts", "--ipc", "--cgroup")
+    process = subprocess.Popen([*command, "sh", "-ec", _BOOT, "sh", str(root)], stdin=subprocess.DEVNULL)
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        pid = wait_for("there is a first process", lambda: int(children.read_text() or 0), _PATIENCE)
+        one = Machine(root, pid)
+        wait_for("it has booted", lambda: _booted(one), _PATIENCE)
+        yield one
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _booted(one: Machine) -> bool:
+    """Tell whether all that is started at boot has been; some of it can't run here, which is no matter."""
+    return one.call("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}

@@ -1,0 +1,187 @@
+"""The Debian package in a Debian of its own, with systemd and device-mapper: installed, upgraded, removed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.devices import Filesystem, filesystem
+from tests.kernel import oracle
+from tests.kernel.conftest import read_direct
+from tests.kernel.machine import Machine, machine
+from tests.kernel.running import wait_for, write
+
+ROOT = Path(__file__).parents[2]
+IMAGES = "var/lib/libvirt/images"
+
+
+@pytest.fixture(scope="module")
+def fs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filesystem]:
+    """A file system, mounted where a Debian has its images: its root is the third folder above."""
+    root = tmp_path_factory.mktemp("debian")
+    oracle.run("tar", "-C", str(root), "-xf", str(ROOT / "out/debian.tar"))
+    with filesystem("ext4", 100, root / IMAGES) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def debian(fs: Filesystem) -> Iterator[Machine]:
+    """A Debian that has booted."""
+    with machine(fs.mountpoint.parents[3]) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def package(debian: Machine) -> str:
+    """The package, as seen in there."""
+    (built,) = (ROOT / "out/deb").glob("filemapd_*.deb")
+    shutil.copy(built, debian.root / "root")
+    return f"/root/{built.name}"
+
+
+def repacked(debian: Machine, package: str, version: str) -> str:
+    """Make the same package with another version, which its program tells too."""
+    debian.run("dpkg-deb", "--raw-extract", package, "/root/next")
+    folder = debian.root / "root/next"
+    (metadata,) = folder.glob("usr/lib/filemapd/lib/python3*/site-packages/filemapd-*.dist-info/METADATA")
+    for file in (folder / "DEBIAN/control", metadata):
+        file.write_text(re.sub(r"^Version: .*", f"Version: {version}", file.read_text(), flags=re.MULTILINE))
+    debian.run("dpkg-deb", "--root-owner-group", "-Znone", "--build", "/root/next", "/root/next.deb")
+    shutil.rmtree(folder)
+    return "/root/next.deb"
+
+
+def status(debian: Machine) -> dict[str, Any]:
+    """Return what `filemapd status` says."""
+    answer: dict[str, Any] = json.loads(debian.run("filemapd", "status", "--json"))
+    return answer
+
+
+def the_file(debian: Machine, reads: int) -> dict[str, Any]:
+    """Return the status of the file db01.img once it is RUNNING with so many reads."""
+
+    def there() -> dict[str, Any]:
+        filemap: dict[str, Any] = {one["name"]: one for one in status(debian)["filemaps"]}["db01.img"]
+        assert (filemap["state"], filemap["reads"]) == ("RUNNING", reads), filemap
+        return filemap
+
+    return wait_for(f"it is followed, and has {reads} reads", there)
+
+
+@pytest.fixture(scope="module")
+def installed(debian: Machine, package: str, fs: Filesystem) -> Iterator[Machine]:
+    """The same with the package installed, which has two files to follow."""
+    for name in ("web01.qcow2", "web02.qcow2"):
+        write(fs.mountpoint / name, 1)
+    debian.run("dpkg", "--install", package)
+    yield debian
+    debian.run("dpkg", "--purge", "filemapd")
+
+
+def test_who_may_ask(installed: Machine) -> None:
+    """A member of the group filemapd may ask the supervisor; the web process runs as filemapd-web, who may not."""
+    ask = ("--clear-groups", "filemapd", "status")
+    installed.run("setpriv", "--reuid=nobody", "--regid=filemapd", *ask)
+    refused = installed.call("setpriv", "--reuid=filemapd-web", "--regid=filemapd-web", *ask)
+    assert (refused.returncode, "no permission" in refused.stdout) == (1, True)
+    web = wait_for("the web process runs", lambda: status(installed)["web"]["pid"])
+    assert installed.run("stat", "--format=%U:%G", f"/proc/{web}").strip() == "filemapd-web:filemapd-web"
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_page() -> None:
+    """The page is served with all that it loads, and so are the metrics."""
+
+    def get(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:9737{path}") as answer:
+            return str(answer.read(), "utf-8")
+
+    wait_for("the page has the files", lambda: "web01.qcow2" in get("/"))
+    loaded = re.findall(r'(?:href|src)="(/static/[^"]+)"', get("/"))
+    assert {Path(path).suffix for path in loaded} == {".css", ".js", ".svg"}
+    assert all(get(path) for path in loaded)
+    assert "filemapd_build_info" in get("/metrics")
+
+
+def test_completion_in_bash(installed: Machine) -> None:
+    """bash completes commands, and the names of the files of the running filemapd."""
+    script = "source /usr/share/bash-completion/completions/filemapd; _filemapd_completion filemapd"
+    for words, at, expected in (
+        ("filemapd re", 1, ["reload", "restart"]),
+        ("filemapd status web", 2, ["web01.qcow2", "web02.qcow2"]),
+    ):
+        typed = f"COMP_WORDS=({words}); COMP_CWORD={at}; {script}; echo ${{COMPREPLY[@]}}"
+        assert installed.run("bash", "-c", typed).split() == expected
+
+
+def test_yields_to_lvm2(installed: Machine) -> None:
+    """Where another package brings a dmfilemapd with its page, both install, and that one is found first."""
+    ours = installed.run("sh", "-c", "command -v dmfilemapd").strip()
+    assert "dmfilemapd <fd>" in installed.call(ours).stdout
+    other = installed.root / "root/other"
+    for path, text in {
+        "DEBIAN/control": "Package: other\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n",
+        "usr/sbin/dmfilemapd": "#!/bin/sh\n",
+        "usr/share/man/man8/dmfilemapd.8.gz": "",
+    }.items():
+        (other / path).parent.mkdir(parents=True, exist_ok=True)
+        (other / path).write_text(text)
+        (other / path).chmod(0o755)
+    installed.run("dpkg-deb", "--build", "/root/other", "/root/other.deb")
+    installed.run("dpkg", "--install", "/root/other.deb")
+    assert installed.run("sh", "-c", "command -v dmfilemapd").strip() == "/usr/sbin/dmfilemapd"
+    installed.run("dpkg", "--purge", "other")
+    assert installed.run("sh", "-c", "command -v dmfilemapd").strip() == ours
+
+
+def test_what_systemd_says_of_the_unit(installed: Machine) -> None:
+    """Nothing: it knows all that the unit has. A reload of a wrong configuration fails, and says why."""
+    assert installed.run("systemd-analyze", "verify", "--man=no", "filemapd.service") == ""
+    config = installed.root / "etc/filemapd/filemaps.yaml"
+    right = config.read_text()
+    config.write_text(f"{right}defualts: {{}}\n")
+    assert installed.call("systemctl", "reload", "filemapd").returncode == 1
+    assert "defualts: unknown key" in installed.run(
+        "journalctl", "--unit=filemapd", "--lines=20", "--no-pager"
+    )
+    assert installed.run("systemctl", "is-active", "filemapd").strip() == "active"
+    config.write_text(right)
+
+
+def test_life_of_a_package(installed: Machine, package: str, fs: Filesystem) -> None:
+    """Installed it runs and counts; upgraded it goes on with the same group and totals; removed it leaves groups and
+    configuration, purged nothing."""
+    file = fs.mountpoint / "db01.img"
+    write(file, 4)
+    assert installed.run("systemctl", "is-enabled", "filemapd").strip() == "enabled"
+    assert installed.run("systemctl", "is-active", "filemapd").strip() == "active"
+    the_file(installed, 0)
+
+    config = installed.root / "etc/filemapd/filemaps.yaml"
+    config.write_text(f"{config.read_text()}defaults: {{sample: 1s}}\n")
+    installed.run("systemctl", "reload", "filemapd")
+    read_direct(file, 0, 100)
+    counted, old = the_file(installed, 100), status(installed)
+    installed.run("dpkg", "--install", repacked(installed, package, "9.9"))
+    read_direct(file, 0, 50)
+    now, new = the_file(installed, 150), status(installed)
+    assert (now["group_id"], now["moves_total"]) == (counted["group_id"], 0)
+    assert (old["version"], new["version"]) == (package.split("_")[1], "9.9")
+    assert new["pid"] != old["pid"]
+    assert "sample: 1s" in config.read_text(), "what the administrator wrote stays"
+    oracle.assert_exact_cover(file, fs.device.name)
+
+    installed.run("dpkg", "--remove", "filemapd")
+    assert installed.call("systemctl", "is-active", "filemapd").stdout.strip() == "inactive"
+    assert now["group_id"] in oracle.groups(fs.device.name)
+    assert config.exists()
+    assert (installed.root / "var/lib/filemapd/ledger.sqlite3").exists()
+    installed.run("dpkg", "--purge", "filemapd")
+    assert installed.called("*filemap*") == []
