@@ -18,12 +18,22 @@ def section(document: str, heading: str) -> str:
 
     Raises LookupError where there is no such heading.
     """
-    level = heading.partition(" ")[0]
-    end = rf"(?=^#{{1,{len(level)}}} |\Z)"
-    found = re.search(rf"^{re.escape(heading)}\n(.*?){end}", document, re.MULTILINE | re.DOTALL)
+    level = len(heading.partition(" ")[0])
+    found: list[str] | None = None
+    fenced = False
+    for line in document.splitlines(keepends=True):
+        fenced ^= line.startswith("```")
+        # In a fence, # is a shell's prompt.
+        title = None if fenced else re.match(r"(#+) ", line)
+        if found is not None and title is not None and len(title[1]) <= level:
+            break
+        if found is not None:
+            found.append(line)
+        elif line.rstrip() == heading:
+            found = []
     if found is None:
         raise LookupError(f"there is no section {heading!r}")
-    return found[1]
+    return "".join(found)
 
 
 def literal(text: str) -> str:

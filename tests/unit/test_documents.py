@@ -124,7 +124,8 @@ def test_links_lead_somewhere(name: str) -> None:
 
 def test_example_is_right() -> None:
     """The README's example is a configuration."""
-    examples = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+    part = section(text("README.md"), "## Configuration")
+    examples = re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)
     assert examples
     for example in examples:
         parse(example.encode(), "README.md", lambda _path: None)

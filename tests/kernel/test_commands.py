@@ -1,0 +1,73 @@
+"""All commands that the documents show do what is shown there, one after the other, with a small fleet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sandbox.devices import filesystem
+from tests.commands import DOCUMENTS, ROOT, Command, Shell, commands
+from tests.kernel import oracle
+from tests.kernel.conftest import Disk
+from tests.kernel.running import write
+
+# What a guest can't run, or runs elsewhere, and who does it.
+ELSEWHERE: Final = {
+    "git clone <this repository> filemapd && cd filemapd": "whoever reads this has done it",
+    "make check": "make test",
+    "make deb": "make test",
+    "make run": "the demonstration is a guest of its own",
+    "make test": "this is part of it",
+    "apt-get install ./out/deb/filemapd_*.deb": "tests/kernel/test_package.py",
+    "python3 -m venv /opt/filemapd": "tests/package/test_wheel.py",
+    "/opt/filemapd/bin/pip install --require-hashes -r requirements.lock": "tests/package/test_wheel.py",
+    "/opt/filemapd/bin/pip install --no-deps .": "tests/package/test_wheel.py",
+    "ln -s /opt/filemapd/bin/filemapd /opt/filemapd/bin/dmfilemapd /usr/local/sbin/": "tests/package/test_wheel.py",
+    ".venv/bin/python -m sandbox -- python -m pytest tests/kernel/test_following.py": "as each guest is started",
+    ".venv/bin/python -m bench compare docs/performance.json out/bench/bench.json": "tests/unit/test_bench.py",
+}
+CONSOLE: Final = {name: list(commands((ROOT / name).read_text(encoding="utf-8"))) for name in DOCUMENTS}
+HERE: Final = [name for name, told in CONSOLE.items() if any(one.text not in ELSEWHERE for one in told)]
+IMAGES: Final = Path("/var/lib/libvirt/images")
+
+
+@pytest.fixture
+def fleet() -> Iterator[None]:
+    """The three images of the README's session, none of them followed yet, and its configuration."""
+    with contextlib.ExitStack() as undo:
+        fs = undo.enter_context(filesystem("ext4", 400, IMAGES))
+        oracle.run("dmsetup", "rename", fs.device.name, "vg-images")
+        undo.callback(oracle.run, "dmsetup", "rename", "vg-images", fs.device.name)
+        undo.callback(oracle.run, "dmstats", "delete", "--allregions", "vg-images")
+        write(IMAGES / "db01.img", 24)
+        Disk(fs.device, IMAGES).pieces("mail01.img", 21)
+        write(IMAGES / "web01.qcow2", 8)
+        config = Path("/etc/filemapd/filemaps.yaml")
+        config.parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "config/filemaps.yaml", config)
+        undo.callback(shutil.rmtree, "/var/lib/filemapd", ignore_errors=True)
+        yield
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize("name", HERE)
+def test_commands(name: str) -> None:
+    """Each ends with status 0, but where the next one asks for the status, and prints lines as shown."""
+    told = CONSOLE[name]
+    with contextlib.closing(Shell()) as shell:
+        for one, after in zip(told, [*told[1:], Command("", ())], strict=True):
+            if one.text not in ELSEWHERE:
+                shell.check(one, may_fail=after.text == "echo $?")
+
+
+def test_those_run_elsewhere_are_there() -> None:
+    """Nothing is left out that no document shows."""
+    assert set(ELSEWHERE) <= {one.text for told in CONSOLE.values() for one in told}
+    assert os.getcwd() == str(ROOT), "the commands are for the tree's root"
