@@ -1,6 +1,7 @@
 """Carry out a plan, in an order that leaves the group whole after every message.
 
-1. New regions are made, each with the file's mark.
+1. New regions are made, each with the file's mark. Where a tag of their ids would be too long, some of what is to go
+   goes before, so that they get its ids: it is marked, taken out of the tag, read and deleted (as in 2, 3 and 4).
 2. What is to go gets this process's mark, so that it can be found once no tag lists it.
 3. The tag is set on the lowest of the members that stay. A former leader that stays loses its own, and what was
    another file's is marked for this one: the file was replaced by one on the same blocks.
@@ -14,17 +15,17 @@ from __future__ import annotations
 import errno
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dmstats.counters import Counters
 from dmstats.device import Device
 from dmstats.errors import DmError
-from dmstats.group import as_ranges
+from dmstats.group import Group, as_ranges
 from dmstats.marker import parse_mark
 from dmstats.moves import Move, why_moved
 from dmstats.ownership import GroupSpec, Own
-from dmstats.plan import Plan
+from dmstats.plan import Plan, batches
 from dmstats.ranges import Range, joined, overlap
 from dmstats.region import Region
 
@@ -76,15 +77,16 @@ def apply(
     refused the rest is left to a later run: the group is then set to what there is. Raises DmError for other
     messages that fail.
     """
-    created, failure = _create(device, plan, spec, mark)
-    stay = _without_successor(plan, created)
-    members = sorted([*plan.keep, *created, *stay], key=lambda r: r.id)
-    retire = [_marked(device, region, mark, own) for region in plan.retire if region not in stay]
+    made = _make(device, plan, own, spec, mark, retirement)
+    left = [region for region in plan.retire if region.id not in made.gone]
+    stay = _to_stay(left, plan, made.created)
+    members = sorted([*made.keep, *made.created, *stay.values()], key=lambda r: r.id)
+    retire = [_marked(device, region, mark, own) for region in left if region.id not in stay]
     if members:
         _tell_move(own, members[0].id, plan, spec, before_move)
         members = _set_tag(device, members, spec, mark)
     _retire(device, retire, members, retirement)
-    return Applied(tuple(members), failure)
+    return Applied(tuple(members), made.failure)
 
 
 def _tell_move(own: Own, new: int, plan: Plan, spec: GroupSpec, before_move: Callable[[Move], None]) -> None:
@@ -94,33 +96,81 @@ def _tell_move(own: Own, new: int, plan: Plan, spec: GroupSpec, before_move: Cal
         before_move(Move(own.group.id, new, why_moved(own.group, plan, spec)))
 
 
-def _without_successor(plan: Plan, created: Sequence[Region]) -> list[Region]:
-    """Return what was to go but stays, as the kernel refused the region that was to take its place."""
+@dataclass(slots=True)
+class _Made:
+    """What came of making regions: those that stay, as they are by now, those made, the ids of what went first, and
+    what the kernel refused."""
+
+    keep: Sequence[Region]
+    created: list[Region] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)
+    failure: DmError | None = None
+
+
+def _make(device: Device, plan: Plan, own: Own, spec: GroupSpec, mark: str, retirement: Retirement) -> _Made:
+    """Make new regions: those for which ids are free, then a batch of what goes first is deleted and as many are
+    made, which get its ids, and so on. The tag lists none of a batch before it is deleted: somebody else may get
+    the ids."""
+    made = _Made(plan.keep)
+    count = len(plan.create) - len(plan.first)
+    made.failure = _create(device, plan.create[:count], spec, mark, made.created)
+    for batch in batches(plan.first, own.group):
+        if made.failure is not None:
+            break
+        marked = [_marked(device, region, mark, own) for region in batch]
+        made.gone.update(region.id for region in batch)
+        if own.group is not None:
+            leader = _set_members(device, own.group, made)
+            made.keep = [leader if region.id == leader.id else region for region in made.keep]
+        _retire(device, marked, (), retirement)
+        at = len(made.created)
+        made.failure = _create(device, plan.create[at : at + len(batch)], spec, mark, made.created)
+    return made
+
+
+def _set_members(device: Device, group: Group, made: _Made) -> Region:
+    """Set the tag of a group, on its leader of before, to what is there of the ids that it has, and return the
+    leader. What was made besides is found by its mark."""
+    ids = {region.id for region in group.regions}
+    again = ids.intersection([region.id for region in made.created])
+    members = as_ranges(ids.difference(made.gone) | again)
+    return _set_aux(device, group.leader, str(replace(group.tag, members=members)))
+
+
+def _to_stay(retire: Sequence[Region], plan: Plan, created: Sequence[Region]) -> dict[int, Region]:
+    """Return what was to go but stays, by id, as the kernel refused a region: one that was to take its place, or to
+    get its id."""
     missing = plan.create[len(created) :]
     if not missing:
-        return []
+        return {}
     made = joined((region.start, region.end) for region in created)
-    return [
-        region
-        for region in plan.retire
-        if overlap([Range(region.start, region.end)], missing)
-        and not overlap([Range(region.start, region.end)], made)
-    ]
+    first = {region.id for region in plan.first}
+    return {
+        region.id: region
+        for region in retire
+        if region.id in first
+        or (
+            overlap([Range(region.start, region.end)], missing)
+            and not overlap([Range(region.start, region.end)], made)
+        )
+    }
 
 
-def _create(device: Device, plan: Plan, spec: GroupSpec, mark: str) -> tuple[list[Region], DmError | None]:
-    created: list[Region] = []
-    for start, end in plan.create:
+def _create(
+    device: Device, ranges: Sequence[Range], spec: GroupSpec, mark: str, created: list[Region]
+) -> DmError | None:
+    """Make a region for each range, add it to `created`, and return what the kernel refused, which ends it."""
+    for start, end in ranges:
         try:
             number = device.create(
                 start, end - start, precise=spec.precise, bounds=spec.bounds, program=spec.program, aux=mark
             )
         except DmError as error:
-            return created, error
+            return error
         created.append(
             Region(number, start, end - start, end - start, spec.program, mark, spec.precise, spec.bounds)
         )
-    return created, None
+    return None
 
 
 def _marked(device: Device, region: Region, mark: str, own: Own) -> Region:
@@ -135,7 +185,7 @@ def _marked(device: Device, region: Region, mark: str, own: Own) -> Region:
 
 def _set_aux(device: Device, region: Region, aux: str) -> Region:
     device.set_aux(region.id, aux)
-    return replace(region, aux=aux)
+    return region._replace(aux=aux)
 
 
 def _set_tag(device: Device, members: Sequence[Region], spec: GroupSpec, mark: str) -> list[Region]:
@@ -144,18 +194,16 @@ def _set_tag(device: Device, members: Sequence[Region], spec: GroupSpec, mark: s
     tag = str(spec.tag(as_ranges(region.id for region in members)))
     if leader.aux != tag:
         leader = _set_aux(device, leader, tag)
-    return [
-        leader,
-        *(_set_aux(device, r, mark) if bears_anothers(r, mark) else r for r in others),
-    ]
+    strange = {aux for aux in {region.aux for region in others} if bears_anothers(aux, mark)}
+    return [leader, *(_set_aux(device, r, mark) if r.aux in strange else r for r in others)]
 
 
-def bears_anothers(region: Region, mark: str) -> bool:
+def bears_anothers(aux: str, mark: str) -> bool:
     """Tell whether the aux of a member other than the leader is not as it should be in a group marked by `mark`:
     a tag, which a move that was cut short left, or the mark of the file that this one replaced."""
-    theirs, own = parse_mark(region.aux), parse_mark(mark)
+    theirs, own = parse_mark(aux), parse_mark(mark)
     if theirs is None or own is None:
-        return region.aux.startswith("DMS_GROUP=")
+        return aux.startswith("DMS_GROUP=")
     return (theirs.inode, theirs.generation) != (own.inode, own.generation)
 
 

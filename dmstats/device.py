@@ -11,7 +11,7 @@ from dmstats import ioctl
 from dmstats.bounds import from_kernel
 from dmstats.counters import Counters, parse_print
 from dmstats.errors import DmError
-from dmstats.region import Listing, Region, parse_list
+from dmstats.region import Listing, Region, Table, parse_list
 
 SECTOR: Final = 512
 
@@ -68,6 +68,10 @@ class Device:
     def list(self, program: str | None = None) -> Listing:
         """Return the regions of all programs, or of just `program`. Raises DmError."""
         return parse_list(self.list_text(program))
+
+    def table(self) -> Table:
+        """Return the regions of all programs, not yet taken apart. Raises DmError."""
+        return Table(self.list_text())
 
     def list_text(self, program: str | None = None) -> str:
         """Return the reply to @stats_list as it came: enough to see whether anything changed."""

@@ -17,7 +17,7 @@ _MAPPED_EXTENTS: Final = struct.Struct("=I")
 _MAPPED_OFFSET: Final = 20
 _WHOLE_FILE: Final = 2**64 - 1
 _FEW: Final = 32
-_MANY: Final = 4096
+_MOST: Final = 16384
 
 
 class ExtentFlag(IntFlag):
@@ -48,19 +48,33 @@ class Extent(NamedTuple):
 
 def parse_fiemap(buffer: bytes | bytearray | memoryview) -> list[Extent]:
     """Return the extents in a struct fiemap that the kernel filled."""
+    return parse_extents(_extents_in(buffer))
+
+
+def _extents_in(buffer: bytes | bytearray | memoryview) -> memoryview:
     (count,) = _MAPPED_EXTENTS.unpack_from(buffer, _MAPPED_OFFSET)
-    view = memoryview(buffer)[FIEMAP.size : FIEMAP.size + count * FIEMAP_EXTENT.size]
-    return list(map(Extent._make, FIEMAP_EXTENT.iter_unpack(view)))
+    return memoryview(buffer)[FIEMAP.size : FIEMAP.size + count * FIEMAP_EXTENT.size]
+
+
+def parse_extents(structs: bytes | memoryview) -> list[Extent]:
+    """Return extents from what read_structs() gave."""
+    return list(map(Extent._make, FIEMAP_EXTENT.iter_unpack(structs)))
 
 
 def read_extents(fd: int) -> list[Extent]:
-    """Return the extents of the file open at `fd`, by logical offset.
+    """Return the extents of the file open at `fd`, by logical offset. Raises what read_structs() does."""
+    return parse_extents(read_structs(fd))
+
+
+def read_structs(fd: int, room: int = _FEW) -> bytes:
+    """Return the extents of the file open at `fd`, by logical offset, as the kernel's structs one behind the other.
+    Up to `room` extents take one call.
 
     Without FIEMAP_FLAG_SYNC: what is not yet on disk is told by its flags, and flushing it would disturb
     whoever writes. Raises NoExtentsError where the file system has no FIEMAP, OSError for what else fails.
     """
-    extents: list[Extent] = []
-    start, room = 0, _FEW
+    parts: list[memoryview] = []
+    start = 0
     while True:
         buffer = bytearray(FIEMAP.size + room * FIEMAP_EXTENT.size)
         FIEMAP.pack_into(buffer, 0, start, _WHOLE_FILE - start, 0, 0, room, 0)
@@ -72,8 +86,12 @@ def read_extents(fd: int) -> list[Extent]:
                     "the file system cannot tell a file's extents (it has no FIEMAP)"
                 ) from None
             raise
-        found = parse_fiemap(buffer)
-        extents += found
-        if not found or found[-1].flags & ExtentFlag.LAST:
-            return extents
-        start, room = found[-1].logical + found[-1].length, _MANY
+        found = _extents_in(buffer)
+        parts.append(found)
+        if not found:
+            break
+        logical, _, length, flags = FIEMAP_EXTENT.unpack(found[-FIEMAP_EXTENT.size :])
+        if flags & ExtentFlag.LAST:
+            break
+        start, room = logical + length, max(room, min(8 * room, _MOST))
+    return b"".join(parts)

@@ -86,7 +86,7 @@ def create_regions_from_fd(
         device,
         file,
         where,
-        device.list().regions,
+        device.table(),
         Own(None, ()),
         spec,
         limits=Limits(),
@@ -106,13 +106,14 @@ def update_regions_from_fd(fd: int, group_id: int) -> tuple[int, ...]:
     Raises GroupNotFoundError where there is no such group or it is another file's, DmError where the kernel refuses.
     """
     device, file, where = _locate(fd)
-    regions = device.list().regions
+    table = device.table()
+    regions = table.regions()
     group = groups_of(regions).get(group_id)
     if group is None or not may_adopt(group, file, where.ranges):
         raise GroupNotFoundError(group_id, device.number)
     spec = spec_of(group)
     own = find_own(regions, [file], known=[group_id], spec=spec, left_behind=lambda m: not maker_lives(m))
-    outcome = reconcile(device, file, where, regions, own, spec, limits=Limits(), retirement=Forget())
+    outcome = reconcile(device, file, where, table, own, spec, limits=Limits(), retirement=Forget())
     if outcome.failure is not None:
         raise outcome.failure
     return tuple(region.id for region in outcome.members)

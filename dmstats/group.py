@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from dmstats.region import Region
@@ -60,11 +61,15 @@ class Group:
 def as_ranges(ids: Iterable[int]) -> tuple[range, ...]:
     """Return ids as ranges of neighbours, ascending."""
     ranges: list[range] = []
-    for number in sorted(ids):
-        if ranges and ranges[-1].stop == number:
-            ranges[-1] = range(ranges[-1].start, number + 1)
-        else:
-            ranges.append(range(number, number + 1))
+    ordered = sorted(ids)
+    start = end = ordered[0] if ordered else 0
+    for number in ordered:
+        if number > end:
+            ranges.append(range(start, end))
+            start = number
+        end = number + 1
+    if ordered:
+        ranges.append(range(start, end))
     return tuple(ranges)
 
 
@@ -105,23 +110,20 @@ def parse_tag(aux: str, region_id: int) -> Tag | None:
     return None
 
 
-def _present(members: Sequence[range], regions: Sequence[Region], ids: Sequence[int]) -> Iterable[Region]:
-    """Walk the regions that are there, not the ids that a tag claims: it may claim any number."""
-    for span in members:
-        for region in regions[bisect_left(ids, span.start) :]:
-            if region.id >= span.stop:
-                break
-            yield region
+def places(members: Sequence[range], ids: Sequence[int]) -> list[range]:
+    """Return where among `ids` (ascending) the members are that are there, not those that a tag claims: it may claim
+    any number."""
+    return [range(bisect_left(ids, span.start), bisect_left(ids, span.stop)) for span in members]
 
 
 def groups_of(regions: Sequence[Region]) -> dict[int, Group]:
     """Return the groups among `regions` (ids ascending), by id. Members that have gone are left out."""
-    ids = [region.id for region in regions]
+    leaders = [region for region in regions if region.aux.startswith("DMS_GROUP=")]
+    ids = [region.id for region in regions] if leaders else []
     found = {}
-    for region in regions:
-        if not region.aux.startswith("DMS_GROUP="):
-            continue
-        tag = parse_tag(region.aux, region.id)
+    for leader in leaders:
+        tag = parse_tag(leader.aux, leader.id)
         if tag is not None:
-            found[region.id] = Group(tag, tuple(_present(tag.members, regions, ids)))
+            present = [regions[at.start : at.stop] for at in places(tag.members, ids)]
+            found[leader.id] = Group(tag, tuple(chain.from_iterable(present)))
     return found

@@ -34,12 +34,21 @@ class Mark:
     started: int = 0
 
     def __str__(self) -> str:
-        text = f"filemapd.i{self.inode}.g{self.generation}"
+        text = _beginning(self.inode, self.generation)
         return text + (f".p{self.pid}.t{self.started}" if self.pid else _ENDING)
 
     def names(self, file: FileIdentity) -> bool:
         """Tell whether the mark stands for `file`, on the file's own device."""
         return (self.inode, self.generation) == (file.inode, file.generation)
+
+
+def _beginning(inode: int, generation: int) -> str:
+    return f"filemapd.i{inode}.g{generation}"
+
+
+def beginning(file: FileIdentity) -> str:
+    """Return what all marks of a file begin with, and maybe some of other files."""
+    return _beginning(file.inode, file.generation)
 
 
 # All regions that a worker made bear the same text.

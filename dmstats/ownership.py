@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, compress
+from operator import attrgetter
 
 from dmstats.files import FileIdentity
-from dmstats.group import Group, Tag, groups_of
-from dmstats.marker import Mark, file_mark, parse_mark
+from dmstats.group import Group, Tag, as_ranges, groups_of, places
+from dmstats.marker import Mark, beginning, file_mark, parse_mark
 from dmstats.ranges import Range, joined, overlap
-from dmstats.region import Region
+from dmstats.region import Region, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,13 @@ class Own:
     group: Group | None
     regions: tuple[Region, ...]
 
-    def members(self) -> frozenset[int]:
+    def members(self) -> Collection[int]:
         """Return the ids that stand in the group's tag."""
-        return frozenset(region.id for region in self.group.regions) if self.group else frozenset()
+        if self.group is None:
+            return ()
+        runs = as_ranges([region.id for region in self.group.regions])
+        # Most groups are one run, which takes no memory.
+        return runs[0] if len(runs) == 1 else frozenset(chain.from_iterable(runs))
 
 
 def find_own(
@@ -75,28 +82,44 @@ def find_own(
     known: Collection[int] = (),
     spec: GroupSpec | None = None,
     left_behind: Callable[[Mark], bool],
-    remembered: Collection[tuple[int, int, int]] = (),
+    remembered: Sequence[Region] = (),
 ) -> Own:
     """Return what belongs to `files` (the file, and the one it replaces) among all `regions` of the device.
 
     A group is the file's own where its userdata is the file's mark, or where its id is in `known` and it is
     as `spec` says. `left_behind` tells whether the maker of a region that stands in no tag has gone; `remembered`
-    are id, start and length of those that were the file's when it was last looked at, whatever their aux is now.
+    are those that were the file's when it was last looked at, ids ascending, whatever their aux is now.
     """
     groups = groups_of(regions)
-    ours = [group for group in groups.values() if _is_own(group, files, known, spec)]
-    in_tags = {region.id for group in groups.values() for region in _spoken_for(group, files)}
-    found = {region.id: region for group in ours for region in _own_members(group, files, groups)}
-    for region in regions:
-        if region.id in in_tags:
-            continue
-        if _is_orphan(region, files, left_behind) or _is_remembered(region, remembered, spec):
-            found[region.id] = region
+    ids = [region.id for region in regions]
+    marked = {aux for aux in {region.aux for region in regions} if _names(parse_mark(aux), files)}
+    ours: list[Group] = []
+    # By place in `regions`: sets of ids take half a megabyte where there are thousands.
+    spoken_for, found = bytearray(len(regions)), bytearray(len(regions))
+    for group in groups.values():
+        is_own = _is_own(group, files, known, spec)
+        if is_own:
+            ours.append(group)
+        for place in chain.from_iterable(places(_listed(group, files), ids)):
+            region = regions[place]
+            if region.program == group.leader.program:
+                spoken_for[place] = True
+            if is_own and (region.aux in marked or _is_plain(region, group, groups)):
+                found[place] = True
+    loose = [place for place, in_tag in enumerate(spoken_for) if not in_tag]
+    orphans = {aux for aux in {regions[place].aux for place in loose} & marked if _left(aux, left_behind)}
+    for place in loose:
+        if regions[place].aux in orphans or _is_remembered(regions[place], remembered, spec):
+            found[place] = True
+    own = tuple(compress(regions, found))
     # Two tags stand where a move was cut short; which of them is taken does not matter, as both lists are ours.
-    group = ours[0] if ours else None
-    if group is not None:
-        group = Group(group.tag, tuple(region for region in group.regions if region.id in found))
-    return Own(group, tuple(found[number] for number in sorted(found)))
+    if not ours:
+        return Own(None, own)
+    tag = ours[0].tag
+    members = [
+        compress(regions[at.start : at.stop], found[at.start : at.stop]) for at in places(tag.members, ids)
+    ]
+    return Own(Group(tag, tuple(chain.from_iterable(members))), own)
 
 
 def _names(mark: Mark | None, files: Collection[FileIdentity]) -> bool:
@@ -112,41 +135,64 @@ def _is_own(
     return spec is not None and group.id in known and spec.describes(group)
 
 
-def _spoken_for(group: Group, files: Collection[FileIdentity]) -> Iterable[Region]:
-    """Walk the members that a region marked for `files` can be among: not those of another file's group, nor of
-    another program's, whose tags can list ids that were given away since."""
+def _listed(group: Group, files: Collection[FileIdentity]) -> tuple[range, ...]:
+    """Return the ids in a tag that a region marked for `files` can be among: not those of another file's group."""
     mark = parse_mark(group.tag.userdata)
-    if mark is None or _names(mark, files):
-        yield from (region for region in group.regions if region.program == group.leader.program)
+    return group.tag.members if mark is None or _names(mark, files) else ()
 
 
-def _own_members(group: Group, files: Collection[FileIdentity], groups: dict[int, Group]) -> Iterable[Region]:
-    """Walk the members that are the file's: a tag can list an id that somebody else got since."""
-    adopted = parse_mark(group.tag.userdata) is None
-    for region in group.regions:
-        mark = parse_mark(region.aux)
-        plain = (
-            adopted and mark is None and region.id not in groups and region.program == group.leader.program
-        )
-        if plain or region.id == group.id or _names(mark, files):
-            yield region
+def _is_plain(region: Region, group: Group, groups: Mapping[int, Group]) -> bool:
+    """Tell whether a member of an own group is the file's though it doesn't bear its mark: a tag can list an id that
+    somebody else got since."""
+    if region.id == group.id:
+        return True
+    return (
+        parse_mark(group.tag.userdata) is None
+        and region.id not in groups
+        and region.program == group.leader.program
+        and parse_mark(region.aux) is None
+    )
 
 
-def _is_remembered(
-    region: Region, remembered: Collection[tuple[int, int, int]], spec: GroupSpec | None
-) -> bool:
+def _is_remembered(region: Region, remembered: Sequence[Region], spec: GroupSpec | None) -> bool:
     """Tell whether a region in no tag is one of ours whose aux was overwritten: not with another file's mark."""
+    at = bisect_left(remembered, region.id, key=_id)
     return (
         spec is not None
-        and (region.id, region.start, region.length) in remembered
+        and at < len(remembered)
+        and _same(remembered[at], region)
         and region.program == spec.program
         and parse_mark(region.aux) is None
     )
 
 
-def _is_orphan(region: Region, files: Collection[FileIdentity], left_behind: Callable[[Mark], bool]) -> bool:
-    mark = parse_mark(region.aux)
-    return mark is not None and _names(mark, files) and left_behind(mark)
+_id = attrgetter("id")
+
+
+def _same(one: Region, other: Region) -> bool:
+    """Tell whether a region is what it was, as far as it can't be changed."""
+    return one.id == other.id and one.start == other.start and one.length == other.length
+
+
+def lost(regions: Iterable[Region], there: Iterable[Region]) -> list[Region]:
+    """Return those of `regions` that are not there any more, though another may have the id."""
+    by_id = {region.id: region for region in there}
+    return [region for region in regions if region.id not in by_id or not _same(by_id[region.id], region)]
+
+
+def candidates(
+    table: Table, files: Collection[FileIdentity], remembered: Sequence[Region]
+) -> Sequence[Region]:
+    """Return the regions among which find_own() finds the same as among all of the table, as long as no group is the
+    file's by its id: those with a tag or a mark of `files`. Where one of the remembered is not among them, as
+    somebody has put something else into its aux, all are returned."""
+    regions = table.having([" DMS_GROUP=", *(f" {beginning(file)}" for file in files)])
+    return table.regions() if lost(remembered, regions) else regions
+
+
+def _left(aux: str, left_behind: Callable[[Mark], bool]) -> bool:
+    mark = parse_mark(aux)
+    return mark is not None and left_behind(mark)
 
 
 def may_adopt(group: Group, file: FileIdentity, ranges: Sequence[Range], alias: str = "") -> bool:

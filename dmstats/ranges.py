@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dmstats.fiemap import NOT_ON_DISK, Extent, ExtentFlag
+from dmstats.fiemap import NOT_ON_DISK, ExtentFlag
 
 _SECTOR: Final = 512
 
@@ -41,18 +41,23 @@ class Footprint:
 
 def joined(ranges: Iterable[tuple[int, int]]) -> tuple[Range, ...]:
     """Return the union of ranges, ascending, those that touch or overlap made one."""
+    ordered = sorted(ranges)
+    if not ordered:
+        return ()
     union: list[Range] = []
-    for start, end in sorted(ranges):
-        if union and start <= union[-1].end:
-            if end > union[-1].end:
-                union[-1] = Range(union[-1].start, end)
-        else:
+    start, end = ordered[0]
+    for next_start, next_end in ordered:
+        if next_start > end:
             union.append(Range(start, end))
+            start, end = next_start, next_end
+        elif next_end > end:
+            end = next_end
+    union.append(Range(start, end))
     return tuple(union)
 
 
-def footprint(extents: Sequence[Extent]) -> Footprint:
-    """Return where `extents`, by logical offset, lie on the device."""
+def footprint(extents: Iterable[tuple[int, int, int, int]]) -> Footprint:
+    """Return where extents (see `fiemap.Extent`), by logical offset, lie on the device."""
     placed: list[tuple[int, int]] = []
     count = unplaced = 0
     landing = False
@@ -62,10 +67,11 @@ def footprint(extents: Sequence[Extent]) -> Footprint:
             unplaced += length
             landing = landing or bool(flags & ExtentFlag.DELALLOC)
             continue
-        if (logical, physical) != (logical_end, physical_end):
+        if logical != logical_end or physical != physical_end:
             count += 1
-        logical_end, physical_end = logical + length, physical + length
-        placed.append((physical // _SECTOR, -(-physical_end // _SECTOR)))
+        logical_end = logical + length
+        physical_end = physical + length
+        placed.append((physical // _SECTOR, (physical_end + _SECTOR - 1) // _SECTOR))
     return Footprint(joined(placed), count, unplaced, landing)
 
 

@@ -14,9 +14,9 @@ from dmstats.group import Group, as_ranges
 from dmstats.marker import parse_mark, process_mark
 from dmstats.moves import Move
 from dmstats.ownership import GroupSpec, Own
-from dmstats.plan import Plan, compacted, decide
+from dmstats.plan import Plan, compacted, decide, surely_fits
 from dmstats.ranges import Footprint, joined, overlap, total
-from dmstats.region import Region
+from dmstats.region import Region, Table
 
 UNLIMITED: Final = 2**31
 
@@ -43,6 +43,8 @@ class Outcome:
     retired: int
     limit: str | None = None
     failure: DmError | None = None
+    joinable: bool = False
+    """Whether there are more regions than ranges: some could be one."""
 
 
 NOTHING: Final = Outcome(None, (), 0, 0, 0, 0, 0)
@@ -62,7 +64,7 @@ def reconcile(
     device: Device,
     file: FileIdentity,
     where: Footprint,
-    regions: Sequence[Region],
+    table: Table,
     own: Own,
     spec: GroupSpec,
     *,
@@ -71,11 +73,11 @@ def reconcile(
     join: bool = False,
     before_move: Callable[[Move], None] = lambda _move: None,
 ) -> Outcome:
-    """Bring the group of `own` in step with `where`. `regions` are all of the device's, of all programs.
+    """Bring the group of `own` in step with `where`. `table` are all of the device's, of all programs.
 
     Raises DmError for a message that failed, other than a create (see Outcome.failure).
     """
-    plan, limit = plan_within(where, regions, own, spec, limits, join=join)
+    plan, limit = plan_within(where, table, own, spec, limits, join=join)
     mark = str(process_mark(file))
     if own.group is not None and plan.idle and _in_order(own.group, plan.keep, spec, mark):
         applied = Applied(own.group.regions)
@@ -86,25 +88,27 @@ def reconcile(
 
 def _in_order(group: Group, keep: Sequence[Region], spec: GroupSpec, mark: str) -> bool:
     """Tell whether the group's tag says what it should of just these members, and they bear nothing else."""
-    return group.tag == spec.tag(as_ranges(region.id for region in keep)) and not any(
-        bears_anothers(region, mark) for region in group.regions[1:]
+    return group.tag == spec.tag(as_ranges([region.id for region in keep])) and not any(
+        bears_anothers(aux, mark) for aux in {region.aux for region in group.regions[1:]}
     )
 
 
 def plan_within(
-    where: Footprint, regions: Sequence[Region], own: Own, spec: GroupSpec, limits: Limits, *, join: bool
+    where: Footprint, table: Table, own: Own, spec: GroupSpec, limits: Limits, *, join: bool
 ) -> tuple[Plan, str | None]:
     """Return the plan within the limits and within what a tag can list, and the limit that was reached."""
     alike, others = _by_options(own, spec)
-    room = limits.device - (len(regions) - len(own.regions))
+    room = limits.device - (len(table) - len(own.regions))
     most = max(1, min(limits.file, room))
     members = own.members()
-    ids = {region.id for region in regions}
+    leader = own.group.id if own.group is not None else None
     overhead = spec.tag(()).length()
     while True:
         plan = decide(where.ranges, alike, most=most, members=members, join=join)
-        plan = replace(plan, retire=(*plan.retire, *others))
-        fitting = compacted(plan, ids, overhead)
+        if others:
+            plan = replace(plan, retire=(*plan.retire, *others))
+        sure = surely_fits(plan, len(table), overhead)
+        fitting = plan if sure else compacted(plan, table.ids(), overhead, leader)
         if fitting is not None:
             break
         most = max(1, min(most, len(plan.target)) // 2)
@@ -115,18 +119,22 @@ def plan_within(
     return fitting, "max_regions of the file" if limits.file <= room else "max_regions of the device"
 
 
-def _by_options(own: Own, spec: GroupSpec) -> tuple[list[Region], list[Region]]:
+def _by_options(own: Own, spec: GroupSpec) -> tuple[Sequence[Region], list[Region]]:
     """Return the regions that are as the group is to be, and those that are to be made anew as its options were
     changed. A group that somebody else made may have regions of several kinds, which stay."""
     if parse_mark(spec.userdata) is None:
-        return list(own.regions), []
+        return own.regions, []
     options = (spec.program, spec.precise, spec.bounds)
-    alike = [r for r in own.regions if (r.program, r.precise, r.bounds) == options]
-    return alike, [r for r in own.regions if (r.program, r.precise, r.bounds) != options]
+    others = [r for r in own.regions if (r.program, r.precise, r.bounds) != options]
+    if not others:
+        return own.regions, others
+    return [r for r in own.regions if (r.program, r.precise, r.bounds) == options], others
 
 
 def _outcome(where: Footprint, applied: Applied, plan: Plan, limit: str | None) -> Outcome:
-    covered = joined((region.start, region.end) for region in applied.members)
+    covered = plan.target
+    if applied.failure is not None:
+        covered = joined((region.start, region.end) for region in applied.members)
     shared = overlap(where.ranges, covered)
     return Outcome(
         applied.members[0].id if applied.members else None,
@@ -138,4 +146,5 @@ def _outcome(where: Footprint, applied: Applied, plan: Plan, limit: str | None) 
         len(plan.retire),
         limit,
         applied.failure,
+        applied.failure is None and len(applied.members) > len(plan.target),
     )

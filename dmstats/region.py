@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """One row of @stats_list. `start`, `length` and `step` are sectors of 512 bytes; `bounds` are the
     kernel's: ns with precise timestamps, else ms."""
 
@@ -37,38 +38,70 @@ class Listing:
 # The aux comes unescaped, with whatever its owner put there; only what follows it has a fixed form.
 # ASCII, as the kernel knows no other white space that could end the program's name here. No number of the kernel's
 # has more than 20 digits; int() would refuse a very long one, and with it the whole list.
-_ROW = re.compile(r"(\d{1,20}): (\d{1,20})\+(\d{1,20}) (\d{1,20}) (\S+) (.*)", re.ASCII)
+_ROW = re.compile(r"^(\d{1,20}): (\d{1,20})\+(\d{1,20}) (\d{1,20}) (\S+ .*)$", re.ASCII | re.MULTILINE)
 _BOUNDS = re.compile(r"\d{1,20}(?:,\d{1,20})*", re.ASCII)
 _PRECISE = " precise_timestamps"
 _HISTOGRAM = " histogram:"
+_ID = re.compile(r"^\d{1,20}(?=: )", re.ASCII | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A reply to @stats_list, `text`, of which no more is taken apart than somebody asks for: most rows of a device
+    with many files are others'."""
+
+    text: str
+
+    def __len__(self) -> int:
+        return self.text.count("\n")
+
+    def regions(self) -> tuple[Region, ...]:
+        """Return all regions, ids ascending."""
+        return parse_list(self.text).regions
+
+    def ids(self) -> frozenset[int]:
+        """Return the ids that are taken."""
+        return frozenset(map(int, _ID.findall(self.text)))
+
+    def having(self, words: Collection[str]) -> tuple[Region, ...]:
+        """Return the regions in whose rows one of `words` stands, and maybe others, ids ascending."""
+        if 2 * sum(map(self.text.count, words)) > len(self):
+            return self.regions()
+        rows = {}
+        for word in words:
+            at = self.text.find(word)
+            while at >= 0:
+                start = self.text.rfind("\n", 0, at) + 1
+                end = self.text.index("\n", at)
+                rows[start] = self.text[start:end]
+                at = self.text.find(word, end)
+        return parse_list("\n".join(rows[start] for start in sorted(rows))).regions
 
 
 def parse_list(text: str) -> Listing:
     """Return the regions in a reply to @stats_list; a row of another form is set aside, never the list."""
-    regions: list[Region] = []
-    unread: list[str] = []
+    regions = []
     # Most rows end like many others: these are taken apart once, and share what they have in common.
-    ends: dict[tuple[str, str], tuple[str, str, bool, tuple[int, ...]]] = {}
-    for line in text.split("\n"):
-        if not line:
-            continue
-        row = _ROW.fullmatch(line)
-        if row is None:
-            unread.append(line)
-            continue
-        number, start, length, step, program, rest = row.groups()
-        known = ends.get((program, rest))
+    ends: dict[str, tuple[str, str, bool, tuple[int, ...]]] = {}
+    for row in _ROW.finditer(text):
+        number, start, length, step, end = row.groups()
+        known = ends.get(end)
         if known is None:
-            known = ends[program, rest] = (program, *_parse_end(rest))
-        regions.append(Region(int(number), int(start), int(length), int(step), *known))
+            known = ends[end] = _parse_end(end)
+        regions.append(Region._make((int(number), int(start), int(length), int(step), *known)))
+    if len(regions) == text.count("\n") + (not text.endswith("\n")):
+        return Listing(tuple(regions))
+    unread = (line for line in text.split("\n") if line and not _ROW.fullmatch(line))
     return Listing(tuple(regions), tuple(unread))
 
 
-def _parse_end(rest: str) -> tuple[str, bool, tuple[int, ...]]:
-    """Return what stands behind the program: the aux, whether timestamps are precise, and the histogram's bounds."""
+def _parse_end(end: str) -> tuple[str, str, bool, tuple[int, ...]]:
+    """Return the program and what stands behind it: the aux, whether timestamps are precise, the histogram's
+    bounds."""
+    program, _, rest = end.partition(" ")
     bounds: tuple[int, ...] = ()
     before, found, listed = rest.rpartition(_HISTOGRAM)
     if found and _BOUNDS.fullmatch(listed):
         rest, bounds = before, tuple(map(int, listed.split(",")))
     aux = rest.removesuffix(_PRECISE)
-    return aux, aux != rest, bounds
+    return program, aux, aux != rest, bounds

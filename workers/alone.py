@@ -120,7 +120,7 @@ class Alone:
             _KEY,
             time.monotonic(),
             changed=outcome is not None and bool(outcome.created or outcome.retired),
-            landing=look.where.landing or (outcome is not None and outcome.failure is not None),
+            landing=look.landing or (outcome is not None and outcome.failure is not None),
             joinable=self._mapping.joinable,
         )
         if outcome is not None and outcome.failure is not None:

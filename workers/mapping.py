@@ -5,29 +5,29 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from dmstats.apply import Retired, Retirement, region_key
 from dmstats.counters import Counters
 from dmstats.device import Device
 from dmstats.errors import DmError, GroupNotFoundError, NotOurGroupError
-from dmstats.fiemap import Extent, read_extents
+from dmstats.fiemap import FIEMAP_EXTENT, parse_extents, read_structs
 from dmstats.filemap import default_alias, new_spec, safe_alias
 from dmstats.files import FileIdentity
 from dmstats.group import Group, groups_of
 from dmstats.ioctl import device_text
 from dmstats.marker import Mark, maker_lives, parse_mark, process_mark
 from dmstats.moves import Move
-from dmstats.ownership import GroupSpec, Own, find_own, may_adopt, spec_of
+from dmstats.ownership import GroupSpec, Own, candidates, find_own, lost, may_adopt, spec_of
 from dmstats.ranges import Footprint, footprint
 from dmstats.reconcile import Limits, Outcome, reconcile
-from dmstats.region import Region
+from dmstats.region import Region, Table
 from workers.following import Following
 from workers.lock import GroupLock
 from workers.moving import LastId
 from workers.totals import Totals
 
 _NOWHERE = Footprint((), 0, 0, landing=False)
+_SPARE_EXTENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look found and did; without `outcome` the group was left as it is."""
+    """What a look found and did; without `outcome` the group was left as it is. `landing` tells that some extents
+    wait for delayed allocation."""
 
-    where: Footprint
+    landing: bool
     outcome: Outcome | None
 
 
@@ -84,8 +85,10 @@ class Mapping:
         self._notice = notice
         self._moving = moving
         self._last_id = LastId(known.ids[0] if known.ids else wanted.adopt)
-        self._extents: list[Extent] | None = None
-        self._where = _NOWHERE
+        self._extents: int | None = None
+        self._room = _SPARE_EXTENTS
+        self._landing = False
+        self._joinable = False
         self._lock = GroupLock()
         self._adoption_open = wanted.adopt is not None
         self._replaced = False
@@ -103,9 +106,7 @@ class Mapping:
     @property
     def joinable(self) -> bool:
         """Tell whether some regions could be one: there are more than ranges."""
-        return self._extents is not None and any(
-            one.end == other.start for one, other in pairwise(sorted(self.members, key=lambda r: r.start))
-        )
+        return self._extents is not None and self._joinable
 
     def look(self, *, doubt: bool = False, join: bool = False) -> Look:
         """Read the extents and, where they changed or `doubt` or `join` ask for it, bring the group in step.
@@ -114,15 +115,17 @@ class Mapping:
         another process keeps it in step, other DmStatsErrors as they come.
         """
         fd, file = self.following.followed()
-        extents = read_extents(fd)
+        structs = read_structs(fd, self._room)
+        # 64 bits of a keyed hash (SipHash) rather than the extents, which take a megabyte where there are thousands.
+        extents = hash(structs)
         if extents == self._extents and file == self._former and not doubt and not join:
-            return Look(self._where, None)
-        where = footprint(extents)
+            return Look(self._landing, None)
+        where = footprint(parse_extents(structs))
         device = Device(file.dev)
         self._leave_other_device(file)
         self._replaced = self._former not in (None, file)
-        regions = device.list().regions
-        own = self._own(device, regions, file, where)
+        table = device.table()
+        own = self._own(device, table, file, where)
         if own.group is not None:
             self._lock.hold(file.dev, own.group.id)
         if not self.members:
@@ -136,7 +139,7 @@ class Mapping:
             device,
             file,
             where,
-            regions,
+            table,
             own,
             spec,
             limits=self._wanted.limits,
@@ -145,8 +148,9 @@ class Mapping:
             before_move=self._move,
         )
         self._settle(file, spec, outcome, extents)
-        self._where = where
-        return Look(where, outcome)
+        self._room = _SPARE_EXTENTS + len(structs) // FIEMAP_EXTENT.size * 9 // 8
+        self._landing = where.landing
+        return Look(where.landing, outcome)
 
     def release(self) -> None:
         """Retire the counters and delete the group: its file is gone, or nobody wants it any more."""
@@ -154,15 +158,15 @@ class Mapping:
         if former is None:
             return
         device = Device(former.dev)
-        regions = device.list().regions
-        own = self._own(device, regions, former, _NOWHERE)
+        table = device.table()
+        own = self._own(device, table, former, _NOWHERE)
         if own.regions:
             spec = self.spec or (spec_of(own.group) if own.group else new_spec(former, alias=""))
             reconcile(
                 device,
                 former,
                 _NOWHERE,
-                regions,
+                table,
                 own,
                 spec,
                 limits=self._wanted.limits,
@@ -202,17 +206,21 @@ class Mapping:
         self._former = None
         self._ids.clear()
 
-    def _own(self, device: Device, regions: Sequence[Region], file: FileIdentity, where: Footprint) -> Own:
+    def _own(self, device: Device, table: Table, file: FileIdentity, where: Footprint) -> Own:
         files = [file] if self._former in (None, file) else [file, self._former]
         if self._adoption_open:
-            self._adopt(regions, file, where)
+            self._adopt(table.regions(), file, where)
+        if self.spec is not None and parse_mark(self.spec.userdata) is None:
+            regions: Sequence[Region] = table.regions()
+        else:
+            regions = candidates(table, files, self.members)
         own = find_own(
             regions,
             files,
             known=self._ids,
             spec=self.spec,
             left_behind=_left_behind,
-            remembered={(r.id, r.start, r.length) for r in self.members},
+            remembered=self.members,
         )
         if own.group is not None and self._is_strange(own.group, file, where):
             self._notice("reused", f"group {own.group.id} on {device.number} is another's now")
@@ -254,20 +262,18 @@ class Mapping:
             return False
         if not self.members:
             return not may_adopt(group, file, where.ranges)
-        ours = {(r.id, r.start, r.length) for r in self.members}
-        return not any((r.id, r.start, r.length) in ours for r in group.regions)
+        return len(lost(self.members, group.regions)) == len(self.members)
 
     def _account_for_lost(self, own: Own) -> None:
         """Regions that somebody deleted take their counters along; what was last read of them counts on."""
-        there = {(r.id, r.start, r.length) for r in own.regions}
-        lost = [r for r in self.members if (r.id, r.start, r.length) not in there]
-        if lost:
+        gone = lost(self.members, own.regions)
+        if gone:
             self._last_id.gone("regions of the group were deleted by somebody else")
             self._notice(
                 "lost",
-                f"{len(lost)} regions of group {self.group_id} were deleted, or taken into another group",
+                f"{len(gone)} regions of group {self.group_id} were deleted, or taken into another group",
             )
-            last = [Retired(region_key(r), self.totals.gone(r.id).settled()) for r in lost]
+            last = [Retired(region_key(r), self.totals.gone(r.id).settled()) for r in gone]
             self._retirement.intend(last)
             self._retirement.done(last)
         elif self.members and own.group is None:
@@ -300,7 +306,7 @@ class Mapping:
         )
         return replace(spec, quoted=there.quoted) if there is not None else spec
 
-    def _settle(self, file: FileIdentity, spec: GroupSpec, outcome: Outcome, extents: list[Extent]) -> None:
+    def _settle(self, file: FileIdentity, spec: GroupSpec, outcome: Outcome, extents: int) -> None:
         self.members = outcome.members
         self._last_id.now(outcome.group_id)
         self.spec = spec
@@ -308,6 +314,7 @@ class Mapping:
         self._ids = {outcome.group_id} if outcome.group_id is not None else set()
         self._hold(file)
         self._extents = None if outcome.failure is not None else extents
+        self._joinable = outcome.joinable
 
     def _hold(self, file: FileIdentity) -> None:
         """Hold the lock of the group as it is now. One whose id is new is ours, whoever had it before: it was

@@ -246,7 +246,7 @@ class Worker:
                 degraded=str(last.failure) if last.failure is not None else last.limit,
                 changed=outcome is not None and bool(outcome.created or outcome.retired),
                 refused=outcome is not None and outcome.failure is not None,
-                landing=look.where.landing,
+                landing=look.landing,
                 joinable=mapping.joinable,
                 took_ms=took_ms,
             )

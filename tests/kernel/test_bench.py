@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl  # noqa: TID251 - to count its calls
 import os
+import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from bench.counting import counting
 from bench.results import load
-from bench.volume import Volume, append_pieces, volume
+from bench.volume import Volume, append_pieces, punch, volume
+from dmstats.fiemap import read_structs
 from dmstats.filemap import create_regions_from_fd, update_regions_from_fd
 from tests.kernel import oracle
 
@@ -79,3 +84,49 @@ def test_messages_of_an_update(disk: Volume) -> None:
         ids = update_regions_from_fd(fd, group_id)
     assert messages.kinds() == {"list": 1, "create": 1, "set_aux": 1}
     assert oracle.assert_exact_cover(disk.folder / "image", disk.name, group_id) == list(ids)
+
+
+def test_messages_of_scattered_changes(disk: Volume) -> None:
+    """Where a tenth of many extents goes, scattered, and as many come, just these are made and deleted; the new
+    regions have the ids of those that went, and dmstats can edit the tag."""
+    extents, part = 2 * EXTENTS, EXTENTS // 5
+    path = disk.folder / "scattered"
+    disk.clear()
+    fd = disk.fragmented(path.name, extents)
+    (group_id, *_) = create_regions_from_fd(fd)
+    append_pieces(fd, part)
+    punch(fd, [2 * piece for piece in sorted(random.Random(1).sample(range(1, extents), part))])
+    with counting() as messages:
+        ids = update_regions_from_fd(fd, group_id)
+    sent = messages.kinds()
+    assert sent.pop("set_aux") <= 1 + part // 50
+    assert sent == {"list": 1, "create": part, "print": part, "delete": part}
+    assert ids == tuple(range(extents))
+    assert oracle.assert_exact_cover(path, disk.name, group_id) == list(ids)
+    oracle.run("dmstats", "delete", "--regionid", "7", disk.name)
+    assert f":0-6,8-{extents - 1}#" in oracle.message(disk.name, "@stats_list").decode()
+
+
+def test_calls_of_fiemap(disk: Volume) -> None:
+    """Whoever has read the extents of a file before reads them again in one call, and a file of few in one anyway."""
+    fd = disk.fragmented("many", EXTENTS)
+    structs, calls = counted_ioctls(partial(read_structs, fd))
+    assert calls <= 4
+    assert counted_ioctls(partial(read_structs, fd, EXTENTS)) == (structs, 1)
+    assert counted_ioctls(partial(read_structs, disk.fragmented("few", 32)))[1] == 1
+
+
+def counted_ioctls(work: Callable[[], bytes]) -> tuple[bytes, int]:
+    """Return what `work` returns, and how many ioctls it made."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, function: object) -> None:
+        nonlocal calls
+        calls += event == "c_call" and function is fcntl.ioctl
+
+    sys.setprofile(count)
+    try:
+        result = work()
+    finally:
+        sys.setprofile(None)
+    return result, calls

@@ -261,7 +261,8 @@ class Looks:
     def look(self) -> Outcome:
         """Bring the group in step with the file."""
         file = identify(self.fd)
-        regions = self.disk.stats.list().regions
+        table = self.disk.stats.table()
+        regions = table.regions()
         self.ledger.settle(regions)
         own = find_own(
             regions,
@@ -274,7 +275,7 @@ class Looks:
             self.disk.stats,
             file,
             footprint(read_extents(self.fd)),
-            regions,
+            table,
             own,
             spec_of(own.group) if own.group is not None else self.spec or new_spec(file, alias="vm.img"),
             limits=Limits(),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import Phase, settings
@@ -14,16 +16,17 @@ from dmstats.apply import Retired
 from dmstats.counters import Counters
 from dmstats.filemap import new_spec
 from dmstats.files import FileIdentity
-from dmstats.group import groups_of, parse_tag
+from dmstats.group import MAX_TAG_BYTES, groups_of, parse_tag
 from dmstats.marker import Mark, file_mark, parse_mark
-from dmstats.ownership import find_own, spec_of
+from dmstats.ownership import GroupSpec, find_own, spec_of
 from dmstats.ranges import Footprint, Range, joined, total
 from dmstats.reconcile import UNLIMITED, Limits, Outcome, reconcile
 from dmstats.region import Region
-from tests.unit.model import Killed, ModelDevice
+from tests.unit.model import Killed, ModelDevice, Row
 
 FILE = FileIdentity(1, 12, 7)
 SPEC = new_spec(FILE, alias="vm.img")
+ADOPTED = replace(SPEC, userdata="mine")
 
 
 def gone(_mark: Mark) -> bool:
@@ -75,13 +78,28 @@ def has_group(device: ModelDevice, files: Sequence[FileIdentity]) -> bool:
     return any(mark is not None and mark.names(file) for mark in marks for file in files)
 
 
-def look(device: ModelDevice, ranges: Sequence[Range], *, join: bool = False) -> Outcome:
+def look(
+    device: ModelDevice,
+    ranges: Sequence[Range],
+    ledger: Kept | None = None,
+    *,
+    join: bool = False,
+    spec: GroupSpec = SPEC,
+) -> Outcome:
     """Bring the group of FILE in step with its ranges."""
-    regions = device.list().regions
-    own = find_own(regions, [FILE], left_behind=gone)
+    table = device.table()
+    own = find_own(table.regions(), [FILE], known=range(len(table)), spec=spec, left_behind=gone)
     where = Footprint(tuple(ranges), len(ranges), 0, landing=False)
     return reconcile(
-        device, FILE, where, regions, own, SPEC, limits=Limits(), retirement=Kept(device), join=join
+        device,
+        FILE,
+        where,
+        table,
+        own,
+        spec,
+        limits=Limits(),
+        retirement=ledger or Kept(device),
+        join=join,
     )
 
 
@@ -127,6 +145,87 @@ def test_killed_after_each_message(after: list[tuple[int, int]], join: bool, bel
     pytest.fail("the run never ended")
 
 
+class Watched(ModelDevice):
+    """A device on which, after each message, each tag is short enough to be edited and lists only regions of FILE
+    that are there, and each region of FILE is in a tag or bears its mark. `kinds` are the messages it had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: list[str] = []
+
+    def _send(self, message: str | bytes) -> str:
+        reply = super()._send(message)
+        if self.fuse is not None:
+            self.kinds.append(
+                message.split()[0].decode() if isinstance(message, bytes) else message.split()[0]
+            )
+            self.check({number: row for number, row in self.rows.items() if row.program == b"dmstats"})
+        return reply
+
+    @staticmethod
+    def check(rows: dict[int, Row]) -> None:
+        """Assert all that."""
+        auxes = {number: row.aux.decode() for number, row in rows.items()}
+        tags = [tag for number, aux in auxes.items() if (tag := parse_tag(aux, number)) is not None]
+        assert tags, "the group is gone"
+        assert all(tag.length() <= MAX_TAG_BYTES for tag in tags)
+        listed = {number for tag in tags for span in tag.members for number in span}
+        assert listed <= rows.keys(), "a tag lists an id that anybody can get"
+        for number in rows.keys() - listed:
+            mark = parse_mark(auxes[number])
+            assert mark is not None
+            assert mark.names(FILE)
+
+
+MANY = [Range(8 * n, 8 * n + 4) for n in range(900)]
+SCATTERED = set(random.Random(1).sample(range(1, len(MANY)), 360))
+LEFT = [piece for n, piece in enumerate(MANY) if n not in SCATTERED]
+CHANGES = {
+    "as many come": LEFT + [Range(10_000 + 8 * n, 10_004 + 8 * n) for n in range(len(SCATTERED))],
+    "fewer come": LEFT + [Range(10_000 + 8 * n, 10_004 + 8 * n) for n in range(10)],
+    "some shrink": sorted([*LEFT, *(Range(8 * n, 8 * n + 2) for n in sorted(SCATTERED)[::2])]),
+    "the leader goes too": LEFT[1:] + [Range(10_000 + 8 * n, 10_004 + 8 * n) for n in range(len(SCATTERED))],
+}
+
+
+def changed(device: ModelDevice, change: str, below: bool, fuse: int) -> int:
+    """Map MANY, in a group without marks, read each piece, and bring the group in step with the change, killed after
+    `fuse` messages. Assert that the next run completes it and nothing counted is lost; return how many messages were
+    left over."""
+    theirs = device.create(90_000, 5, program="theirs", aux="mine")
+    look(device, MANY, spec=ADOPTED)
+    for region in device.list("dmstats").regions[1:]:
+        device.set_aux(region.id, "")
+    for piece in MANY:
+        device.read(piece.start)
+    if below:
+        device.delete(theirs)
+    ledger = Kept(device)
+    device.fuse = fuse
+    with contextlib.suppress(Killed):
+        look(device, CHANGES[change], ledger, spec=ADOPTED)
+    left, device.fuse = device.fuse, None
+    ledger.settle()
+    outcome = look(device, CHANGES[change], ledger, spec=ADOPTED)
+    assert sum(row.reads for row in device.rows.values()) + ledger.reads == len(MANY)
+    assert joined((r.start, r.end) for r in outcome.members) == tuple(CHANGES[change])
+    assert [r for r in device.list().regions if r.program == "dmstats"] == list(outcome.members)
+    return left
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("below", [False, True])
+def test_scattered_changes(change: str, below: bool) -> None:
+    """Where freed ids have to be used again for the tag to fit, and an id below the leader's may be free, the group
+    is whole after each message; killed after any, nothing counted is lost."""
+    plenty, device = 10_000, Watched()
+    sent = plenty - changed(device, change, below, plenty)
+    last = max(n for n, kind in enumerate(device.kinds) if kind == "@stats_create")
+    assert "@stats_delete" in device.kinds[:last]
+    for fuse in range(0, sent, 150):
+        changed(ModelDevice(), change, below, fuse)
+
+
 class Followed:
     """A file of the model."""
 
@@ -144,6 +243,8 @@ class DeviceHistory(RuleBasedStateMachine):
     """Two files and another program on one device: files change, their runs are killed between any two messages,
     others make and delete regions, and files are replaced by others on the same blocks."""
 
+    alias = "a b"
+
     @initialize()
     def start(self) -> None:
         """Begin with an empty device."""
@@ -154,17 +255,17 @@ class DeviceHistory(RuleBasedStateMachine):
 
     def run(self, file: Followed, limit: int, join: bool) -> Outcome:
         """Do what a worker does at one look."""
-        regions = self.device.list().regions
+        table = self.device.table()
         identities = [file.identity] if file.former is None else [file.identity, file.former]
-        own = find_own(regions, identities, left_behind=gone)
-        spec = new_spec(file.identity, alias="a b") if own.group is None else spec_of(own.group)
+        own = find_own(table.regions(), identities, left_behind=gone)
+        spec = new_spec(file.identity, alias=self.alias) if own.group is None else spec_of(own.group)
         where = Footprint(file.ranges, len(file.ranges), 0, landing=False)
         file.ledger.settle()
         return reconcile(
             self.device,
             file.identity,
             where,
-            regions,
+            table,
             own,
             spec.for_file(file.identity),
             limits=Limits(file=limit),
@@ -206,7 +307,7 @@ class DeviceHistory(RuleBasedStateMachine):
         assert len(groups) == (1 if file.ranges else 0)
         members = groups[0].regions if groups else ()
         assert tuple(members) == outcome.members
-        self.check_cover(file, members, limit)
+        self.check_cover(file, members, limit if outcome.limit is None else len(file.ranges) - 1)
         marked = {r.id for r in listing if self.bears_mark(r, file.identity)}
         assert marked == {r.id for r in members}, "a region of the file stands in no tag"
         for g in groups:
@@ -325,3 +426,14 @@ DeviceHistory.TestCase.settings = settings(
 )
 TestDeviceHistory = DeviceHistory.TestCase
 TestDeviceHistory.__doc__ = DeviceHistory.__doc__
+
+
+class LongNames(DeviceHistory):
+    """The same with names that leave the tag room for two ids or a row of them: freed ids have to be used again."""
+
+    alias = "a" * (MAX_TAG_BYTES - len(str(SPEC.tag(()))) + len(SPEC.alias) - 4)
+
+
+TestLongNames = LongNames.TestCase
+TestLongNames.settings = DeviceHistory.TestCase.settings
+TestLongNames.__doc__ = LongNames.__doc__

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dmstats.filemap import new_spec
 from dmstats.files import FileIdentity
 from dmstats.group import Group, as_ranges, groups_of, parse_tag
 from dmstats.marker import Mark, file_mark
-from dmstats.ownership import GroupSpec, Own, find_own, may_adopt, spec_of
+from dmstats.ownership import GroupSpec, Own, candidates, find_own, lost, may_adopt, spec_of
 from dmstats.ranges import Range
-from dmstats.region import Region
+from dmstats.region import Region, Table
 
 FILE = FileIdentity(1, 12, 7)
 OTHER = FileIdentity(1, 13, 7)
@@ -132,6 +136,54 @@ def test_stale_tag_of_another_program_hides_nothing() -> None:
     """Nor does another program's tag."""
     regions = [region(0, tag(ADOPTED, 0, 1), "theirs"), region(1, str(OURS))]
     assert ids(find_own(regions, [FILE], left_behind=gone)) == [1]
+
+
+AUXES = st.sampled_from(
+    [
+        "-",
+        str(OURS),
+        str(Mark(FILE.inode, FILE.generation, 200, 6000)),
+        str(Mark(OTHER.inode, OTHER.generation, 100, 5000)),
+        str(Mark(FILE.inode, 10 * FILE.generation, 100, 5000)),
+        "x DMS_GROUP=y",
+        *(
+            tag(spec, *members)
+            for spec in (SPEC, ADOPTED)
+            for members in [(0, 1, 2), (1, 3, 4), (2,), (3, 5)]
+        ),
+    ]
+)
+DEVICES = st.lists(st.tuples(AUXES, st.sampled_from(["dmstats", "other"])), max_size=7)
+
+
+@given(DEVICES, st.sets(st.integers(0, 8)), st.booleans(), st.booleans())
+def test_candidates(
+    rows: list[tuple[str, str]], remembered: set[int], replaced: bool, others_too: bool
+) -> None:
+    """Among the candidates the same is found as among all the device's regions, whatever is in their rows, and
+    whatever others have put into those that were the file's before."""
+    regions = [region(n, aux, program) for n, (aux, program) in enumerate(rows)]
+    if others_too:
+        regions += [region(n, "filemapd.i99.g1.p1.t1") for n in range(10, 40)]
+    text = "".join(f"{r.id}: {r.start}+{r.length} {r.step} {r.program} {r.aux}\n" for r in regions)
+    table, files = Table(text), [FILE, OTHER] if replaced else [FILE]
+    before = [region(n, str(OURS)) for n in sorted(remembered)]
+    among = partial(find_own, files=files, spec=SPEC, left_behind=lambda m: m == OURS, remembered=before)
+    assert among(candidates(table, files, before)) == among(table.regions())
+
+
+def test_few_candidates() -> None:
+    """Of a device with many files' regions few rows are taken apart."""
+    own = [region(0, tag(SPEC, 0, 1)), region(1, str(OURS))]
+    regions = [*own, *(region(n, "filemapd.i99.g1.p1.t1") for n in range(2, 100))]
+    text = "".join(f"{r.id}: {r.start}+{r.length} {r.step} {r.program} {r.aux}\n" for r in regions)
+    assert list(candidates(Table(text), [FILE], own)) == own
+
+
+def test_lost() -> None:
+    """A region is lost where its id is free, or another's by now; not where it has another aux."""
+    one, two, three = region(1), region(2), region(3)
+    assert lost([one, two, three], [two._replace(start=0), three._replace(aux="x")]) == [one, two]
 
 
 def group(*regions: Region) -> Group:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmstats.device import escape
-from dmstats.region import Listing, Region, parse_list
+from dmstats.region import Listing, Region, Table, parse_list
 from tests.unit.data import recorded_text
 from tests.unit.model import split_words
 
@@ -146,6 +146,31 @@ def test_any_text_is_read(text: str) -> None:
     """No reply makes the parser fail."""
     listing = parse_list(text)
     assert len(listing.regions) + len(listing.unread) == sum(1 for line in text.split("\n") if line)
+
+
+@given(st.text(st.characters(exclude_characters="\0")), st.lists(st.text(min_size=1), min_size=1))
+def test_table_of_any_text(text: str, words: list[str]) -> None:
+    """What a table tells of any reply is what its parser tells; the rows with some words are all found."""
+    table = Table(text + "\n" if text else "")
+    listing = parse_list(table.text)
+    assert table.regions() == listing.regions
+    assert len(table) >= len(listing.regions)
+    assert table.ids() >= {region.id for region in listing.regions}
+    found = table.having(words)
+    assert set(found) <= set(listing.regions)
+    rows = [line for line in table.text.split("\n") if any(word in line for word in words)]
+    assert set(parse_list("\n".join(rows)).regions) <= set(found)
+
+
+def test_rows_that_have_a_word() -> None:
+    """Of few rows with a word, once or twice, first or last, no others are taken apart, and they ascend."""
+    auxes = {0: "this", 4: "this this", 50: "that", 99: "this that"}
+    text = "".join(f"{n}: {8 * n}+8 8 dmstats {auxes.get(n, '-')}\n" for n in range(100))
+    table = Table(text)
+    assert [region.id for region in table.having(["this"])] == [0, 4, 99]
+    assert [region.id for region in table.having([" that", " this"])] == [0, 4, 50, 99]
+    assert table.having(["neither"]) == ()
+    assert len(table.having(["dmstats"])) == len(table) == len(table.ids()) == 100
 
 
 @given(st.lists(st.binary(min_size=1).filter(lambda word: b"\0" not in word), min_size=1))
