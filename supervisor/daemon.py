@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dmstats import ioctl
 from supervisor import logs, vms
 from supervisor.answers import Answers
 from supervisor.children import Children
@@ -29,7 +28,6 @@ from supervisor.loop import Loop
 from supervisor.onmove import OnMove
 from supervisor.progress import Progress
 from supervisor.service import Service
-from supervisor.spawn import share_memory
 from supervisor.states import Event, State
 from supervisor.status import Own, supervisor_status
 from supervisor.telling import about_file
@@ -58,9 +56,7 @@ class Daemon:
         self._ledger = Ledger(Path(config.state_dir), children)
         self._feed = Feed(self._loop.selector, self._loop.timers, lambda path: about_file(self._fleet, path))
         self._own = Own(time.time())
-        self._fork_server = ForkServer(
-            lambda: {ioctl.control(), *self._log_pipe.keep}, lambda labels: self._log_pipe.label(**labels)
-        )
+        self._fork_server = ForkServer(self._log_pipe.end)
         self._fleet = Fleet(
             config,
             self._ledger,
@@ -97,7 +93,6 @@ class Daemon:
     def run(self) -> None:
         """Run the fleet until SIGTERM, SIGINT or the control socket says stop, and all workers have ended."""
         self._connect()
-        share_memory()
         self._fork_server.start()
         _log.info("filemapd started, pid %d", os.getpid())
         self._changed(self._directories.apply(self._fleet.config))

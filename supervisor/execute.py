@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
@@ -20,6 +22,17 @@ _OURS: Final = frozenset(
         "WATCHDOG_USEC",
     }
 )
+
+
+def start_module(module: str, given: Mapping[str, object], sockets: Mapping[str, int]) -> int:
+    """Run `python -m MODULE GIVEN` with nothing open but stderr and `sockets`, and return its process id. GIVEN is
+    JSON: `given`, `sockets` and as `parent` this process's id. Raises OSError."""
+    arguments = json.dumps({**given, **sockets, "parent": os.getpid()})
+    # An action that has a descriptor take its own place makes it one that is inherited.
+    kept = [(os.POSIX_SPAWN_DUP2, number, number) for number in sockets.values()]
+    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1)]
+    command = [sys.executable, "-I", "-m", module, arguments]
+    return os.posix_spawn(sys.executable, command, {}, file_actions=[*null, *kept])
 
 
 def start(command: Sequence[str], facts: Mapping[str, str], limit: float) -> tuple[int, int]:

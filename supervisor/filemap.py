@@ -11,10 +11,10 @@ from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
 from supervisor.accounts import Account
 from supervisor.entries import Move
+from supervisor.forkserver import Child
 from supervisor.machines import Machine
 from supervisor.placed import Placed
 from supervisor.selection import Wanted
-from supervisor.spawn import Child
 from supervisor.states import Record, State
 from supervisor.timers import Timer
 from workers.channel import Holds, Mapped

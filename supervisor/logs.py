@@ -1,102 +1,35 @@
-"""The log of the supervisor and its workers: one stream, one record a line.
+"""The log of the supervisor and of all its processes: one stream, one record a line.
 
-A worker sends each record as one packet and never waits: what finds no room is dropped, counted, and told with
-the next record that gets through. The supervisor doesn't wait for the reader of its stderr either. No lock and
-no thread is shared by processes, so one that is killed in the middle of a record takes nobody's with it.
+The records of the others come as packets (workers/records.py). As they don't wait for the supervisor, it doesn't
+wait for the reader of its stderr.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import select
 import socket
-import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from multiprocessing_logging import MultiProcessingHandler
 
 if TYPE_CHECKING:
     from supervisor.config import Log
 from supervisor.printable import printable
+from workers.records import LARGEST, decode, wrong_call
 
 # As much as the kernel lets us have (net.core.wmem_max); its default holds some 200 records.
 _BUFFER: Final = 4 * 2**20
-_LONGEST: Final = 8192
 # What is kept of each worker for the case that it ends: so many lines, so long at most.
 _LAST_LINES: Final = 10
 _LAST_LINE: Final = 500
-# The two long texts of a record with each character escaped to twelve, and the short ones.
-_LARGEST: Final = 256 * 1024
 # To the start of a terminal's line, and clear it (ECMA-48).
 _CLEAR: Final = "\r\x1b[K"
-_LARGEST_INT: Final = 2**63 - 1
-_LAST_SECOND: Final = 253402300799.0
-
-# What goes over the socket, by the names that the attributes of a LogRecord have.
-_FIELDS: Final[dict[str, type[int | float | str]]] = {
-    "levelno": int,
-    "created": float,
-    "process": int,
-    "msg": str,
-    "exc_text": str,
-    "filemap": str,
-    "device": str,
-    "group_id": int,
-    "dropped": int,
-}
-_NEEDED: Final = frozenset({"levelno", "created", "process", "msg"})
-
-
-def encode(record: logging.LogRecord, labels: Mapping[str, object], dropped: int) -> bytes:
-    """Return the packet for `record`; `labels` are for what it doesn't say itself."""
-    have = {**labels, **record.__dict__, "msg": record.getMessage(), "dropped": dropped or None}
-    fields: dict[str, Any] = {}
-    for name, kind in _FIELDS.items():
-        if have.get(name) is not None:
-            value = kind(have[name])
-            fields[name] = _cut(value) if isinstance(value, str) else value
-    return json.dumps(fields, separators=(",", ":")).encode()
-
-
-def send(end: socket.socket, record: logging.LogRecord, labels: Mapping[str, object], dropped: int) -> int:
-    """Send `record` without waiting, with how many were dropped before it; return how many are now untold."""
-    try:
-        end.send(encode(record, labels, dropped), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-    except OSError:  # no room, or the supervisor has gone
-        return dropped + 1
-    return 0
-
-
-def decode(packet: bytes | bytearray) -> logging.LogRecord:
-    """Return the record in `packet`, or raise ValueError: a worker may have been taken over."""
-    try:
-        fields = json.loads(packet)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if not isinstance(fields, dict) or not fields.keys() >= _NEEDED:
-        raise ValueError("no record")
-    for name, value in fields.items():
-        if type(value) is not _FIELDS.get(name):
-            raise ValueError("a field that no record has")
-        if isinstance(value, int) and not 0 <= value <= _LARGEST_INT:
-            raise ValueError("a number out of range")
-    if not (math.isfinite(fields["created"]) and 0 <= fields["created"] <= _LAST_SECOND):
-        raise ValueError("no time")
-    return logging.makeLogRecord({**fields, "levelname": logging.getLevelName(fields["levelno"])})
-
-
-def _cut(text: str) -> str:
-    """Return `text`, without its middle where it is long: the end of a traceback says most."""
-    if len(text) <= _LONGEST:
-        return text
-    half = _LONGEST // 2 - 8
-    return f"{text[:half]} [...] {text[-half:]}"
 
 
 class _Text(logging.Formatter):
@@ -255,9 +188,6 @@ class _Handler(MultiProcessingHandler):  # type: ignore[misc] # it comes without
     def __init__(self, writer: _Writer) -> None:
         logging.Handler.__init__(self)
         self.sub_handler = writer
-        self.labels: Mapping[str, object] = {}
-        self._pid = os.getpid()
-        self._dropped = 0
         self.receiver, self.sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.receiver.setblocking(False)
         self.sender.setblocking(False)
@@ -265,10 +195,7 @@ class _Handler(MultiProcessingHandler):  # type: ignore[misc] # it comes without
         self.sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
 
     def _send(self, record: logging.LogRecord) -> None:
-        if os.getpid() == self._pid:
-            self.write(record)
-            return
-        self._dropped = send(self.sender, record, self.labels, self._dropped)
+        self.write(record)
 
     def write(self, record: logging.LogRecord) -> None:
         """Write `record` where its level is high enough; a worker may not know yet that it has changed."""
@@ -277,9 +204,7 @@ class _Handler(MultiProcessingHandler):  # type: ignore[misc] # it comes without
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log that a log call is wrong; logging itself would write it to stderr, and might wait there."""
-        text = f"the log call at {record.pathname}:{record.lineno} is wrong: {sys.exc_info()[1]!r}"
-        level = {"levelno": logging.ERROR, "levelname": "ERROR"}
-        self._send(logging.makeLogRecord({"msg": text, **level}))
+        self.write(wrong_call(record))
 
     def close(self) -> None:
         """Close the sockets."""
@@ -303,7 +228,7 @@ class LogPipe:
         self._writer = _Writer(stream)
         self._handler = _Handler(self._writer)
         self._lost = 0
-        self._buffer = bytearray(_LARGEST)
+        self._buffer = bytearray(LARGEST)
         self._last: dict[int, deque[str]] = {}
         self._root = logging.getLogger()
         self._before = (self._root.level, self._root.handlers[:])
@@ -315,11 +240,6 @@ class LogPipe:
         """The descriptor that others send their records by."""
         descriptor: int = self._handler.sender.fileno()
         return descriptor
-
-    @property
-    def keep(self) -> set[int]:
-        """What a forked worker must keep open."""
-        return {self.end}
 
     @property
     def dropped(self) -> int:
@@ -340,10 +260,6 @@ class LogPipe:
     def show(self) -> Callable[[str], None] | None:
         """What puts a line at the foot of the terminal, None where stderr is none."""
         return self._writer.show if os.isatty(self._writer.fileno()) else None
-
-    def label(self, **labels: object) -> None:
-        """In a worker: have each of its records say this of `filemap`, `device` and `group_id`."""
-        self._handler.labels = labels
 
     def drain(self, limit: int = 1000) -> int:
         """Write what the workers have sent, up to `limit` records, without waiting; return how many there were."""
@@ -383,5 +299,5 @@ class LogPipe:
 
 
 def install(config: Log, stream: TextIO) -> LogPipe:
-    """Make the root logger write to `stream`, for this process and those forked from it, and to nothing else."""
+    """Make the root logger write to `stream`, and to nothing else."""
     return LogPipe(config, stream)

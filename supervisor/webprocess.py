@@ -6,14 +6,12 @@ and the status, and tried again.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pwd
 import random
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +23,7 @@ from supervisor.address import listening
 from supervisor.backoff import delay
 from supervisor.children import Children
 from supervisor.config import Config
+from supervisor.execute import start_module
 from supervisor.feed import Feed
 from supervisor.states import LIVE, Action, Event, Record, State, advance
 from supervisor.timers import Timer, Timers
@@ -184,16 +183,10 @@ class WebProcess:
         assert self._listening is not None and self._config is not None  # noqa: S101, PT018 - see _listen()
         sockets = {"feed": feed, "listening": self._listening.fileno(), "log": self._log_end}
         given = {
-            **sockets,
             "level": logging.getLogger().level,
-            "parent": os.getpid(),
             "user": _user(self._config.web.user) if os.geteuid() == 0 else None,
         }
-        # An action that has a descriptor take its own place makes it one that is inherited.
-        kept = [(os.POSIX_SPAWN_DUP2, number, number) for number in sockets.values()]
-        null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1)]
-        command = [sys.executable, "-I", "-m", "supervisor.web", json.dumps(given)]
-        return os.posix_spawn(sys.executable, command, {}, file_actions=[*null, *kept])
+        return start_module("supervisor.web", given, sockets)
 
     def _terminate(self) -> None:
         self._feed.close()

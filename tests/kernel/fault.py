@@ -1,4 +1,4 @@
-"""filemapd with a hook at the one ioctl function: `python -m tests.kernel.fault FOLDER run -c CONFIG`.
+"""filemapd whose workers have a hook at the one ioctl function: `python -m tests.kernel.fault FOLDER run -c CONFIG`.
 
 A file FOLDER/kill that holds a number n has a worker kill itself right after its n-th message that changes anything,
 and the supervisor first where there is FOLDER/and_parent;
@@ -9,14 +9,19 @@ does the rest itself.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from dmstats import ioctl
 from dmstats.errors import DmError
+from supervisor import execute
+from supervisor.cli import main as filemapd
+from workers import server
 
 _CHANGING = (b"@stats_create", b"@stats_delete", b"@stats_set_aux", b"@stats_clear")
 
@@ -29,13 +34,10 @@ class Hook:
         self._and_parent = folder / "and_parent"
         self._refuse = folder / "refuse"
         self._misbehave = folder / "misbehave"
-        self._main = os.getpid()
         self._sent = 0
         self._real = ioctl.target_message
 
     def __call__(self, dev: int, message: bytes) -> str:
-        if os.getpid() == self._main:
-            return self._real(dev, message)
         self._misbehaviour(message)
         if not message.startswith(_CHANGING):
             return self._real(dev, message)
@@ -47,7 +49,7 @@ class Hook:
             if self._sent == int(self._kill.read_text()):
                 self._kill.unlink()
                 if self._and_parent.exists():
-                    os.kill(self._main, signal.SIGKILL)
+                    os.kill(os.getppid(), signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
         else:
             self._sent = 0
@@ -82,12 +84,31 @@ def program(folder: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "tests.kernel.fault", str(folder))
 
 
-def main() -> None:
-    """Run filemapd with the hook in place."""
-    ioctl.target_message = Hook(Path(sys.argv.pop(1)))
-    from supervisor.cli import main as filemapd  # noqa: PLC0415 - the hook stands before anything is imported
+class Hooking:
+    """Stands before supervisor.execute.start_module, so that what forks the workers has the hook."""
 
-    filemapd()
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._real = execute.start_module
+
+    def __call__(self, module: str, given: Mapping[str, object], sockets: Mapping[str, int]) -> int:
+        if module != server.__name__:
+            return self._real(module, given, sockets)
+        arguments = json.dumps({**given, **sockets, "parent": os.getpid()})
+        command = [sys.executable, "-m", "tests.kernel.fault", self._folder, arguments]
+        kept = [(os.POSIX_SPAWN_DUP2, number, number) for number in sockets.values()]
+        return os.posix_spawn(sys.executable, command, os.environ, file_actions=kept)
+
+
+def main() -> None:
+    """Run filemapd, or what forks its workers."""
+    folder = sys.argv.pop(1)
+    if sys.argv[1].startswith("{"):
+        ioctl.target_message = Hook(Path(folder))
+        server.main()
+    else:
+        execute.start_module = Hooking(folder)
+        filemapd()
 
 
 if __name__ == "__main__":

@@ -6,16 +6,15 @@ import contextlib
 import os
 import select
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from dmstats import ioctl
 from dmstats.mode import FilemapdMode
-from supervisor.forkserver import ForkServer
-from supervisor.spawn import Child
+from supervisor.forkserver import Child, ForkServer
 from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, read_direct
 from tests.kernel.running import DEADLINE
@@ -29,9 +28,11 @@ M = TypeVar("M", bound=say.Message)
 @contextlib.contextmanager
 def worker(path: Path) -> Iterator[Child]:
     """Run a worker on a file."""
-    server = ForkServer(lambda: {ioctl.control()}, lambda _labels: None)
-    child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {})
-    server.close()
+    log, log_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with log, log_end:
+        server = ForkServer(log_end.fileno())
+        child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {})
+        server.close()
     try:
         yield child
     finally:

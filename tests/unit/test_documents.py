@@ -175,7 +175,7 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
             selector,
             Timers(),
             children,
-            ForkServer(set, print),
+            ForkServer(2),
             print,
             lambda _pid: [],
         )

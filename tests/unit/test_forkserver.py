@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,8 +13,7 @@ import psutil
 import pytest
 
 from dmstats.mode import FilemapdMode
-from supervisor.forkserver import ForkServer
-from supervisor.spawn import Child
+from supervisor.forkserver import Child, ForkServer
 from workers import channel as say
 from workers.mapping import Wanted
 from workers.process import Job
@@ -22,8 +22,8 @@ from workers.process import Job
 @pytest.fixture
 def server() -> Iterator[ForkServer]:
     """One that serves, and is reaped in the end."""
-    with closing(ForkServer(set, os.environ.update)) as one:
-        one.start()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, closing(ForkServer(theirs.fileno())) as one:
         yield one
         one.close()
         while True:
@@ -35,7 +35,7 @@ def server() -> Iterator[ForkServer]:
 
 def waiting(server: ForkServer, path: Path) -> Child:
     """Return a worker that waits for a file which is not there."""
-    child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {"LABEL": path.name})
+    child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {"filemap": path.name})
     child.channel.socket.setblocking(True)
     child.channel.socket.settimeout(10)
     assert child.channel.receive() == say.Waiting(f"there is no file at {path}")
@@ -52,11 +52,11 @@ def ended(child: Child) -> int:
 
 
 def test_workers_are_our_children(server: ForkServer, tmp_path: Path) -> None:
-    """Not the server's: they are reaped here, and know nothing but stdio and their channel."""
+    """Not the server's: they are reaped here, and know nothing but stdio, their channel and the log."""
     one, two = waiting(server, tmp_path / "one"), waiting(server, tmp_path / "two")
     for child in (one, two):
         assert psutil.Process(child.pid).ppid() == os.getpid()
-        assert len(os.listdir(f"/proc/{child.pid}/fd")) == 4
+        assert len(os.listdir(f"/proc/{child.pid}/fd")) == 5
     assert ended(one) == 0
     assert ended(two) == 0
 

@@ -23,7 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.config import Log
-from supervisor.logs import LogPipe, decode, encode, install
+from supervisor.logs import LogPipe, install
+from workers.records import decode, encode, join
 
 _log = logging.getLogger("filemapd.test")
 
@@ -68,11 +69,14 @@ def logging_to(stream: TextIO, **config: Any) -> Iterator[LogPipe]:
         pipe.close()
 
 
-def fork(work: Callable[[], object]) -> int:
-    """Run `work` in a child, which ends without pytest's doings; return its pid."""
+def fork(pipe: LogPipe, work: Callable[[], object], **labels: object) -> int:
+    """Run `work` in a child that has only the pipe's end to log by, and ends without pytest's doings; return its
+    pid."""
     pid = os.fork()
     if pid == 0:
         try:
+            os.close(pipe.fileno())
+            join(socket.socket(fileno=pipe.end), logging.root.level, labels)
             work()
         finally:
             os._exit(0)
@@ -129,19 +133,17 @@ def test_neither_thread_nor_queue(output: Output) -> None:
 
 
 def test_a_workers_records_arrive(output: Output) -> None:
-    """A worker needs just `keep`; its records come with what it was labelled, and with its traceback."""
+    """A worker's records come with what it was labelled, and with its traceback."""
     with logging_to(output.writer, format="json") as pipe:
 
         def work() -> None:
-            os.close(pipe.fileno())
-            pipe.label(filemap="db01.img", device="vg-lv", group_id=4)
             _log.warning("group moved to %d", 9, extra={"group_id": 9})
             try:
                 _ = 1 // 0
             except ZeroDivisionError:
                 _log.exception("a fault")
 
-        pid = fork(work)
+        pid = fork(pipe, work, filemap="db01.img", device="vg-lv", group_id=4)
         wait(pid)
         assert output.lines() == []
         assert pipe.drain() == 2
@@ -179,7 +181,7 @@ def speak(words: int) -> None:
     for number in range(words):
         while True:
             _log.info("word %d", number)
-            if not handler._dropped:
+            if not handler.untold:
                 break
             select.select([], [], [], 0.001)
 
@@ -203,8 +205,8 @@ def test_killed_workers_silence_nobody(output: Output) -> None:
     lines: list[str] = []
     with logging_to(output.writer) as pipe:
         for _ in range(rounds):
-            victim = fork(babble)
-            speaker = fork(partial(speak, each))
+            victim = fork(pipe, babble)
+            speaker = fork(pipe, partial(speak, each))
             lines += records(pipe, output, lambda seen: sum("babble" in line for line in seen) > 20)
             kill([victim])
             lines += records(pipe, output, partial(ended, speaker))
@@ -223,11 +225,11 @@ def test_a_thousand_killed_workers(output: Output) -> None:
         before = psutil.Process().memory_info().rss
         for _ in range(rounds):
             gate, opening = os.pipe()
-            victims = [fork(partial(babble_from, gate, opening)) for _ in range(crowd)]
+            victims = [fork(pipe, partial(babble_from, gate, opening)) for _ in range(crowd)]
             os.close(opening)
             os.close(gate)
             lines += records(pipe, output, lambda seen: len(seen) > crowd)
-            speaker = fork(partial(speak, each))
+            speaker = fork(pipe, partial(speak, each))
             kill(victims)
             lines += records(pipe, output, partial(ended, speaker))
             while pipe.drain():
@@ -248,7 +250,7 @@ def test_a_slow_supervisor_blocks_no_worker(output: Output) -> None:
             os.read(go[0], 1)
             _log.info("the last")
 
-        pid = fork(work)
+        pid = fork(pipe, work)
         os.read(ready[0], 1)
         drained = 0
         while count := pipe.drain(100):
@@ -272,17 +274,20 @@ def test_a_gone_supervisor_blocks_no_worker(output: Output) -> None:
     gone = os.pipe()
 
     def supervise() -> None:
-        pipe = install(Log(), output.writer)
-        fork(partial(work, pipe))
+        fork(install(Log(), output.writer), work)
 
-    def work(pipe: LogPipe) -> None:
-        os.close(pipe.fileno())
+    def work() -> None:
         os.close(gone[1])
         os.read(gone[0], 1)  # returns when nobody can write any more
         _log.info("is there anybody?")
         os.write(done[1], b"yes")
 
-    supervisor = fork(supervise)
+    supervisor = os.fork()
+    if supervisor == 0:
+        try:
+            supervise()
+        finally:
+            os._exit(0)
     os.close(gone[1])
     wait(supervisor)
     assert os.read(done[0], 3) == b"yes"
@@ -342,7 +347,7 @@ def test_a_reload_changes_level_and_format(output: Output) -> None:
             _log.info("not any more")
             _log.error("still")
 
-        pid = fork(work)
+        pid = fork(pipe, work)
         pipe.set(Log(level="error", format="json"))
         os.write(go[1], b"x")
         wait(pid)
@@ -385,7 +390,7 @@ def test_hostile_names_stay_on_their_line(output: Output, form: str) -> None:
     name = "a\n<0>forged\x1b[2J\u2028\x85\udcff"
     with logging_to(output.writer, format=form) as pipe:
         _log.info("found %s", name, extra={"filemap": name})
-        wait(fork(lambda: _log.info("found %s", name, extra={"filemap": name})))
+        wait(fork(pipe, lambda: _log.info("found %s", name, extra={"filemap": name})))
         pipe.drain()
         lines = output.lines()
     assert len(lines) == 2
@@ -400,7 +405,7 @@ def test_a_long_record_is_cut(output: Output) -> None:
     """A huge message of a worker still fits in a packet; its beginning and end arrive."""
     with logging_to(output.writer) as pipe:
         text = "begin" + "\U0001f600" * 1_000_000 + "end"
-        wait(fork(lambda: _log.info(text)))
+        wait(fork(pipe, lambda: _log.info(text)))
         assert pipe.drain() == 1
         assert pipe.dropped == 0
         line = "".join(output.lines())
@@ -413,7 +418,7 @@ def test_a_wrong_log_call_is_told(output: Output) -> None:
     with logging_to(output.writer) as pipe:
         call: Any = _log.info
         call("%d of %d", "x")
-        wait(fork(lambda: call("%d of %d", "x")))
+        wait(fork(pipe, lambda: call("%d of %d", "x")))
         pipe.drain()
         lines = output.lines()
     assert len(lines) == 2
@@ -443,14 +448,13 @@ HOSTILE: list[Any] = [
 def test_a_hostile_worker_harms_nobody(output: Output) -> None:
     """What is no record is counted and dropped, and what follows it is read."""
     with logging_to(output.writer) as pipe:
-        (fd,) = pipe.keep
-        with socket.socket(fileno=os.dup(fd)) as worker:
+        with socket.socket(fileno=os.dup(pipe.end)) as worker:
             for packet in HOSTILE:
                 worker.send(packet)
                 pipe.drain()
         assert pipe.dropped == len(HOSTILE)
         assert output.lines() == []
-        wait(fork(lambda: _log.info("well")))
+        wait(fork(pipe, lambda: _log.info("well")))
         assert pipe.drain() == 1
         assert [message(line) for line in output.lines()] == ["well"]
 

@@ -41,7 +41,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
             selector,
             Timers(),
             children,
-            ForkServer(set, print),
+            ForkServer(2),
             print,
             lambda _pid: [],
         )
