@@ -102,6 +102,16 @@ class Run:
         return self.drive.counted(self.supervisor)
 
 
+def told(supervisor: Running, state_dir: Path, file: Path, restarts: int) -> bool:
+    """Fail unless the supervisor knows of so many restarts of the file's worker, and of each move of its group."""
+    filemap = supervisor.filemap(file)
+    assert filemap["restarts"] == restarts
+    assert filemap["state"] in {"RUNNING", "WAITING"}, "its worker has not looked yet"
+    if found := moves(state_dir, file):
+        assert_chain(found, filemap["group_id"])
+    return True
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("plan", sorted(PLANS))
 def test_killed_after_each_message(fs: Filesystem, tmp_path: Path, plan: str) -> None:
@@ -133,10 +143,7 @@ def test_killed_after_each_message(fs: Filesystem, tmp_path: Path, plan: str) ->
             assert row == f"{theirs}: 0+8 8 other theirs"
             killed = not (tmp_path / "kill").exists()
             (tmp_path / "kill").unlink(missing_ok=True)
-            told = supervisor.filemap(file)
-            assert told["restarts"] == int(killed)
-            if found := moves(tmp_path / "state", file):
-                assert_chain(found, told["group_id"])
+            wait_for("all is told", partial(told, supervisor, tmp_path / "state", file, int(killed)))
             for left in folder.glob(f"{kill_after}.img*"):
                 left.unlink()
             wait_for("the file is dropped", partial(dropped, supervisor, file))
