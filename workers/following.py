@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl  # noqa: TID251 - the lease that tells whether the file is open elsewhere
 import os
-from collections.abc import Iterator
 from enum import Enum, auto
-from pathlib import Path
 
 from dmstats.files import FileIdentity, check_mappable, identify
 from dmstats.mode import FilemapdMode
@@ -83,34 +81,11 @@ class Following:
 
 
 def open_elsewhere(fd: int) -> bool:
-    """Tell whether anybody else has the file open: a write lease is given to its only opener (fcntl(2)).
-
-    Where leases can't be had, the descriptors of all processes are searched.
-    """
+    """Tell whether anybody else has the file open: a write lease is given to its only opener (fcntl(2)). All local
+    file systems give leases; where none may be had, for want of CAP_LEASE, somebody may have it open."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN or _found_in_proc(fd)
+    except OSError:
+        return True
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
-
-
-def _found_in_proc(fd: int) -> bool:
-    mine = os.fstat(fd)
-    for link in _descriptors_of_others():
-        try:
-            if os.path.samestat(link.stat(), mine):
-                return True
-        except OSError:
-            continue
-    return False
-
-
-def _descriptors_of_others() -> Iterator[Path]:
-    own = str(os.getpid())
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and process.name != own:
-            try:
-                yield from (process / "fd").iterdir()
-            except OSError:
-                continue

@@ -1,4 +1,4 @@
-"""What of the kernel Python lacks: prctl(2), and clone3(2) with CLONE_PARENT."""
+"""What of the kernel Python lacks: prctl(2), capset(2), and clone3(2) with CLONE_PARENT."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import errno
 import os
 import signal
 import struct
+from collections.abc import Collection
 from itertools import count
 
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3 of linux/capability.h
+_CAPABILITIES = struct.Struct("=6I")
 _SYS_CLONE3 = 435  # the same on all architectures
 _CLONE_PARENT = 0x8000
 # struct clone_args of linux/sched.h: the flags, and ten fields that are 0. With CLONE_PARENT the exit signal is the
@@ -31,16 +34,31 @@ def no_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
 
 
-def no_capabilities() -> None:
-    """Have no program that this process executes get any capability, whoever it belongs to; what is had now stays.
-    Takes CAP_SETPCAP. Raises OSError."""
+def bound_capabilities(kept: Collection[int] = ()) -> None:
+    """Have no program that this process executes get another capability than those `kept`, whoever it belongs to;
+    what is had now stays. Takes CAP_SETPCAP. Raises OSError."""
     for number in count():
         try:
-            _prctl(_PR_CAPBSET_DROP, number, "PR_CAPBSET_DROP")
+            if number not in kept:
+                _prctl(_PR_CAPBSET_DROP, number, "PR_CAPBSET_DROP")
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             return  # there are no more
+
+
+def keep_capabilities(kept: Collection[int]) -> None:
+    """Give up all capabilities but those of `kept` that are had, for good. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, had = struct.pack("=Ii", _CAPABILITY_VERSION, 0), ctypes.create_string_buffer(_CAPABILITIES.size)
+    if libc.capget(header, had) != 0:
+        raise OSError(ctypes.get_errno(), "capget")
+    # Two halves of effective, permitted and inheritable.
+    _, low, _, _, high, _ = _CAPABILITIES.unpack(had)
+    mask = sum(1 << number for number in kept) & (low | high << 32)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    if libc.capset(header, _CAPABILITIES.pack(low, low, 0, high, high, 0)) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def clone_sibling() -> int:

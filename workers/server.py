@@ -25,7 +25,7 @@ from typing import Final, NoReturn
 
 from dmstats import ioctl
 from dmstats.errors import NoDeviceMapperError, NoPermissionError
-from workers import channel, process
+from workers import channel, privileges, process
 from workers.child import as_child, reset_signals
 from workers.libc import clone_sibling, die_with_parent
 from workers.records import join
@@ -86,6 +86,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     reset_signals()
     die_with_parent(given["parent"])
+    privileges.drop()
     requests, log = (socket.socket(fileno=given[name]) for name in ("requests", "log"))
     # What there is now is left alone by the garbage collector, so that it stays shared.
     gc.collect()

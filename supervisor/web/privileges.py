@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 
-from workers.libc import no_capabilities, no_new_privileges
+from workers.libc import bound_capabilities, no_new_privileges
 
 # The connections, several times what asyncio accepts before it has closed one too many, and its own.
 _DESCRIPTORS = 1024
@@ -21,7 +21,7 @@ def drop(user: tuple[int, int] | None) -> None:
     no_new_privileges()
     if user is not None:
         uid, gid = user
-        no_capabilities()
+        bound_capabilities()
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
