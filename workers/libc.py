@@ -63,15 +63,13 @@ def keep_capabilities(kept: Collection[int]) -> None:
 
 def clone_sibling() -> int:
     """fork(2) a child whose parent is not this process but its parent; return its pid, 0 in the child. For a process
-    of one thread. Raises OSError."""
+    of one thread. Raises OSError.
+
+    Of what os.fork() does beside that, a process of one thread needs nothing: there is no lock that somebody else
+    held. And it would write to half a megabyte of what is shared.
+    """
     # PyDLL keeps the interpreter's lock over the call, as os.fork() does.
-    libc, python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
-    python.PyOS_BeforeFork()
-    pid = int(libc.syscall(_SYS_CLONE3, _CLONE_ARGS, len(_CLONE_ARGS)))
-    if pid == 0:
-        python.PyOS_AfterFork_Child()
-        return 0
-    python.PyOS_AfterFork_Parent()
+    pid = int(ctypes.PyDLL(None, use_errno=True).syscall(_SYS_CLONE3, _CLONE_ARGS, len(_CLONE_ARGS)))
     if pid < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return pid
