@@ -1,4 +1,4 @@
-"""What of the kernel Python lacks: prctl(2), capset(2), and clone3(2) with CLONE_PARENT."""
+"""What of the kernel Python lacks: prctl(2), capset(2), and clone(2) with CLONE_PARENT."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3 of linux/capability.h
 _CAPABILITIES = struct.Struct("=6I")
-_SYS_CLONE3 = 435  # the same on all architectures
 _CLONE_PARENT = 0x8000
-# struct clone_args of linux/sched.h: the flags, and ten fields that are 0. With CLONE_PARENT the exit signal is the
-# caller's own.
-_CLONE_ARGS = struct.pack("=11Q", _CLONE_PARENT, *[0] * 10)
+# Where clone(2) has its flags first, by machine. Not clone3(2): systemd's RestrictNamespaces= has it fail, as a filter
+# can't see its flags.
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "loongarch64": 220, "ppc64le": 120}
 
 
 def die_with_parent(parent: int) -> None:
@@ -68,8 +67,12 @@ def clone_sibling() -> int:
     Of what os.fork() does beside that, a process of one thread needs nothing: there is no lock that somebody else
     held. And it would write to half a megabyte of what is shared.
     """
+    number = _SYS_CLONE.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"clone(2) of {os.uname().machine} is not known")
     # PyDLL keeps the interpreter's lock over the call, as os.fork() does.
-    pid = int(ctypes.PyDLL(None, use_errno=True).syscall(_SYS_CLONE3, _CLONE_ARGS, len(_CLONE_ARGS)))
+    words = map(ctypes.c_long, (number, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0))
+    pid = int(ctypes.PyDLL(None, use_errno=True).syscall(*words))
     if pid < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return pid

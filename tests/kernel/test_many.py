@@ -1,0 +1,164 @@
+"""A host full of images: 1,000 workers under one supervisor, with the sysctls as they come."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.devices import Filesystem, filesystem
+from supervisor.client import call
+from tests.kernel import oracle
+from tests.kernel.running import Running, running, wait_for, write
+
+MANY = 1000
+AT_ONCE = 500
+# A status of so many files takes the guest's one CPU for a while: it is asked for this seldom.
+PAUSE = 5.0
+# As supervisor.fleet has it: so many map their files for the first time at once.
+STARTING_AT_ONCE = 16
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system with room for all."""
+    with filesystem("ext4", size_mb=600) as made:
+        yield made
+
+
+def files_of(supervisor: Running) -> list[dict[str, Any]]:
+    """Return the status of all files; every request is answered."""
+    answer = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=30)
+    return list(answer["filemaps"])
+
+
+def states(supervisor: Running) -> Counter[str]:
+    """Return how many files are in each state; no more than allowed are being mapped for the first time."""
+    files = files_of(supervisor)
+    with_process = [f for f in files if f["state"] == "STARTING" and f["pid"] is not None]
+    assert len(with_process) <= STARTING_AT_ONCE
+    return Counter(f["state"] for f in files)
+
+
+def all_running(supervisor: Running, count: int, deadline: float) -> None:
+    """Wait until so many files, and no other, are RUNNING."""
+
+    def there() -> bool:
+        now = states(supervisor)
+        assert now == {"RUNNING": count}, now
+        return True
+
+    wait_for(f"{count} files are RUNNING", there, deadline, PAUSE)
+
+
+def exact(file: Path, device: str) -> bool:
+    """Tell that the file's group covers it exactly."""
+    oracle.assert_exact_cover(file, device)
+    return True
+
+
+def switches(pid: int) -> int:
+    """Return how often a process was given the CPU."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.timeout(900)
+def test_a_thousand_files(fs: Filesystem, tmp_path: Path) -> None:
+    """1,000 workers come up within the bound, all are followed; at rest no worker gets the CPU; after kill -9 of a
+    hundred at once all are RUNNING again with the groups they had, and a stop ends them all."""
+    assert Path("/proc/sys/fs/inotify/max_user_instances").read_text().strip() == "128"
+    folder = fs.mountpoint / "images"
+    folder.mkdir()
+    files = [folder / f"vm{number:04}.img" for number in range(MANY)]
+    for file in files:
+        file.write_bytes(b"x" * 65536)
+    os.sync()
+    config = {"directories": [{"path": str(folder)}], "devices": {"max_regions": 20000}}
+    with running(tmp_path, config) as supervisor:
+        wait_for("the supervisor answers", lambda: "version" in supervisor.status(), 60, PAUSE)
+        all_running(supervisor, MANY, 600)
+        log = supervisor.log.read_text()
+        assert "starting: " in log, "a long start is told of"
+        assert f"started: all {MANY} files looked at after" in log
+        pids = [f["pid"] for f in files_of(supervisor)]
+        assert set(pids) <= set(children(supervisor.process.pid))
+
+        chosen = random.Random(1).sample(files, 10)
+        for file in chosen:
+            write(file, 1, at=1)
+        for file in chosen:
+            wait_for(f"{file.name} is followed", partial(exact, file, fs.device.name))
+
+        def at_rest() -> bool:
+            """While the supervisor had several turns, no worker had one."""
+            before, turns = {pid: switches(pid) for pid in pids}, switches(supervisor.process.pid)
+            wait_for("the supervisor turns", lambda: switches(supervisor.process.pid) > turns + 20)
+            return before == {pid: switches(pid) for pid in pids}
+
+        wait_for("idle workers are left alone", at_rest, 120)
+
+        groups = {f["path"]: f["group_id"] for f in files_of(supervisor)}
+        for pid in pids[:100]:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(
+            "a hundred have restarted",
+            lambda: sum(f["restarts"] for f in files_of(supervisor)) == 100,
+            120,
+            PAUSE,
+        )
+        all_running(supervisor, MANY, 120)
+        assert groups == {f["path"]: f["group_id"] for f in files_of(supervisor)}
+        assert len(oracle.groups(fs.device.name)) == MANY
+        oracle.assert_no_orphan(fs.device.name)
+        supervisor.process.send_signal(signal.SIGTERM)
+        assert supervisor.process.wait(60) == 0
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.timeout(600)
+def test_many_files_appear_at_once(fs: Filesystem, tmp_path: Path) -> None:
+    """500 files that come at once are taken in, not one is lost though inotify's queue overflows; and dropped again
+    when they go."""
+    folder, aside = fs.mountpoint / "images", fs.mountpoint / "aside"
+    folder.mkdir()
+    aside.mkdir()
+    for number in range(AT_ONCE):
+        (aside / f"vm{number:04}.img").write_bytes(b"x" * 4096)
+    os.sync()
+    queue = Path("/proc/sys/fs/inotify/max_queued_events")
+    usual = queue.read_text()
+    queue.write_text("16")  # for instances that are made from now on
+    try:
+        config = {"directories": [{"path": str(folder), "mode": "path"}]}
+        with running(tmp_path, config) as supervisor:
+            wait_for("the supervisor answers", lambda: "version" in supervisor.status())
+            supervisor.process.send_signal(signal.SIGSTOP)
+            for file in sorted(aside.iterdir()):
+                file.rename(folder / file.name)
+            supervisor.process.send_signal(signal.SIGCONT)
+            all_running(supervisor, AT_ONCE, 300)
+            assert len(oracle.groups(fs.device.name)) == AT_ONCE
+            for file in list(folder.iterdir())[: AT_ONCE - 1]:
+                file.unlink()
+            all_running(supervisor, 1, 120)
+
+            def only_one_is_left() -> bool:
+                assert list(oracle.groups(fs.device.name)) == [files_of(supervisor)[0]["group_id"]]
+                return True
+
+            wait_for("their groups go", only_one_is_left, 60, PAUSE)
+    finally:
+        queue.write_text(usual)
