@@ -16,8 +16,8 @@ _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3 of linux/capability.h
 _CAPABILITIES = struct.Struct("=6I")
 _CLONE_PARENT = 0x8000
-# Where clone(2) has its flags first, by machine. Not clone3(2): systemd's RestrictNamespaces= has it fail, as a filter
-# can't see its flags.
+# Of machines whose clone(2) has the flags first. Not clone3(2): systemd's RestrictNamespaces= has it fail, as a
+# filter can't see its flags.
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "loongarch64": 220, "ppc64le": 120}
 
 

@@ -64,13 +64,19 @@ def status(debian: Machine) -> dict[str, Any]:
     return answer
 
 
+def filemap(debian: Machine, name: str) -> dict[str, Any]:
+    """Return the status of a file, empty where there is none."""
+    filemaps: dict[str, dict[str, Any]] = {one["name"]: one for one in status(debian)["filemaps"]}
+    return filemaps.get(name, {})
+
+
 def the_file(debian: Machine, reads: int) -> dict[str, Any]:
     """Return the status of the file db01.img once it is RUNNING with so many reads."""
 
     def there() -> dict[str, Any]:
-        filemap: dict[str, Any] = {one["name"]: one for one in status(debian)["filemaps"]}["db01.img"]
-        assert (filemap["state"], filemap["reads"]) == ("RUNNING", reads), filemap
-        return filemap
+        found = filemap(debian, "db01.img")
+        assert (found["state"], found["reads"]) == ("RUNNING", reads), found
+        return found
 
     return wait_for(f"it is followed, and has {reads} reads", there)
 
@@ -153,6 +159,34 @@ def test_what_systemd_says_of_the_unit(installed: Machine) -> None:
     )
     assert installed.run("systemctl", "is-active", "filemapd").strip() == "active"
     config.write_text(right)
+
+
+def test_what_the_unit_allows(installed: Machine, fs: Filesystem) -> None:
+    """Little, by systemd's own reckoning and in truth; it is enough to follow a file that comes and grows, whose
+    worker is killed along with what forks workers."""
+    told = installed.run("systemd-analyze", "security", "--offline=true", "--no-pager", "filemapd.service")
+    assert float(re.findall(r"Overall exposure level for \S+: (\d+\.\d)", told)[0]) < 4.0
+
+    main = int(installed.run("systemctl", "show", "--value", "--property=MainPID", "filemapd"))
+    children = installed.run("cat", f"/proc/{main}/task/{main}/children").split()
+    assert len(children) >= 4, "what forks workers, two of those, the web process"
+    for pid in (str(main), *children):
+        held = installed.run("grep", "--extended-regexp", "^(NoNewPrivs|Seccomp):", f"/proc/{pid}/status")
+        assert held.split() == ["NoNewPrivs:", "1", "Seccomp:", "2"]
+    inside = ("nsenter", f"--target={main}", "--mount")
+    for path in ("/etc", "/usr", "/sys/kernel", f"/{IMAGES}"):
+        assert "Read-only file system" in installed.call(*inside, "touch", f"{path}/x").stdout
+
+    file = fs.mountpoint / "grows.img"
+    write(file, 1)
+    worker = wait_for("it is taken in", lambda: filemap(installed, file.name).get("pid"))
+    served = (
+        int(pid) for pid in children if "workers.server" in installed.run("cat", f"/proc/{pid}/cmdline")
+    )
+    installed.run("sh", "-c", f"kill -KILL {worker} {min(served)}")
+    write(file, 1, at=4)
+    wait_for("another worker follows it", lambda: filemap(installed, file.name)["extents"] == 2)
+    oracle.assert_exact_cover(file, fs.device.name)
 
 
 def test_life_of_a_package(installed: Machine, package: str, fs: Filesystem) -> None:
