@@ -40,6 +40,8 @@ _FILES: Final = {
     "package/debian/tmpfiles.conf": "usr/lib/tmpfiles.d/filemapd.conf",
     "package/debian/filemaps.yaml": "etc/filemapd/filemaps.yaml",
     "README.md": "usr/share/doc/filemapd/README.md",
+    "docs/OPERATION.md": "usr/share/doc/filemapd/docs/OPERATION.md",
+    "docs/PERFORMANCE.md": "usr/share/doc/filemapd/docs/PERFORMANCE.md",
     "CHANGELOG.md": "usr/share/doc/filemapd/CHANGELOG.md",
     "LICENSE": "usr/share/doc/filemapd/copyright",
     "deploy/prometheus": "usr/share/doc/filemapd/examples/prometheus",

@@ -35,6 +35,15 @@ ELSEWHERE: Final = {
 CONSOLE: Final = {name: list(commands((ROOT / name).read_text(encoding="utf-8"))) for name in DOCUMENTS}
 HERE: Final = [name for name, told in CONSOLE.items() if any(one.text not in ELSEWHERE for one in told)]
 IMAGES: Final = Path("/var/lib/libvirt/images")
+_MACHINE: Final = """
+<domain type="kvm">
+  <name>db01</name>
+  <uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>
+  <devices>
+    <disk type="file" device="disk"><source file="/var/lib/libvirt/images/db01.img"/></disk>
+  </devices>
+</domain>
+"""
 
 
 @pytest.fixture
@@ -51,6 +60,10 @@ def fleet() -> Iterator[None]:
         config = Path("/etc/filemapd/filemaps.yaml")
         config.parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "config/filemaps.yaml", config)
+        machine = Path("/etc/libvirt/qemu/db01.xml")
+        machine.parent.mkdir(parents=True, exist_ok=True)
+        machine.write_text(_MACHINE)
+        undo.callback(machine.unlink)
         undo.callback(shutil.rmtree, "/var/lib/filemapd", ignore_errors=True)
         yield
 

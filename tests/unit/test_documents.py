@@ -31,6 +31,7 @@ from supervisor.status import Own, filemap_status, supervisor_status
 from supervisor.timers import Timers
 from supervisor.web.metrics import Metrics
 from supervisor.web.store import Store
+from tests import commands
 from tests.unit.serving import recorded_status
 from workers import channel
 from workers.watch import Watch
@@ -47,7 +48,7 @@ PACKAGES: Final = (
     "bench",
     "package",
 )
-DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
+DOCUMENTS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", *commands.DOCUMENTS)
 
 
 def text(name: str) -> str:
@@ -115,11 +116,24 @@ def test_every_message_is_named() -> None:
     )
 
 
+def anchors(document: str) -> set[str]:
+    """Return what a link to one of a document's headings is called."""
+    titles = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name: str) -> None:
-    """Every file that a document links to is there."""
-    for target in re.findall(r"\]\(([^)#]+)", text(name)):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+    """Every file that a document links to is there, and has the heading."""
+    for target in re.findall(r"\]\(([^)]+)", text(name)):
+        if target.startswith("https://"):
+            continue
+        path, _, heading = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), target
+        assert not heading or heading in anchors(file.read_text(encoding="utf-8")), target
 
 
 def test_example_is_right() -> None:

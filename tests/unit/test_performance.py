@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from bench.registry import MEASUREMENTS
 from bench.results import load
 from bench.table import markdown
@@ -46,3 +50,15 @@ def test_every_measurement_is_explained() -> None:
     told = section(DOCUMENT, "## What is measured")
     named = [name for row in rows(told) for name in code(row[0])]
     assert named == [measurement.name for measurement in MEASUREMENTS]
+
+
+def test_what_regions_cost_is_told_to_operators() -> None:
+    """docs/OPERATION.md computes rightly, with what a region cost an I/O in the run, within a quarter."""
+    told = section((ROOT / "docs/OPERATION.md").read_text(encoding="utf-8"), "## Choosing limits")
+    figure = re.search(r"some (\d+) ns a region", told)
+    assert figure is not None
+    (row,) = [row for row in RUN.rows if row.name == "the same: for each region, at the most"]
+    assert int(figure[1]) == pytest.approx(max(row.filemapd), rel=0.25)
+    for regions, added, fast, slow in rows(told):
+        ns = int(regions.replace(",", "")) * int(figure[1])
+        assert (added, fast, slow) == (f"{ns / 1e3:g} µs", f"{ns / 80e3:.0%}", f"{ns / 5e6:.1%}")
