@@ -12,11 +12,11 @@ _MOST_DOUBLINGS = 64
 class Policy:
     """How a crashed worker is restarted. All but `give_up` are seconds."""
 
-    initial: float = 0.5
+    initial: float = 0.1
     """The wait before the first restart; each further one waits twice as long."""
     max: float = 60.0
     """The longest wait, before jitter."""
-    give_up: int = 10
+    give_up: int = 12
     """So many crashes within `within` end in FAILED."""
     within: float = 600.0
     healthy: float = 10.0

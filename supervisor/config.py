@@ -228,9 +228,9 @@ class Directory(Overrides):
 class Restart(_Model):
     """How a crashed worker is restarted; seconds."""
 
-    initial: Seconds = 0.5
+    initial: Seconds = 0.1
     max: Seconds = 60.0
-    give_up: Count = 10
+    give_up: Count = 12
     within: Seconds = 600.0
 
     def policy(self) -> Policy:

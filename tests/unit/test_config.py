@@ -70,7 +70,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (config.supervisor.on_stop, config.devices.max_regions) == ("keep", 2000)
     assert (config.state_dir, config.runtime_dir) == ("/var/lib/filemapd", "/run/filemapd")
     policy = Restart().policy()
-    assert (policy.initial, policy.max, policy.give_up, policy.within) == (0.5, 60.0, 10, 600.0)
+    assert (policy.initial, policy.max, policy.give_up, policy.within) == (0.1, 60.0, 12, 600.0)
 
 
 def test_an_entry_overrides_the_defaults() -> None:
