@@ -184,7 +184,7 @@ class Defaults(_Model):
     precise: bool = True
     histogram: Histogram = parse_bounds(("100us", "1ms", "10ms", "100ms", "1s"))
     """Nanoseconds."""
-    max_regions: Count = 256
+    max_regions: Count = 64
     sample: Seconds = 10.0
     program_id: ProgramId = "dmstats"
     on_unlink: Keep = "delete"
@@ -272,7 +272,7 @@ class Supervisor(_Model):
 class Devices(_Model):
     """Limits for one block device."""
 
-    max_regions: Count = 2000
+    max_regions: Count = 300
 
 
 class Web(_Model):

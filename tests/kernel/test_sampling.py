@@ -130,7 +130,7 @@ def test_the_status_tells_what_the_device_did(disk: Disk, tmp_path: Path) -> Non
             (device,) = supervisor.status()["devices"]
             told = [device[key] for key in ("reads", "bytes_read", "writes", "bytes_written")]
             assert diskstats(disk.name) == before == told
-            assert (device["device"], device["max_regions"]) == (disk.name, 2000)
+            assert (device["device"], device["max_regions"]) == (disk.name, 300)
             assert device["regions"] == len(oracle.table(disk.name)) == 2
             return True
 

@@ -20,6 +20,7 @@ KINDS: Final[tuple[Kind, ...]] = ("ext4", "xfs")
 _SIZE_MB: Final = 700
 _SETTINGS: Final[dict[str, Any]] = {
     "defaults": {"sample": "1s", "max_regions": 1000},
+    "devices": {"max_regions": 10_000},
     "supervisor": {
         # A worker is killed more often than any would crash, and each time another must come at once.
         "restart": {"initial": "50ms", "max": "500ms", "give_up": 100000, "within": "1m"},

@@ -37,6 +37,7 @@ _OLDEST: Final = 20
 _COUNTED: Final = ("reads", "writes", "bytes_read", "bytes_written")
 _CONFIG: Final[dict[str, Any]] = {
     "defaults": {"sample": "1s", "max_regions": 1000},
+    "devices": {"max_regions": 10_000},
     # A worker is killed more often than any would crash, and each time another must come at once.
     "supervisor": {"restart": {"initial": "50ms", "max": "100ms", "give_up": 100000, "within": "1m"}},
 }
