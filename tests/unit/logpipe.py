@@ -1,0 +1,84 @@
+"""A log that goes to a pipe, and processes that log by it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from supervisor.config import Log
+from supervisor.logs import LogPipe, install
+from workers.records import join
+
+
+class Output:
+    """A pipe for stderr, and who reads it."""
+
+    def __init__(self) -> None:
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        self.reader = os.fdopen(read, "rb", buffering=0)
+        self.writer = os.fdopen(write, "w")
+
+    def lines(self) -> list[str]:
+        """Return what has been written since the last time."""
+        content = b""
+        while data := self.reader.read(1 << 20):
+            content += data
+        return content.decode().splitlines()
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.reader.close()
+        self.writer.close()
+
+
+@contextmanager
+def logging_to(stream: TextIO, **config: Any) -> Iterator[LogPipe]:
+    """Have the log go to `stream`."""
+    pipe = install(Log(**config), stream)
+    try:
+        yield pipe
+    finally:
+        pipe.close()
+
+
+def fork(pipe: LogPipe, work: Callable[[], object], **labels: object) -> int:
+    """Run `work` in a child that has only the pipe's end to log by, and ends without pytest's doings; return its
+    pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(pipe.fileno())
+            join(socket.socket(fileno=pipe.end), logging.root.level, labels)
+            work()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def wait(pid: int) -> None:
+    """Wait for a child's end."""
+    os.waitpid(pid, 0)
+
+
+def records(pipe: LogPipe, output: Output, done: Callable[[list[str]], bool]) -> list[str]:
+    """Drain into a list of lines until `done` with them."""
+    lines: list[str] = []
+    deadline = time.monotonic() + 30
+    while not done(lines):
+        assert time.monotonic() < deadline, lines[-5:]
+        select.select([pipe], [], [], 0.01)
+        pipe.drain(100)
+        lines += output.lines()
+    return lines
+
+
+def message(line: str) -> str:
+    """Return a text line without time, level and process."""
+    return line.split("]: ", 1)[1]
