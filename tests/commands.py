@@ -20,7 +20,7 @@ DOCUMENTS: Final = (
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMPT: Final = re.compile(r"[#$] ")
 # What may be asked again until it answers as shown: it changes nothing.
-_READS: Final = ("filemapd status", "filemapd top", "filemapd events", "filemapd map", "dmstats list", "curl")
+_READS: Final = ("filemapd status", "filemapd top", "filemapd events", "filemapd map", "dmstats list", "grep")
 _PATIENCE: Final = 30.0
 # As wide as the widest table that is shown.
 _COLUMNS: Final = 90

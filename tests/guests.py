@@ -21,6 +21,7 @@ _TESTS = Path("tests/kernel")
 _LONG = (
     "many",
     "package",
+    "commands",
     "health",
     "page",
     "web",

@@ -30,6 +30,8 @@ ELSEWHERE: Final = {
     "/opt/filemapd/bin/pip install --no-deps .": "tests/package/test_wheel.py",
     "ln -s /opt/filemapd/bin/filemapd /opt/filemapd/bin/dmfilemapd /usr/local/sbin/": "tests/package/test_wheel.py",
     ".venv/bin/python -m sandbox -- python -m pytest tests/kernel/test_following.py": "as each guest is started",
+    ".venv/bin/python -m sandbox --out out/debug -- bash debug.sh": "as each guest is started",
+    ".venv/bin/python -m sandbox --out tests/unit/data -- python -m tests.unit.data.record_status": "as above",
     ".venv/bin/python -m bench compare docs/performance.json out/bench/bench.json": "tests/unit/test_bench.py",
 }
 CONSOLE: Final = {name: list(commands((ROOT / name).read_text(encoding="utf-8"))) for name in DOCUMENTS}
