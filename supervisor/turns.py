@@ -81,8 +81,10 @@ class Turns:
             del self._tables[dev]
             self._fleet.device_regions.pop(dev, None)
         for dev, filemaps in devices.items():
+            device = Device(dev)
+            self._name(device, filemaps)
             try:
-                table = Device(dev).list_text()
+                table = device.list_text()
             except DmStatsError as error:
                 _log.warning("regions can't be listed: %s", error)
                 continue
@@ -90,6 +92,16 @@ class Turns:
                 self._tables[dev] = table
                 self._fleet.device_regions[dev] = table.count("\n")
                 self._doubt(filemaps, parse_list(table).regions)
+
+    def _name(self, device: Device, filemaps: Iterable[Filemap]) -> None:
+        """Have files be told with the name that their device has now: it can be renamed while it is in use."""
+        name = device.name()
+        renamed = [] if name == device.number else [f for f in filemaps if f.device != name]
+        if renamed:
+            _log.info("device %s is now named %s", renamed[0].device, name)
+        for filemap in renamed:
+            filemap.device = name
+            self._fleet.changed(filemap.path)
 
     def _doubt(self, filemaps: Iterable[Filemap], regions: Iterable[Region]) -> None:
         """Wake the workers whose group is not as they reported. One that is at work just now will find it so."""

@@ -186,6 +186,22 @@ def test_unmappable_is_one_files_state(fs: Filesystem, tmp_path: Path) -> None:
         shm.unlink()
 
 
+def test_renamed_device(fs: Filesystem, tmp_path: Path) -> None:
+    """A device that gets another name while it is in use is told by that one; worker and group stay."""
+    file, name = fs.mountpoint / "disk.img", f"{fs.device.name}-renamed"
+    write(file, 1)
+    with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
+        before = supervisor.wait_state(file)
+        assert before["device"] == fs.device.name
+        oracle.run("dmsetup", "rename", fs.device.name, name)
+        try:
+            wait_for("the new name is told", lambda: supervisor.filemap(file)["device"] == name)
+            after = supervisor.filemap(file)
+        finally:
+            oracle.run("dmsetup", "rename", name, fs.device.name)
+        assert (after["pid"], after["group_id"]) == (before["pid"], before["group_id"])
+
+
 def test_commands(fs: Filesystem, tmp_path: Path) -> None:
     """status, status --json, a second run, stop; and what they say where no supervisor runs."""
     file = fs.mountpoint / "disk.img"
