@@ -237,7 +237,10 @@ class Watch:
 
     def _remember(self, watched: _Watched) -> None:
         if watched.fd is not None:
-            status = os.fstat(watched.fd)
+            try:
+                status = os.fstat(watched.fd)
+            except OSError:
+                return  # a file system that was shut down: it is compared on with what was seen last
             watched.file = status.st_dev, status.st_ino
             watched.shape, watched.changed_at = _shape(status), status.st_ctime_ns
 
