@@ -102,7 +102,7 @@ class HealthCheck:
             _log.warning("%s: worker %d %s", filemap.name, filemap.child.pid, verdict.reason)
 
     def _measure(self, filemap: Filemap, pid: int, now: float) -> bool:
-        """Read a worker's figures; False where it has gone, which its exit will tell."""
+        """Read a worker's figures; False where they can't be had: it has gone, which its exit will tell."""
         health = filemap.health
         before = health.rss_bytes
         try:
@@ -113,7 +113,7 @@ class HealthCheck:
                 health.cpu_percent = process.cpu_percent()
                 health.status = process.status()
             health.open_files = process.num_fds()
-        except psutil.Error:
+        except (psutil.Error, OSError):  # OSError: there is no descriptor to be had just now
             return False
         self._processes[pid] = process
         if health.rss_bytes != before:

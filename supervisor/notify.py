@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from typing import Final
@@ -17,10 +18,16 @@ def notify(message: str) -> bool:
         return False
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(_PATIENCE)
-        try:
-            sock.sendto(message.encode(), address)
-        except OSError:
-            return False
+    try:
+        _socket().sendto(message.encode(), address)
+    except OSError:
+        return False
     return True
+
+
+@functools.cache
+def _socket() -> socket.socket:
+    """Return a socket that is kept: the watchdog is to be fed where no descriptor is to be had any more, too."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    made.settimeout(_PATIENCE)
+    return made

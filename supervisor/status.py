@@ -41,13 +41,20 @@ def supervisor_status(fleet: Fleet, own: Own) -> dict[str, Any]:
         "started": rfc3339(own.started),
         "ledger_problem": fleet.ledger.problem,
         "cpu_seconds": round(time.process_time(), 3),
-        "rss_bytes": psutil.Process().memory_info().rss,
+        "rss_bytes": _rss_bytes(),
         "loop_lag_seconds": round(own.loop_lag_seconds, 6),
         "log_records_dropped": own.log_records_dropped,
         "web": dict(own.web),
         "on_move": dict(own.on_move),
         "devices": devices_status(fleet),
     }
+
+
+def _rss_bytes() -> int | None:
+    try:
+        return int(psutil.Process().memory_info().rss)
+    except OSError:
+        return None  # there is no descriptor to be had just now
 
 
 def status_of(fleet: Fleet, filemap: Filemap) -> dict[str, Any]:

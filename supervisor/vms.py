@@ -54,6 +54,13 @@ class Vms:
             return
         if self._pipe is not None or now < self._not_before or self._fleet.stopping:
             return
+        try:
+            self._look()
+        except OSError as error:  # there is no descriptor to be had just now
+            self._failed(error.strerror or str(error))
+
+    def _look(self) -> None:
+        """Begin a search if there is need for one. Raises OSError."""
         config = self._fleet.config.vms
         wanted = {(f.holds.dev, f.holds.inode) for f in self._fleet.filemaps.values() if f.holds is not None}
         stamps, settled = _stamps(config.folders, time.time())
@@ -84,10 +91,9 @@ class Vms:
 
         try:
             self._pid = fork({write}, body)
-        except OSError as error:
+        except OSError:
             os.close(read)
-            self._failed(f"no process to be had: {error.strerror}")
-            return
+            raise
         finally:
             os.close(write)
         self._fleet.children.expect(self._pid, self._ended)

@@ -233,8 +233,8 @@ class WebProcess:
     def _trouble(self, now: float, longest: float) -> str:
         try:
             self._rss_bytes = psutil.Process(self._pid).memory_info().rss
-        except psutil.Error:
-            return ""  # it has gone, which its exit tells
+        except (psutil.Error, OSError):
+            return ""  # it has gone, which its exit tells, or there is no descriptor to be had just now
         if self._rss_bytes > _MAX_RSS:
             return f"uses {self._rss_bytes >> 20} MiB, more than {_MAX_RSS >> 20} MiB"
         if self._unread_since is not None and now - self._unread_since > longest:

@@ -130,7 +130,8 @@ class _Supervisor(Collector):
                 self._store.told_at,
             ),
         ):
-            yield GaugeMetricFamily(f"filemapd_{name}", documentation, float(value))
+            if value is not None:
+                yield GaugeMetricFamily(f"filemapd_{name}", documentation, float(value))
         for name, documentation, key in (
             ("device_regions", "Regions on the device, those of other programs too.", "regions"),
             ("device_max_regions", "The limit for them.", "max_regions"),
