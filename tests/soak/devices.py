@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from random import Random
+from typing import Final
 
-from tests.kernel.oracle import run
+from tests.kernel.changes import opened
+from tests.kernel.oracle import message, run
+from tests.kernel.running import wait_for
 from tests.soak.scene import Scene
-from tests.soak.volume import Volume
+from tests.soak.volume import ROOM, Volume
+from tests.torture.contents import fill
+from tests.torture.view import cover_faults, group_of, view
 
-_HELD = (1.0, 8.0)
+_HELD: Final = (1.0, 8.0)
 
 
 @contextmanager
@@ -27,12 +35,62 @@ def suspend(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 
 @contextmanager
+def block_fiemap(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Have a worker wait within FIEMAP: on XFS for whoever changes the file, who waits for a device that is suspended
+    to read what is left of the last block."""
+    one = next(one for one in scene.volumes if one.kind == "xfs")
+    file = rng.choice(scene.on(one, counted=False)).path
+    fill(file)
+    with opened(file) as fd:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    pid, leader = wait_for("it is followed", lambda: _followed(scene, file, one))
+    run("dmsetup", "suspend", "--nolockfs", one.name)
+    try:
+        changing = subprocess.Popen(["truncate", "--size=-100", str(file)])
+        wait_for("the change waits for the disk", lambda: _state(changing.pid) == "D")
+        message(one.name, f"@stats_set_aux {leader} -")
+        wait_for("the worker waits for it", lambda: _state(pid) == "D")
+        yield scene.others(one)
+        time.sleep(rng.uniform(*_HELD))
+        assert _state(pid) == "D"
+    finally:
+        run("dmsetup", "resume", one.name)
+    assert changing.wait(30) == 0
+
+
+def _followed(scene: Scene, file: Path, where: Volume) -> tuple[int, int]:
+    """Return a file's worker and the id of its group, once it is covered."""
+    seen = view(where.name, [file])
+    assert not cover_faults(seen)
+    return scene.supervisor.filemap(file)["pid"], group_of(seen.rows, seen.inodes[file])[0].id
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@contextmanager
 def reload(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     """Give the device another table while it is in use."""
+    rng.choice(scene.volumes).load()
+    yield scene.volumes
+
+
+@contextmanager
+def resize(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Have the device be larger, or as large again as its file system."""
     one = rng.choice(scene.volumes)
-    run("dmsetup", "load", one.name, "--table", one.table())
-    run("dmsetup", "suspend", one.name)
-    run("dmsetup", "resume", one.name)
+    one.room = ROOM - one.room
+    one.load()
+    yield scene.volumes
+
+
+@contextmanager
+def rename(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Give the device another name while it is in use."""
+    one = rng.choice(scene.volumes)
+    before, one.name = one.name, f"{one.name.rpartition('-')[0]}-{rng.randrange(1000)}"
+    run("dmsetup", "rename", before, one.name)
     yield scene.volumes
 
 
@@ -46,3 +104,30 @@ def delay(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
         time.sleep(rng.uniform(*_HELD))
     finally:
         one.below("linear")
+
+
+@contextmanager
+def flakey(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Have every I/O of the disk below fail for some seconds; then the file system is mounted anew."""
+    one = rng.choice(scene.volumes)
+    one.below("flakey", "0 60")
+    try:
+        yield scene.others(one)
+        time.sleep(rng.uniform(*_HELD))
+    finally:
+        one.below("linear")
+    with scene.let_go(one):
+        one.repair()
+
+
+@contextmanager
+def remove_and_make_again(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Remove the device by force, which leaves one on which all fails, and make it again."""
+    one = rng.choice(scene.volumes)
+    removed = subprocess.run(["dmsetup", "remove", "--force", one.name], capture_output=True, check=False)
+    assert removed.returncode != 0, "nobody had it in use"
+    yield scene.others(one)
+    with scene.let_go(one):
+        run("dmsetup", "remove", one.name)
+        one.create()
+        one.repair()

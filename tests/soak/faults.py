@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from random import Random
 from typing import Final
 
-from tests.soak import devices, processes
+from tests.soak import devices, filesystems, machine, processes, state
 from tests.soak.scene import Scene
 from tests.soak.volume import Volume
 
@@ -20,6 +20,11 @@ FAULTS: Final[dict[str, Fault]] = {
         processes.kill_worker, processes.kill_all_workers, processes.kill_fork_server, processes.kill_web,
         processes.kill_supervisor, processes.stop_worker, processes.stop_fork_server, processes.stop_web,
         processes.stop_supervisor,
-        devices.suspend, devices.reload, devices.delay,
+        devices.suspend, devices.block_fiemap, devices.reload, devices.resize, devices.rename, devices.delay,
+        devices.flakey, devices.remove_and_make_again,
+        filesystems.read_only, filesystems.full, filesystems.unmount, filesystems.stop_and_unmount,
+        state.state_dir_full,
+        machine.clock_jumps, machine.inotify_overflow, machine.no_processes, machine.no_descriptors,
+        machine.reboot,
     )
 }  # fmt: skip

@@ -33,6 +33,8 @@ class Image:
     volume: Volume
     counted: bool
     before: tuple[int, int] = (0, 0)
+    forgiven: int = 0
+    """So many reads and writes that failed have been looked at."""
     aged: int = 0
 
     def change(self, rng: Random) -> str:

@@ -22,7 +22,7 @@ CORE: Final = 4 * MIB
 """So much of each file's beginning is read and written."""
 _PAUSE: Final = 0.005
 _PATIENCE: Final = 60.0
-_PAIR: Final = struct.Struct("=2Q")
+_COUNTS: Final = struct.Struct("=3Q")
 _fork = multiprocessing.get_context("fork")
 
 
@@ -37,9 +37,12 @@ class Load:
         self._process.start()
         theirs.close()
 
-    def done(self) -> dict[Path, tuple[int, int]]:
-        """Return how many reads and writes of a block each file has had; exact while paused."""
-        return {file: _PAIR.unpack_from(self._memory, at * _PAIR.size) for at, file in enumerate(self._files)}
+    def done(self) -> dict[Path, tuple[int, int, int]]:
+        """Return how many reads and writes of a block each file has had, and how many failed, of which nobody knows
+        whether the device has seen them; exact while paused."""
+        return {
+            file: _COUNTS.unpack_from(self._memory, at * _COUNTS.size) for at, file in enumerate(self._files)
+        }
 
     def go_on(self) -> None:
         """End the pause."""
@@ -71,12 +74,17 @@ def _work(pipe: Connection, files: list[Path], memory: mmap.mmap, seed: int) -> 
             if fd is None:
                 continue
             offset = rng.randrange(CORE // BLOCK) * BLOCK
-            # One that fails has been to the device and back as well, and is counted there.
-            with contextlib.suppress(OSError):
+            failed = False
+            try:
                 os.pwrite(fd, page, offset) if write else os.preadv(fd, [page], offset)
-        at = number * _PAIR.size
-        reads, writes = _PAIR.unpack_from(memory, at)
-        _PAIR.pack_into(memory, at, reads + (not write), writes + write)
+            except OSError:
+                failed = True
+        at = number * _COUNTS.size
+        reads, writes, failures = _COUNTS.unpack_from(memory, at)
+        done = (
+            (reads + (not write), writes + write, failures) if not failed else (reads, writes, failures + 1)
+        )
+        _COUNTS.pack_into(memory, at, *done)
 
 
 @contextlib.contextmanager

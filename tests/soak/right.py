@@ -49,6 +49,7 @@ class Judge:
         """Wait until the counted images' totals are just what was done; nothing may be under way. Raises Lost."""
         images = [image for one in where for image in self._scene.on(one, counted=True)]
         self._until("I/O", DEADLINE, lambda: self._miscounted(images))
+        self._forgive(images)
 
     def _until(self, kind: str, deadline: float, wrong: Callable[[], list[str]]) -> float:
         began = time.monotonic()
@@ -76,6 +77,8 @@ class Judge:
             wanted = {"RUNNING"} if seen.spans[image.path] else {"RUNNING", "WAITING"}
             if filemap.get("state") not in wanted:
                 found.append(f"{image.path.name}: {filemap.get('state')} ({filemap.get('reason')})")
+            if filemap.get("device") != image.volume.name:
+                found.append(f"{image.path.name}: on {filemap.get('device')}, not on {image.volume.name}")
         return found
 
     def _miscounted(self, images: Sequence[Image]) -> list[str]:
@@ -83,12 +86,20 @@ class Judge:
         found = []
         for image in images:
             filemap = told.get(str(image.path), {})
-            reads, writes = self._scene.done(image)
-            wanted = (reads, writes, reads * BLOCK, writes * BLOCK)
-            counted = tuple(filemap.get(key) for key in _COUNTED)
-            if counted != wanted:
-                found.append(f"{image.path.name}: {counted}, done {wanted}")
+            counted = [filemap.get(key, 0) for key in _COUNTED]
+            if not _accounted(counted, self._scene.done(image)):
+                found.append(f"{image.path.name}: {counted}, done {self._scene.done(image)}")
         return found
+
+    def _forgive(self, images: Sequence[Image]) -> None:
+        """Take what was counted of I/O that failed for what the device has seen of it."""
+        told = self.statuses()
+        for image in images:
+            reads, writes, failed = self._scene.done(image)
+            filemap = told[str(image.path)]
+            more = (filemap["reads"] - reads, filemap["writes"] - writes)
+            image.before = (image.before[0] + more[0], image.before[1] + more[1])
+            image.forgiven += failed
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Return the status of each file by its path. Raises Lost where a total is less than one shown before."""
@@ -99,3 +110,11 @@ class Judge:
                 raise Lost("totals", f"{path} {filemap['state']} went back: from {last} to {new}")
             self._shown[path] = new
         return told
+
+
+def _accounted(counted: Sequence[int], done: tuple[int, int, int]) -> bool:
+    """Tell whether what was counted is just what was done, but for I/O that failed, which may be among it."""
+    reads, writes, failed = done
+    more = (counted[0] - reads, counted[1] - writes)
+    blocks = [counted[0] * BLOCK, counted[1] * BLOCK]
+    return min(more) >= 0 and sum(more) <= failed and list(counted[2:]) == blocks

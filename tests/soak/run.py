@@ -17,6 +17,11 @@ from tests.soak.tally import Tally
 # While there is a fault elsewhere, a change is followed within this time; most of it is the machine's own load.
 _SERVED: Final = 20.0
 
+_SHOWN: Final = (
+    "name", "device", "state", "reason", "pid", "group_id", "extents", "regions", "uncovered_bytes", "degraded",
+    "restarts", "last_crash", "process_status", "silent_ms", "reads", "writes", "bytes_read", "bytes_written",
+)  # fmt: skip
+
 
 class Soak:
     """One run under a fleet."""
@@ -68,7 +73,10 @@ class Soak:
     def report(self) -> str:
         """Return what is known of both sides."""
         log = self._scene.supervisor.log.read_text()[-8000:]
-        status = "\n".join(map(str, self._scene.supervisor.status()["filemaps"]))
+        status = "\n".join(
+            str({key: filemap[key] for key in _SHOWN})
+            for filemap in self._scene.supervisor.status()["filemaps"]
+        )
         return f"changes: {self._changes}\nstatus:\n{status}\nthe log:\n{log}"
 
 
@@ -94,6 +102,6 @@ def soak(seconds: float, seed: int, folder: Path, only: Sequence[str] = ()) -> T
                 print(f"\nseed {seed}, {name}: {kind}: {error}\n{run.report()}", file=sys.stderr, flush=True)
                 break
         for load in made.loads.values():
-            for reads, writes in load.done().values():
+            for reads, writes, _ in load.done().values():
                 tally.reads, tally.writes = tally.reads + reads, tally.writes + writes
     return tally

@@ -9,14 +9,17 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from sandbox.devices import filesystem
 from tests.kernel.changes import append
-from tests.kernel.running import Running, running
+from tests.kernel.running import Running, running, wait_for
 from tests.kernel.scraping import free_port, listen
 from tests.soak.images import Image, make_images
 from tests.soak.load import Load
 from tests.soak.volume import Kind, Volume, volume
 
 KINDS: Final[tuple[Kind, ...]] = ("ext4", "xfs")
+QUEUE: Final = 64
+"""So many events fit into the supervisor's queue of inotify(7)."""
 _SIZE_MB: Final = 700
 _SETTINGS: Final[dict[str, Any]] = {
     "defaults": {"sample": "1s", "max_regions": 1000},
@@ -31,13 +34,13 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Scene:
-    """All that a fault may touch. `loads` are those of the volumes, by their names."""
+    """All that a fault may touch. `loads` are those of the volumes, by their kinds."""
 
     folder: Path
     supervisor: Running
     volumes: Sequence[Volume]
     images: Sequence[Image]
-    loads: dict[str, Load]
+    loads: dict[Kind, Load]
     rng: Random
     port: int
 
@@ -49,19 +52,32 @@ class Scene:
         """Return the other file systems."""
         return [one for one in self.volumes if one is not than]
 
-    def done(self, image: Image) -> tuple[int, int]:
-        """Return how many reads and writes a counted image has had."""
-        reads, writes = self.loads[image.volume.name].done()[image.path]
-        return reads + image.before[0], writes + image.before[1]
+    def done(self, image: Image) -> tuple[int, int, int]:
+        """Return how many reads and writes a counted image has had, and how many have failed since the last look."""
+        reads, writes, failed = self.loads[image.volume.kind].done()[image.path]
+        return reads + image.before[0], writes + image.before[1], failed - image.forgiven
 
     @contextlib.contextmanager
     def paused(self, where: Sequence[Volume]) -> Iterator[None]:
         """Have no I/O be made on these file systems for as long as it takes."""
         for one in where:
-            self.loads[one.name].pause()
-        yield
-        for one in where:
-            self.loads[one.name].go_on()
+            self.loads[one.kind].pause()
+        try:
+            yield
+        finally:
+            for one in where:
+                self.loads[one.kind].go_on()
+
+    def wait_sampled(self) -> None:
+        """Wait until what was done to each counted image has been read from its regions."""
+
+        def sampled() -> bool:
+            for image in (image for image in self.images if image.counted):
+                told = self.supervisor.filemap(image.path)
+                assert (told["reads"], told["writes"]) == self.done(image)[:2], (told, self.done(image))
+            return True
+
+        wait_for("all is sampled", sampled)
 
     def grow(self, where: Volume) -> Path:
         """Have an image grow by a MiB, synced, and return which."""
@@ -70,8 +86,32 @@ class Scene:
         return image.path
 
     def configure(self, *without: Volume) -> None:
-        """Write the configuration for all images but those on some file systems."""
+        """Have just the images followed that are not on some file systems, by a reload."""
         self.supervisor.write(_configuration(self.images, self.port, *without))
+        self.reload()
+
+    def reload(self) -> None:
+        """Reload the configuration."""
+        done = self.supervisor.command("reload")
+        assert done.returncode == 0, done
+
+    @contextlib.contextmanager
+    def let_go(self, one: Volume) -> Iterator[None]:
+        """Have a file system unmounted for as long as it takes, as an operator does: its files are taken out of the
+        configuration before."""
+        with self.paused([one]):
+            self.configure(one)
+            one.unmount()
+            yield
+            one.mount()
+            self.configure()
+            self.wait_followed([one])
+
+    def wait_followed(self, where: Sequence[Volume]) -> None:
+        """Wait until each counted image has a group: I/O before that is nobody's to count."""
+        for one in where:
+            for image in self.on(one, counted=True):
+                self.supervisor.wait_state(image.path)
 
 
 def _configuration(images: Sequence[Image], port: int, *without: Volume) -> dict[str, Any]:
@@ -84,16 +124,30 @@ def _configuration(images: Sequence[Image], port: int, *without: Volume) -> dict
 
 
 @contextlib.contextmanager
+def _short_queue() -> Iterator[None]:
+    """Have queues of inotify that are made now be soon full."""
+    longest = Path("/proc/sys/fs/inotify/max_queued_events")
+    before = longest.read_text()
+    longest.write_text(str(QUEUE))
+    try:
+        yield
+    finally:
+        longest.write_text(before)
+
+
+@contextlib.contextmanager
 def scene(seed: int, folder: Path) -> Iterator[Scene]:
     """The fleet at rest, with counters that are retired already. `folder` is for the supervisor's files."""
     with contextlib.ExitStack() as undo:
         volumes = [undo.enter_context(volume(kind, _SIZE_MB, folder / kind)) for kind in KINDS]
         images = [image for one in volumes for image in make_images(one)]
-        loads = {}
+        loads: dict[Kind, Load] = {}
         for number, one in enumerate(volumes):
             counted = [image.path for image in images if image.volume is one and image.counted]
-            loads[one.name] = Load(counted, seed + number)
-            undo.callback(loads[one.name].end)
+            loads[one.kind] = Load(counted, seed + number)
+            undo.callback(loads[one.kind].end)
+        undo.enter_context(filesystem("ext4", 16, folder / "state"))
+        undo.enter_context(_short_queue())
         port = free_port()
         supervisor = undo.enter_context(running(folder, _configuration(images, port)))
         yield Scene(folder, supervisor, volumes, images, loads, Random(seed), port)
