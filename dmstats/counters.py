@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 _NS_PER_MS = 1_000_000
+
+# So many numbers stand before a histogram's bins.
+COUNTED: Final = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,35 +121,45 @@ def _add_bins(one: Counters, other: Counters) -> tuple[int, ...]:
     return tuple(a + b for a, b in zip(one.histogram, other.histogram, strict=True))
 
 
-def parse_print(text: str, *, precise: bool, bounds_ns: tuple[int, ...] = ()) -> Counters:
-    """Return the sum over the areas in a reply to @stats_print, one line an area; `bounds_ns` are the histogram's:
+def parse_print(text: str) -> list[int]:
+    """Return the numbers in a reply to @stats_print, the 13 counters and then the histogram's bins, each the sum over
+    the areas, one line an area:
 
         <start>+<step> c1 ... c13[ h0:h1:...:hn]
 
     Raises ValueError for a line of another form.
     """
-    total = Counters()
-    unit = 1 if precise else _NS_PER_MS
-    for line in text.rstrip("\n").split("\n"):
-        _, *words = line.split(" ")
-        if len(words) not in (13, 14):
-            raise ValueError(
-                f"a line of @stats_print with {len(words)} fields instead of 13 or 14: {line[:80]!r}"
-            )
-        c = [int(word) for word in words[:13]]
-        bins = tuple(int(count) for count in words[13].split(":")) if len(words) == 14 else ()  # noqa: PLR2004 - above
-        total += Counters(
-            reads=c[0],
-            sectors_read=c[2],
-            read_ns=c[3] * unit,
-            writes=c[4],
-            sectors_written=c[6],
-            write_ns=c[7] * unit,
-            in_flight=c[8],
-            busy_ns=c[9] * unit,
-            queue_ns=c[10] * unit,
-            histogram=bins,
-            histogram_ns=(c[3] + c[7]) * unit if bins else 0,
-            bounds_ns=bounds_ns,
+    areas = [_parse_area(line) for line in text.rstrip("\n").split("\n")]
+    return areas[0] if len(areas) == 1 else [sum(column) for column in zip(*areas, strict=True)]
+
+
+def _parse_area(line: str) -> list[int]:
+    _, *words = line.split(" ")
+    if len(words) == COUNTED + 1:
+        words[COUNTED:] = words[COUNTED].split(":")
+    elif len(words) != COUNTED:
+        raise ValueError(
+            f"a line of @stats_print with {len(words)} fields instead of 13 or 14: {line[:80]!r}"
         )
-    return total
+    return list(map(int, words))
+
+
+def from_numbers(numbers: Sequence[int], *, precise: bool, bounds_ns: tuple[int, ...] = ()) -> Counters:
+    """Return the counters that numbers from parse_print() are; `bounds_ns` are the histogram's."""
+    unit = 1 if precise else _NS_PER_MS
+    bins = tuple(numbers[COUNTED:])
+    reads, _, sectors_read, reading, writes, _, sectors_written, writing, in_flight, busy, queue, *_ = numbers
+    return Counters(
+        reads=reads,
+        sectors_read=sectors_read,
+        read_ns=reading * unit,
+        writes=writes,
+        sectors_written=sectors_written,
+        write_ns=writing * unit,
+        in_flight=in_flight,
+        busy_ns=busy * unit,
+        queue_ns=queue * unit,
+        histogram=bins,
+        histogram_ns=(reading + writing) * unit if bins else 0,
+        bounds_ns=bounds_ns,
+    )

@@ -9,11 +9,13 @@ from typing import Final
 
 from dmstats import ioctl
 from dmstats.bounds import from_kernel
-from dmstats.counters import Counters, parse_print
+from dmstats.counters import Counters, from_numbers, parse_print
 from dmstats.errors import DmError
 from dmstats.region import Listing, Region, Table, parse_list
 
 SECTOR: Final = 512
+
+Numbers = list[int]
 
 # What dm_split_args() in drivers/md/dm-table.c takes for the end of a word: the kernel's isspace() counts
 # 0xa0 too, the second byte of many letters in UTF-8.
@@ -79,18 +81,21 @@ class Device:
 
     def print(self, region: Region) -> Counters:
         """Return a region's counters. Raises DmError, ENOENT too where the id now stands for another range."""
-        return self._counters("@stats_print", region)
+        return _counters(self.numbers(region), region)
+
+    def numbers(self, region: Region) -> Numbers:
+        """Return a region's counters as the kernel prints them, see parse_print(). Raises DmError like print()."""
+        return self._numbers("@stats_print", region)
 
     def print_clear(self, region: Region) -> Counters:
         """Return a region's counters and zero them, in one step. Raises DmError like print()."""
-        return self._counters("@stats_print_clear", region)
+        return _counters(self._numbers("@stats_print_clear", region), region)
 
-    def _counters(self, command: str, region: Region) -> Counters:
+    def _numbers(self, command: str, region: Region) -> Numbers:
         reply = self._send(f"{command} {region.id}")
         if not reply.startswith(f"{region.start}+{region.step} "):
             raise DmError(2, f"{command} {region.id} (its range is another now)", self.number)
-        bounds_ns = from_kernel(region.bounds, precise=region.precise)
-        return parse_print(reply, precise=region.precise, bounds_ns=bounds_ns)
+        return parse_print(reply)
 
     def set_aux(self, region_id: int, aux: str) -> None:
         """Set a region's aux. Raises DmError (ENOENT where there is no such region)."""
@@ -111,3 +116,8 @@ class Device:
     def io_text(self) -> str:
         """Return /sys/dev/block/M:m/stat: the same text twice means that no I/O was done in between."""
         return Path(f"/sys/dev/block/{self.number}/stat").read_text(encoding="ascii")
+
+
+def _counters(numbers: Numbers, region: Region) -> Counters:
+    bounds_ns = from_kernel(region.bounds, precise=region.precise)
+    return from_numbers(numbers, precise=region.precise, bounds_ns=bounds_ns)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmstats.counters import Counters, parse_print
+from dmstats.counters import Counters, from_numbers, parse_print
 from tests.unit.data import recorded_text
 
 NUMBERS = st.integers(0, 2**40)
@@ -21,21 +21,26 @@ COUNTERS = st.builds(
 )
 
 
+def printed(text: str, *, precise: bool, bounds_ns: tuple[int, ...] = ()) -> Counters:
+    """Return the counters in a reply to @stats_print."""
+    return from_numbers(parse_print(text), precise=precise, bounds_ns=bounds_ns)
+
+
 def test_recorded_milliseconds() -> None:
     """Without precise timestamps the kernel's ms are ns here; the merges, fields 2 and 6, are left out."""
-    assert parse_print(recorded_text("print_nameless.txt"), precise=False) == Counters(
+    assert printed(recorded_text("print_nameless.txt"), precise=False) == Counters(
         reads=15, sectors_read=120, writes=10, sectors_written=160, write_ns=0, in_flight=0
     )
     line = "0+8 1 2 3 4 5 6 7 8 9 10 11 12 13\n"
-    assert parse_print(line, precise=False) == Counters(
+    assert printed(line, precise=False) == Counters(
         1, 3, 4_000_000, 5, 7, 8_000_000, 9, 10_000_000, 11_000_000
     )
-    assert parse_print(line, precise=True) == Counters(1, 3, 4, 5, 7, 8, 9, 10, 11)
+    assert printed(line, precise=True) == Counters(1, 3, 4, 5, 7, 8, 9, 10, 11)
 
 
 def test_recorded_precise() -> None:
     """With precise timestamps the figures are ns already. Without a histogram, none of the time is in one."""
-    assert parse_print(recorded_text("print_precise.txt"), precise=True) == Counters(
+    assert printed(recorded_text("print_precise.txt"), precise=True) == Counters(
         reads=3,
         sectors_read=24,
         read_ns=10240,
@@ -49,10 +54,8 @@ def test_recorded_precise() -> None:
 
 def test_recorded_histograms() -> None:
     """A histogram has one bin more than bounds, with and without precise timestamps."""
-    assert parse_print(recorded_text("print_histogram.txt"), precise=False).histogram == (5, 0, 0, 0)
-    precise = parse_print(
-        recorded_text("print_precise_histogram.txt"), precise=True, bounds_ns=(10_000, 20_000)
-    )
+    assert printed(recorded_text("print_histogram.txt"), precise=False).histogram == (5, 0, 0, 0)
+    precise = printed(recorded_text("print_precise_histogram.txt"), precise=True, bounds_ns=(10_000, 20_000))
     assert (precise.histogram, precise.bounds_ns) == ((5, 0, 0), (10_000, 20_000))
     assert (precise.reads, precise.writes, precise.read_ns) == (3, 2, 8704)
     assert precise.histogram_ns == precise.read_ns + precise.write_ns
@@ -60,8 +63,8 @@ def test_recorded_histograms() -> None:
 
 def test_recorded_areas() -> None:
     """The areas of a region are added up, their histograms too."""
-    assert parse_print(recorded_text("print_areas.txt"), precise=True).reads == 3
-    total = parse_print(recorded_text("print_areas_histogram.txt"), precise=False)
+    assert printed(recorded_text("print_areas.txt"), precise=True).reads == 3
+    total = printed(recorded_text("print_areas_histogram.txt"), precise=False)
     assert (total.reads, total.writes, total.sectors_read, total.histogram) == (12, 8, 96, (20, 0))
 
 
@@ -71,7 +74,7 @@ def test_recorded_areas() -> None:
 def test_other_forms_are_refused(text: str) -> None:
     """A line of another form is an error, never counters that are made up."""
     with pytest.raises(ValueError, match=r"fields|invalid literal"):
-        parse_print(text, precise=True)
+        printed(text, precise=True)
 
 
 @given(st.lists(COUNTERS, max_size=5))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from dmstats.counters import Counters
+from dmstats.counters import Counters, from_numbers
+from dmstats.region import Region
+from tests.unit.model import ModelDevice
 from tests.unit.test_counters import COUNTERS
-from workers.totals import pack, together, unpack, went_back
+from workers.totals import Totals, pack, together, unpack, went_back
 
 SOME = Counters(3, 24, 30, 2, 16, 20, 1, 40, 50, (4, 1), 50, (1_000,))
 
@@ -24,28 +26,87 @@ def test_histograms_that_do_not_go_together() -> None:
     assert together([]) == Counters()
 
 
-@given(COUNTERS, COUNTERS)
-def test_what_only_grew_did_not_go_back(one: Counters, other: Counters) -> None:
+NUMBERS = st.lists(st.integers(0, 2**40), min_size=16, max_size=16)
+IN_FLIGHT = 8
+# Reads, sectors read, writes, sectors written, and the bins.
+COUNTS = (0, 2, 4, 6, 13, 14, 15)
+
+
+@given(NUMBERS, NUMBERS)
+def test_what_only_grew_did_not_go_back(one: list[int], other: list[int]) -> None:
     """Whatever was added, and whatever is in flight."""
-    assert not went_back(one, replace(one + other, in_flight=0))
+    now = [a + b for a, b in zip(one, other, strict=True)]
+    now[IN_FLIGHT] = 0
+    assert not went_back(one, now)
 
 
-@pytest.mark.parametrize(
-    "less",
-    [{"reads": 2}, {"writes": 0}, {"sectors_read": 23}, {"sectors_written": 8}, {"histogram": (5, 0)}],
-)
-def test_one_count_below_is_enough(less: dict[str, int]) -> None:
-    """If any count is below what it was, somebody has set them to zero."""
-    more = SOME + Counters(
-        reads=9, writes=9, sectors_read=90, sectors_written=90, histogram=(9, 0), bounds_ns=(1_000,)
-    )
-    assert went_back(SOME, replace(more, **less))  # type: ignore[arg-type] # each as its field wants it
+@given(NUMBERS.filter(all), st.sampled_from(range(16)))
+def test_one_count_below_is_enough(one: list[int], which: int) -> None:
+    """If any count is below what it was, though all others are above, somebody has set them to zero; times and
+    merges tell nothing."""
+    now = [number + 1 for number in one]
+    now[which] = one[which] - 1
+    assert went_back(one, now) == (which in COUNTS)
 
 
-def test_nothing_before_is_nothing_to_go_back_from() -> None:
-    """A region that was not there before, or had no histogram, did not go back."""
-    assert not went_back(Counters(), SOME)
-    assert not went_back(SOME.without_histogram(), SOME)
+PLAIN = (False, ())
+PRECISE = (True, (1_000, 5_000))
+
+
+class Printing(ModelDevice):
+    """A device whose regions print what they are set to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.printed: dict[int, list[int]] = {}
+
+    def numbers(self, region: Region) -> list[int]:
+        """Return what the region was set to."""
+        return self.printed[region.id]
+
+
+def numbers(reads: int, bins: tuple[int, ...] = ()) -> list[int]:
+    """Return what a region prints that did so many reads of one sector, 3 ns, or ms, each."""
+    return [reads, 0, reads, 3 * reads, *[0] * 9, *bins]
+
+
+def sampled(totals: Totals, device: Printing, kinds: dict[int, tuple[bool, tuple[int, ...]]]) -> Counters:
+    """Sample regions, which start where their id says, and return the sum."""
+    totals.sample(device, [Region(n, n, 8, 8, "dmstats", "-", *kind) for n, kind in kinds.items()])
+    return totals.sum()
+
+
+def test_regions_of_two_kinds() -> None:
+    """Figures in ms and in ns add up, and of two kinds of histograms the first one's are there."""
+    totals, device = Totals(), Printing()
+    device.printed = {1: numbers(5), 2: numbers(7, (4, 3, 0)), 3: numbers(1, (0, 0, 1))}
+    total = sampled(totals, device, {1: PLAIN, 2: PRECISE, 3: PRECISE})
+    assert (total.reads, total.read_ns) == (13, 5 * 3_000_000 + 8 * 3)
+    assert (total.histogram, total.histogram_ns, total.bounds_ns) == ((4, 3, 1), 24, (1_000, 5_000))
+    assert totals.ios() == [(1, 5), (2, 7), (3, 1)]
+    assert totals.gone(2) == from_numbers(numbers(7, (4, 3, 0)), precise=True, bounds_ns=(1_000, 5_000))
+    assert totals.gone(2) == Counters()
+    assert totals.sum().reads == 6
+
+
+def test_what_was_cleared_is_told_once() -> None:
+    """What a region had before it was set to zero is told once, and what it has since then is new."""
+    totals, device = Totals(), Printing()
+    device.printed = {1: numbers(5), 2: numbers(7)}
+    sampled(totals, device, {1: PLAIN, 2: PLAIN})
+    assert totals.take_cleared() == Counters()
+    device.printed = {1: numbers(2), 2: numbers(7)}
+    assert sampled(totals, device, {1: PLAIN, 2: PLAIN}).reads == 9
+    assert totals.ios() == [(1, 2)]
+    assert totals.take_cleared().reads == 5
+    assert totals.take_cleared() == Counters()
+    # A region of another kind that got the id was not set to zero.
+    device.printed = {1: numbers(1, (1, 0, 0)), 2: numbers(7)}
+    assert sampled(totals, device, {1: PRECISE, 2: PLAIN}).reads == 8
+    assert totals.take_cleared() == Counters()
+    # Nor was one that is not sampled any more.
+    assert sampled(totals, device, {2: PLAIN}).reads == 7
+    assert totals.ios() == []
 
 
 @given(COUNTERS)
