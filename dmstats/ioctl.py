@@ -28,7 +28,7 @@ _DATA_START_OFFSET: Final = 16
 _VERSION: Final = (4, 0, 0)
 _FIRST_BUFFER: Final = 16 * 1024
 
-# Kept for the life of the process: with a long table, growing it anew each time costs five calls for one.
+# Kept from message to message: with a long table, growing it anew each time costs five calls for one.
 _buffer = bytearray(_FIRST_BUFFER)
 # How much of it a command needs. The kernel allocates and copies as much as it is told there is, whatever it uses:
 # of a buffer that holds a table of 10,000 regions that takes milliseconds for each create.
@@ -92,6 +92,14 @@ def target_message(dev: int, message: bytes) -> str:
     if not flags & DM_DATA_OUT_FLAG:
         return ""
     return _buffer[data_start : _buffer.index(0, data_start)].decode("utf-8", "surrogateescape")
+
+
+def release_buffer() -> None:
+    """Give back what a long table took: a megabyte for 10,000 regions, of every process that reads it now and then.
+    The next one takes no more calls for that, as the room it needs is remembered."""
+    global _buffer  # noqa: PLW0603 - see above
+    if len(_buffer) > _FIRST_BUFFER:
+        _buffer = bytearray(_FIRST_BUFFER)
 
 
 def _refused(error: OSError, dev: int, message: bytes) -> DmError | NoPermissionError:

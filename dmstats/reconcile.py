@@ -45,6 +45,8 @@ class Outcome:
     failure: DmError | None = None
     joinable: bool = False
     """Whether there are more regions than ranges: some could be one."""
+    in_order: bool = False
+    """Whether all was as it should be already, and no message was sent."""
 
 
 NOTHING: Final = Outcome(None, (), 0, 0, 0, 0, 0)
@@ -80,10 +82,8 @@ def reconcile(
     plan, limit = plan_within(where, table, own, spec, limits, join=join)
     mark = str(process_mark(file))
     if own.group is not None and plan.idle and _in_order(own.group, plan.keep, spec, mark):
-        applied = Applied(own.group.regions)
-    else:
-        applied = apply(device, plan, own, spec, mark, retirement, before_move)
-    return _outcome(where, applied, plan, limit)
+        return replace(_outcome(where, Applied(own.group.regions), plan, limit), in_order=True)
+    return _outcome(where, apply(device, plan, own, spec, mark, retirement, before_move), plan, limit)
 
 
 def _in_order(group: Group, keep: Sequence[Region], spec: GroupSpec, mark: str) -> bool:

@@ -14,7 +14,7 @@ from dmstats.fiemap import FIEMAP_EXTENT, parse_extents, read_structs
 from dmstats.filemap import default_alias, new_spec, safe_alias
 from dmstats.files import FileIdentity
 from dmstats.group import Group, groups_of
-from dmstats.ioctl import device_text
+from dmstats.ioctl import device_text, release_buffer
 from dmstats.marker import Mark, maker_lives, parse_mark, process_mark
 from dmstats.moves import Move
 from dmstats.ownership import GroupSpec, Own, candidates, find_own, lost, may_adopt, spec_of
@@ -147,6 +147,7 @@ class Mapping:
             join=join,
             before_move=self._move,
         )
+        release_buffer()
         self._settle(file, spec, outcome, extents)
         self._room = _SPARE_EXTENTS + len(structs) // FIEMAP_EXTENT.size * 9 // 8
         self._landing = where.landing

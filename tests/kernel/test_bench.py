@@ -11,17 +11,20 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import pytest
 
 from bench.counting import counting
 from bench.results import load
 from bench.volume import Volume, append_pieces, punch, volume
+from dmstats import ioctl
 from dmstats.fiemap import read_structs
 from dmstats.filemap import create_regions_from_fd, update_regions_from_fd
 from tests.kernel import oracle
 
 EXTENTS = 1000
+T = TypeVar("T")
 
 
 def test_a_quick_run(tmp_path: Path) -> None:
@@ -116,7 +119,18 @@ def test_calls_of_fiemap(disk: Volume) -> None:
     assert counted_ioctls(partial(read_structs, disk.fragmented("few", 32)))[1] == 1
 
 
-def counted_ioctls(work: Callable[[], bytes]) -> tuple[bytes, int]:
+def test_a_large_buffer_is_given_back(disk: Volume) -> None:
+    """Where a long table was read, its buffer can be given back, and the next time it still takes one call."""
+    disk.clear()
+    create_regions_from_fd(disk.fragmented("buffer", EXTENTS))
+    text = disk.device.list_text()
+    assert len(ioctl._buffer) > len(text) > ioctl._FIRST_BUFFER
+    ioctl.release_buffer()
+    assert len(ioctl._buffer) == ioctl._FIRST_BUFFER
+    assert counted_ioctls(disk.device.list_text) == (text, 1)
+
+
+def counted_ioctls(work: Callable[[], T]) -> tuple[T, int]:
     """Return what `work` returns, and how many ioctls it made."""
     calls = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import psutil
 import pytest
 
 from dmstats.filemap import create_regions_from_fd, start_filemapd, update_regions_from_fd
+from dmstats.files import identify
+from dmstats.marker import Mark, start_time
 from dmstats.mode import FilemapdMode
 from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, punch, punch_region, read_direct, sync
@@ -121,6 +124,51 @@ def test_update(disk: Disk, change: Callable[[Path], None]) -> None:
     after = oracle.table(disk.name)
     assert update_regions_from_fd(fd, ids[0]) == ids
     assert oracle.table(disk.name) == after
+
+
+def test_nothing_is_missed_after_updates_that_change_nothing(disk: Disk) -> None:
+    """Where updates found all in order, the next one still sees what others do to the group, and that the file moved
+    without changing in size."""
+    path = disk.pieces("vm.img", 4)
+    fd = disk.open(path)
+    ids = create_regions_from_fd(fd)
+
+    def move() -> None:
+        os.pwrite(fd, b"z" * KIB64, 20 * KIB64)
+        punch(path, 0, length=KIB64)
+
+    spoils: list[Callable[[], None]] = [
+        lambda: disk.stats.delete(ids[2]),
+        lambda: disk.stats.set_aux(ids[0], disk.stats.list().regions[0].aux.replace("0-3", "0-3,9")),
+        lambda: disk.stats.set_aux(ids[3], "DMS_GROUP=:3#-"),
+        move,
+    ]
+    for spoil in spoils:
+        for _ in range(3):
+            assert update_regions_from_fd(fd, ids[0]) == ids
+        spoil()
+        ids = update_regions_from_fd(fd, ids[0])
+        check(disk, path, ids)
+
+
+def test_a_region_whose_maker_ends(disk: Disk) -> None:
+    """A region that another process makes for the file is left alone while that lives, however often all was found in
+    order, and taken in once it has gone, though nothing on the device has changed."""
+    path = disk.pieces("vm.img", 2)
+    fd = disk.open(path)
+    ids = create_regions_from_fd(fd)
+    maker = subprocess.Popen(["sleep", "1000"])
+    started = start_time(maker.pid)
+    assert started is not None
+    file = identify(fd)
+    disk.stats.create(0, 8, aux=str(Mark(file.inode, file.generation, maker.pid, started)))
+    for _ in range(3):
+        assert update_regions_from_fd(fd, ids[0]) == ids
+    assert len(oracle.table(disk.name)) == 3
+    maker.kill()
+    maker.wait()
+    assert update_regions_from_fd(fd, ids[0]) == ids
+    check(disk, path, ids)
 
 
 def test_growth_keeps_counters(disk: Disk) -> None:
