@@ -28,10 +28,11 @@ def unchanged(bench: Bench) -> Iterator[Row]:
     """Measure an update that finds all in order, at three sizes."""
     each: list[float] = []
     for size in bench.pick((1_000, 10_000, 20_000), (100, 200, 400)):
-        row, messages = _unchanged_at(bench, size)
-        each.append(median(row.filemapd) / size)
+        row, others, messages = _unchanged_at(bench, size)
+        each.append(median(others.filemapd) / size)
         yield row
         yield from counts(row.name, messages, {"list": 1})
+        yield others
     yield Row(
         name="the same: time for each extent, at the most to at the fewest",
         unit="x",
@@ -40,8 +41,10 @@ def unchanged(bench: Bench) -> Iterator[Row]:
     )
 
 
-def _unchanged_at(bench: Bench, size: int) -> tuple[Row, Messages]:
-    ours, bare, peers = [], [], []
+def _unchanged_at(bench: Bench, size: int) -> tuple[Row, Row, Messages]:
+    """Return the row for where nothing changed at all, that for where another region has come to the device, so that
+    the list has to be taken apart, and the messages of the first."""
+    ours, again, bare, peers = [], [], [], []
     with volume(_VOLUME_MB) as disk:
         fd = disk.fragmented("image", size)
         (group_id, *_) = create_regions_from_fd(fd)
@@ -50,13 +53,20 @@ def _unchanged_at(bench: Bench, size: int) -> tuple[Row, Messages]:
         for _ in range(bench.pick(9, 3)):
             ours.append(timed(partial(update_regions_from_fd, fd, group_id)))
             bare.append(timed(partial(_look, disk, fd, size)))
+        for _ in range(bench.pick(9, 3)):
+            disk.bare.create([Range(0, 8)])
+            again.append(timed(partial(update_regions_from_fd, fd, group_id)))
         if bench.peer is not None:
             disk.clear()
             with peer_stats(bench.peer, fd) as stats:
                 group_id = stats.create()
                 peers = [timed(partial(stats.update, group_id)) for _ in range(_FEW)]
-    name = f"update, nothing changed, {size:,} extents"
-    return _row(name, ours, bare, peers, goals=_FIFTH_OF_PEER), messages
+    name = f"{size:,} extents"
+    return (
+        _row(f"update, nothing changed, {name}", ours, bare, peers, goals=_FIFTH_OF_PEER),
+        _row(f"update, only another's region came, {name}", again, bare, peers, goals=_FIFTH_OF_PEER),
+        messages,
+    )
 
 
 def one_more(bench: Bench) -> Iterator[Row]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from dmstats.compaction import batches
 from dmstats.counters import Counters
 from dmstats.device import Device
 from dmstats.errors import DmError
@@ -25,7 +26,7 @@ from dmstats.group import Group, as_ranges
 from dmstats.marker import parse_mark
 from dmstats.moves import Move, why_moved
 from dmstats.ownership import GroupSpec, Own
-from dmstats.plan import Plan, batches
+from dmstats.plan import Plan
 from dmstats.ranges import Range, joined, overlap
 from dmstats.region import Region
 
@@ -80,7 +81,8 @@ def apply(
     made = _make(device, plan, own, spec, mark, retirement)
     left = [region for region in plan.retire if region.id not in made.gone]
     stay = _to_stay(left, plan, made.created)
-    members = sorted([*made.keep, *made.created, *stay.values()], key=lambda r: r.id)
+    keep = [made.leader if made.leader and made.leader.id == r.id else r for r in plan.keep]
+    members = sorted([*keep, *made.created, *stay.values()], key=lambda r: r.id)
     retire = [_marked(device, region, mark, own) for region in left if region.id not in stay]
     if members:
         _tell_move(own, members[0].id, plan, spec, before_move)
@@ -98,12 +100,12 @@ def _tell_move(own: Own, new: int, plan: Plan, spec: GroupSpec, before_move: Cal
 
 @dataclass(slots=True)
 class _Made:
-    """What came of making regions: those that stay, as they are by now, those made, the ids of what went first, and
-    what the kernel refused."""
+    """What came of making regions: those made, the ids of what went first, the group's leader of before where its tag
+    was set meanwhile, and what the kernel refused."""
 
-    keep: Sequence[Region]
     created: list[Region] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)
+    leader: Region | None = None
     failure: DmError | None = None
 
 
@@ -111,7 +113,7 @@ def _make(device: Device, plan: Plan, own: Own, spec: GroupSpec, mark: str, reti
     """Make new regions: those for which ids are free, then a batch of what goes first is deleted and as many are
     made, which get its ids, and so on. The tag lists none of a batch before it is deleted: somebody else may get
     the ids."""
-    made = _Made(plan.keep)
+    made = _Made()
     count = len(plan.create) - len(plan.first)
     made.failure = _create(device, plan.create[:count], spec, mark, made.created)
     for batch in batches(plan.first, own.group):
@@ -120,8 +122,7 @@ def _make(device: Device, plan: Plan, own: Own, spec: GroupSpec, mark: str, reti
         marked = [_marked(device, region, mark, own) for region in batch]
         made.gone.update(region.id for region in batch)
         if own.group is not None:
-            leader = _set_members(device, own.group, made)
-            made.keep = [leader if region.id == leader.id else region for region in made.keep]
+            made.leader = _set_members(device, own.group, made)
         _retire(device, marked, (), retirement)
         at = len(made.created)
         made.failure = _create(device, plan.create[at : at + len(batch)], spec, mark, made.created)
@@ -131,9 +132,8 @@ def _make(device: Device, plan: Plan, own: Own, spec: GroupSpec, mark: str, reti
 def _set_members(device: Device, group: Group, made: _Made) -> Region:
     """Set the tag of a group, on its leader of before, to what is there of the ids that it has, and return the
     leader. What was made besides is found by its mark."""
-    ids = {region.id for region in group.regions}
-    again = ids.intersection([region.id for region in made.created])
-    members = as_ranges(ids.difference(made.gone) | again)
+    missing = made.gone.difference([region.id for region in made.created])
+    members = as_ranges([region.id for region in group.regions if region.id not in missing])
     return _set_aux(device, group.leader, str(replace(group.tag, members=members)))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dmstats.apply import Applied, Retired, Retirement, apply, bears_anothers
+from dmstats.compaction import compacted, surely_fits
 from dmstats.device import SECTOR, Device
 from dmstats.errors import DmError
 from dmstats.files import FileIdentity
@@ -14,7 +15,7 @@ from dmstats.group import Group, as_ranges
 from dmstats.marker import parse_mark, process_mark
 from dmstats.moves import Move
 from dmstats.ownership import GroupSpec, Own
-from dmstats.plan import Plan, compacted, decide, surely_fits
+from dmstats.plan import Plan, decide
 from dmstats.ranges import Footprint, joined, overlap, total
 from dmstats.region import Region, Table
 
