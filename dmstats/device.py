@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ Numbers = list[int]
 _SPLITS = re.compile(rb"[\x09-\x0d\x20\xa0\\]")
 
 
+# All regions that a process makes for a file have the same words.
+@functools.lru_cache(maxsize=64)
 def escape(word: str) -> bytes:
     """Return `word` such that the kernel reads it as one word with just these bytes; an empty one is "-"."""
     return _SPLITS.sub(rb"\\\g<0>", word.encode("utf-8", "surrogateescape")) or b"-"

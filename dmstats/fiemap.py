@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl  # noqa: TID251 - the module's one ioctl
 import struct
+from collections.abc import Iterator
 from enum import IntFlag
 from typing import Final, NamedTuple
 
@@ -48,7 +49,7 @@ class Extent(NamedTuple):
 
 def parse_fiemap(buffer: bytes | bytearray | memoryview) -> list[Extent]:
     """Return the extents in a struct fiemap that the kernel filled."""
-    return parse_extents(_extents_in(buffer))
+    return list(map(Extent._make, unpack_extents(_extents_in(buffer))))
 
 
 def _extents_in(buffer: bytes | bytearray | memoryview) -> memoryview:
@@ -56,14 +57,14 @@ def _extents_in(buffer: bytes | bytearray | memoryview) -> memoryview:
     return memoryview(buffer)[FIEMAP.size : FIEMAP.size + count * FIEMAP_EXTENT.size]
 
 
-def parse_extents(structs: bytes | memoryview) -> list[Extent]:
-    """Return extents from what read_structs() gave."""
-    return list(map(Extent._make, FIEMAP_EXTENT.iter_unpack(structs)))
+def unpack_extents(structs: bytes | memoryview) -> Iterator[tuple[int, int, int, int]]:
+    """Walk what read_structs() gave, as plain tuples with the fields of an Extent."""
+    return FIEMAP_EXTENT.iter_unpack(structs)
 
 
 def read_extents(fd: int) -> list[Extent]:
     """Return the extents of the file open at `fd`, by logical offset. Raises what read_structs() does."""
-    return parse_extents(read_structs(fd))
+    return list(map(Extent._make, unpack_extents(read_structs(fd))))
 
 
 def read_structs(fd: int, room: int = _FEW) -> bytes:

@@ -14,7 +14,7 @@ from typing import Final
 from dmstats.bounds import to_kernel
 from dmstats.device import Device
 from dmstats.errors import GroupNotFoundError, NoExtentsError
-from dmstats.fiemap import parse_extents, read_structs
+from dmstats.fiemap import read_structs, unpack_extents
 from dmstats.files import FileIdentity, check_mappable, identify
 from dmstats.group import groups_of
 from dmstats.marker import beginning, file_mark, maker_lives
@@ -181,7 +181,7 @@ def _read(fd: int) -> tuple[Device, FileIdentity, bytes]:
 
 
 def _placed(structs: bytes) -> Footprint:
-    where = footprint(parse_extents(structs))
+    where = footprint(unpack_extents(structs))
     if not where.ranges and where.unplaced_bytes and not where.landing:
         raise NoExtentsError("none of its extents has a place on the device (inline or encoded data)")
     return where

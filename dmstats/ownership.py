@@ -174,10 +174,16 @@ def _same(one: Region, other: Region) -> bool:
     return one.id == other.id and one.start == other.start and one.length == other.length
 
 
-def lost(regions: Iterable[Region], there: Iterable[Region]) -> list[Region]:
-    """Return those of `regions` that are not there any more, though another may have the id."""
-    by_id = {region.id: region for region in there}
-    return [region for region in regions if region.id not in by_id or not _same(by_id[region.id], region)]
+def lost(regions: Iterable[Region], there: Sequence[Region]) -> list[Region]:
+    """Return those of `regions` that are not there any more, though another may have the id. Ids ascend in both."""
+    gone = []
+    at = 0
+    for region in regions:
+        while at < len(there) and there[at].id < region.id:
+            at += 1
+        if at == len(there) or not _same(there[at], region):
+            gone.append(region)
+    return gone
 
 
 def candidates(

@@ -10,7 +10,7 @@ from dmstats.apply import Retired, Retirement, region_key
 from dmstats.counters import Counters
 from dmstats.device import Device
 from dmstats.errors import DmError, GroupNotFoundError, NotOurGroupError
-from dmstats.fiemap import FIEMAP_EXTENT, parse_extents, read_structs
+from dmstats.fiemap import FIEMAP_EXTENT, read_structs, unpack_extents
 from dmstats.filemap import default_alias, new_spec, safe_alias
 from dmstats.files import FileIdentity
 from dmstats.group import Group, groups_of
@@ -120,7 +120,7 @@ class Mapping:
         extents = hash(structs)
         if extents == self._extents and file == self._former and not doubt and not join:
             return Look(self._landing, None)
-        where = footprint(parse_extents(structs))
+        where = footprint(unpack_extents(structs))
         device = Device(file.dev)
         self._leave_other_device(file)
         self._replaced = self._former not in (None, file)
