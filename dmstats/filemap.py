@@ -118,7 +118,8 @@ def create_regions_from_fd(
 
 def update_regions_from_fd(fd: int, group_id: int) -> tuple[int, ...]:
     """Bring a group in step with the extents of the file open at `fd` and return its ids, ascending: the first
-    is the group's id from now on. None are left where the file has no extents.
+    is the group's id from now on. None are left where the file has no extents. While neither extents nor regions are
+    others than when all was found in order, nothing is taken apart.
 
     Raises GroupNotFoundError where there is no such group or it is another file's, DmError where the kernel refuses.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dmstats.apply import Retired
 from dmstats.counters import Counters
+from dmstats.errors import DmError
 from dmstats.filemap import new_spec
 from dmstats.files import FileIdentity
 from dmstats.group import MAX_TAG_BYTES, groups_of, parse_tag
@@ -222,8 +224,41 @@ def test_scattered_changes(change: str, below: bool) -> None:
     sent = plenty - changed(device, change, below, plenty)
     last = max(n for n, kind in enumerate(device.kinds) if kind == "@stats_create")
     assert "@stats_delete" in device.kinds[:last]
-    for fuse in range(0, sent, 150):
+    for fuse in range(0, sent, 250):
         changed(ModelDevice(), change, below, fuse)
+
+
+class Refusing(Watched):
+    """A device that has memory for so many regions more (`room`)."""
+
+    room = UNLIMITED
+
+    def _create(self, where: bytes, step: bytes, count: bytes, *words: bytes) -> bytes:
+        if self.room == 0:
+            raise DmError(errno.ENOMEM, "@stats_create", "the model")
+        self.room -= 1
+        return super()._create(where, step, count, *words)
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 359])
+def test_scattered_changes_refused(room: int) -> None:
+    """Where the kernel refuses a region in the midst of scattered changes, what is there is the group, with what was
+    to make room for others, and the next run completes it."""
+    device = Refusing()
+    look(device, MANY)
+    for piece in MANY:
+        device.read(piece.start)
+    ledger = Kept(device)
+    device.room, device.fuse = room, 10_000
+    outcome = look(device, CHANGES["as many come"], ledger)
+    assert outcome.failure is not None
+    assert list(outcome.members) == list(device.list().regions)
+    assert {piece.start for piece in LEFT} <= {region.start for region in outcome.members}
+    device.room = UNLIMITED
+    outcome = look(device, CHANGES["as many come"], ledger)
+    assert joined((r.start, r.end) for r in outcome.members) == tuple(CHANGES["as many come"])
+    assert outcome.members == device.list().regions
+    assert sum(row.reads for row in device.rows.values()) + ledger.reads == len(MANY)
 
 
 class Followed:
