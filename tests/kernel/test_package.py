@@ -18,6 +18,9 @@ from tests.kernel.conftest import read_direct
 from tests.kernel.machine import Machine, machine
 from tests.kernel.running import wait_for, write
 
+# dpkg writes some thousand files each time.
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).parents[2]
 IMAGES = "var/lib/libvirt/images"
 
