@@ -136,6 +136,16 @@ def test_links_lead_somewhere(name: str) -> None:
         assert not heading or heading in anchors(file.read_text(encoding="utf-8")), target
 
 
+def test_where_a_counter_is_added() -> None:
+    """The places that docs/DEVELOPMENT.md names are there, and the functions in them."""
+    for cells in rows(section(text("docs/DEVELOPMENT.md"), "## Adding a counter")):
+        (place,) = code(cells[0])
+        assert (ROOT / place).exists(), place
+        for name in code(cells[1]):
+            if name.endswith("()"):
+                assert f"def {name.removesuffix('()')}(" in text(place), name
+
+
 def test_example_is_right() -> None:
     """The README's example is a configuration."""
     part = section(text("README.md"), "## Configuration")
