@@ -34,23 +34,23 @@ def web(scene: Scene) -> int:
 
 
 def fork_server(scene: Scene) -> int:
-    """Return the pid of the process that forks workers: the supervisor's child that is nothing else."""
+    """Return the pid of the process that forks workers: it runs their program, and is no worker."""
 
     def found() -> int:
-        others = {*workers(scene), web(scene)}
-        pids = [pid for pid in children(scene.supervisor.process.pid) if pid not in others and _is_ours(pid)]
+        others = workers(scene)
+        pids = [pid for pid in children(scene.supervisor.process.pid) if pid not in others and _forks(pid)]
         return pids[0] if len(pids) == 1 else 0
 
     return wait_for("there is a fork server", found)
 
 
-def _is_ours(pid: int) -> bool:
-    """Tell whether a process runs the supervisor's own program, which a checkpoint doesn't, and is alive."""
+def _forks(pid: int) -> bool:
+    """Tell whether a process runs the program that forks workers, and is alive."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"run" in words
+    return b"workers.server" in words
 
 
 @contextmanager
