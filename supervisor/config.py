@@ -6,37 +6,23 @@ Each error says what would be right; where in the file it stands is added by loa
 from __future__ import annotations
 
 import grp
-import os
-import pwd
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from dmstats.bounds import parse_bounds
 from dmstats.mode import FilemapdMode
-from supervisor.address import Address, parse_address
 from supervisor.backoff import Policy
+from supervisor.model import Model, absolute
 from supervisor.units import parse_duration, parse_percent, parse_size
+from supervisor.webconfig import Web
 
 _MAX_REGION_ID = 2**31 - 1
 _MAX_GID = 2**32 - 2
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
-
-
-def _absolute(text: str) -> str:
-    """Return the path `text` without `.`, `..` and doubled slashes, or raise ValueError."""
-    if "\0" in text:
-        raise ValueError("a path can't hold a NUL character")
-    if not text.startswith("/"):
-        raise ValueError(f"{text!r} is not absolute: begin it with /")
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        raise ValueError(f"{text!r} can't be the name of a file: it holds a lone surrogate") from None
-    return os.path.normpath("/" + text.lstrip("/"))
 
 
 def _file(path: str) -> str:
@@ -116,21 +102,6 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
-def _listen(value: object) -> Address | None:
-    """Return the address, or None for `off`, which YAML reads as false."""
-    return None if value is False or value == "off" else parse_address(value)
-
-
-def _user(name: str) -> str:
-    try:
-        found = pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        raise ValueError(f"there is no user {name!r} on this host: make it, or name another") from None
-    if found.pw_uid == 0:
-        raise ValueError(f"{name!r} has all privileges: name a user that has none, as in nobody")
-    return name
-
-
 def _group(value: object) -> int | None:
     """Return the id of a group that is named, or given by its id."""
     if value is None or (type(value) is int and 0 <= value <= _MAX_GID):
@@ -159,7 +130,7 @@ def _version(value: object) -> object:
 
 Group = Annotated[int | None, BeforeValidator(_group)]
 Command = Annotated[tuple[str, ...], Strict(strict=False), AfterValidator(_command)]
-Path = Annotated[str, AfterValidator(_absolute)]
+Path = Annotated[str, AfterValidator(absolute)]
 Histogram = Annotated[tuple[int, ...], BeforeValidator(_histogram)]
 Mode = Annotated[FilemapdMode, BeforeValidator(_mode)]
 ProgramId = Annotated[str, AfterValidator(_program_id)]
@@ -172,12 +143,7 @@ Count = Annotated[int, Field(ge=1, le=_MAX_REGION_ID)]
 Keep = Literal["keep", "delete"]
 
 
-class _Model(BaseModel):
-    # Strict, so that nothing is guessed: `precise: 1` and `labels: {rack: 7}` are errors.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Defaults(_Model):
+class Defaults(Model):
     """What holds for every file whose entry doesn't say otherwise."""
 
     mode: Mode = FilemapdMode.INODE
@@ -191,7 +157,7 @@ class Defaults(_Model):
     """What becomes of a file's group when the file is unlinked and nobody has it open."""
 
 
-class Overrides(_Model):
+class Overrides(Model):
     """What an entry may say instead of the defaults; None where it says nothing."""
 
     mode: Mode | None = None
@@ -225,7 +191,7 @@ class Directory(Overrides):
     max_files: Count = 1000
 
 
-class Restart(_Model):
+class Restart(Model):
     """How a crashed worker is restarted; seconds."""
 
     initial: Seconds = 0.1
@@ -238,7 +204,7 @@ class Restart(_Model):
         return Policy(initial=self.initial, max=self.max, give_up=self.give_up, within=self.within)
 
 
-class Health(_Model):
+class Health(Model):
     """When a worker is not well: stuck, spinning, or too large."""
 
     interval: Seconds = 10.0
@@ -249,14 +215,14 @@ class Health(_Model):
     max_open_files: Count = 64
 
 
-class Log(_Model):
+class Log(Model):
     """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
-class Supervisor(_Model):
+class Supervisor(Model):
     """The parent process."""
 
     restart: Restart = Restart()
@@ -269,21 +235,13 @@ class Supervisor(_Model):
     log: Log = Log()
 
 
-class Devices(_Model):
+class Devices(Model):
     """Limits for one block device."""
 
     max_regions: Count = 300
 
 
-class Web(_Model):
-    """The process that serves metrics and the page over TCP."""
-
-    listen: Annotated[Address | None, BeforeValidator(_listen)] = Address("127.0.0.1", 9737)
-    """None: there is no such process."""
-    user: Annotated[str, AfterValidator(_user)] = "nobody"
-
-
-class Vms(_Model):
+class Vms(Model):
     """Where the virtual machines that files belong to are looked for."""
 
     folders: Annotated[tuple[Path, ...], Strict(strict=False)] = ("/run/libvirt/qemu", "/etc/libvirt/qemu")
@@ -291,7 +249,7 @@ class Vms(_Model):
     processes: bool = True
 
 
-class Config(_Model):
+class Config(Model):
     """The whole file."""
 
     version: Annotated[int, BeforeValidator(_version)]

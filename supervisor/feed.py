@@ -53,12 +53,14 @@ class Feed:
         self._packets: Iterator[bytes] | None = None
         self._unsent = b""
 
-    def open(self) -> socket.socket:
-        """Return the other end of a new socket; what the former was not told yet is dropped."""
+    def open(self, first: Message) -> socket.socket:
+        """Return the other end of a new socket, in which `first` is to be read already; what the former was not told
+        yet is dropped. Raises OSError."""
         self.close()
         self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._end.setblocking(False)
         self._end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        self._end.send(_packet(first))
         return theirs
 
     def close(self) -> None:

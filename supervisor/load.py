@@ -50,7 +50,7 @@ def parse(content: bytes, file: str, device: Callable[[str], int | None]) -> Con
         message = "is empty" if document.data is None else "is no mapping"
         raise ConfigError([_problem(file, Place(1, 1), (), f"{message}: begin it with `version: 1`")])
 
-    config, flaws = _validate(document)
+    config, flaws = _validate(document, os.path.dirname(os.path.abspath(file)))
     flaws += checks.all_checks(
         checks.valid_parts(document.data), lambda location: document.place(location).line, device
     )
@@ -88,10 +88,10 @@ def _decode(content: bytes) -> str:
         raise YamlError(line, column, message) from error
 
 
-def _validate(document: Document) -> tuple[Config | None, list[tuple[Location, str]]]:
-    """Return the configuration, None where it is not valid, and what is wrong."""
+def _validate(document: Document, folder: str) -> tuple[Config | None, list[tuple[Location, str]]]:
+    """Return the configuration that lies in `folder`, None where it is not valid, and what is wrong."""
     try:
-        return Config.model_validate(document.data), []
+        return Config.model_validate(document.data, context=folder), []
     except ValidationError as error:
         return None, [explain.explain(details) for details in error.errors(include_url=False)]
 

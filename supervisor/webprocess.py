@@ -27,6 +27,7 @@ from supervisor.execute import start_module
 from supervisor.feed import Feed
 from supervisor.states import LIVE, Action, Event, Record, State, advance
 from supervisor.timers import Timer, Timers
+from supervisor.webconfig import TlsServerConfig, Web
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -66,6 +67,7 @@ class WebProcess:
         self._refused = 0
         self._retry: Timer | None = None
         self._unread_since: float | None = None
+        self._served: _Identities = []
 
     @property
     def over(self) -> bool:
@@ -73,12 +75,14 @@ class WebProcess:
         return self._pid is None
 
     def apply(self, config: Config) -> None:
-        """Run as `config` says; what couldn't be had before is tried again."""
+        """Run as `config` says; what couldn't be had before is tried again, and a renewed certificate is taken."""
         before, self._config = self._config, config
         if before is None or before.web != config.web or self._problem:
             self._refused = 0
             self._listen()
-        elif self._record.state is State.FAILED:
+        elif self._listening is not None and (
+            self._record.state is State.FAILED or self._served != _identities(config.web.tls_server_config)
+        ):
             self._event(Event.RESTART)
 
     def stop(self) -> None:
@@ -132,6 +136,13 @@ class WebProcess:
             return
         self._refused = 0
         _log.info("web: listening on %s", config.web.listen)
+        if config.web.for_anybody:
+            _log.warning(
+                "web: anybody who reaches %s can read it: set web.tls_server_config and web.basic_auth_users, or "
+                "web.listen to 127.0.0.1:%d",
+                config.web.listen,
+                config.web.listen.port,
+            )
         self._event(Event.RESTART)
 
     # The process.
@@ -165,10 +176,13 @@ class WebProcess:
                     self._timer.cancel()
 
     def _spawn(self) -> None:
+        assert self._config is not None  # noqa: S101 - see _event()
         self._reason = ""
         self._unread_since = None
+        # Before it reads them: where they change in between, the next reload finds that.
+        self._served = _identities(self._config.web.tls_server_config)
         try:
-            with self._feed.open() as theirs:
+            with self._feed.open(["settings", _settings(self._config.web)]) as theirs:
                 self._pid = self._start(theirs.fileno())
         except (OSError, LookupError) as error:
             self._feed.close()
@@ -210,8 +224,7 @@ class WebProcess:
         if self._record.state is State.STOPPING:
             self._event(Event.EXITED)
             return
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        self._event(Event.CRASHED, self._reason or how)
+        self._event(Event.CRASHED, self._reason or _how(status))
 
     # Its health.
 
@@ -240,6 +253,37 @@ class WebProcess:
         if self._unread_since is not None and now - self._unread_since > longest:
             return f"has not read what it was told for {now - self._unread_since:.0f} s"
         return ""
+
+
+_Identities = list[tuple[int, ...] | None]
+"""Of files, by which one tells whether they are still the same; None for one that isn't there."""
+
+
+def _identities(tls: TlsServerConfig | None) -> _Identities:
+    """Return those of TLS's files."""
+    files = () if tls is None else (tls.cert_file, tls.key_file, tls.client_ca_file)
+    return [_identity(path) for path in files]
+
+
+def _identity(path: str | None) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path or "")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _settings(web: Web) -> dict[str, Any]:
+    return web.model_dump(include={"tls_server_config", "basic_auth_users"})
+
+
+def _how(status: int) -> str:
+    """Return how a process ended."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    if status == os.EX_CONFIG:
+        return "web.tls_server_config can't be used: the log says what is wrong with its files"
+    return f"exit status {status}"
 
 
 def _user(name: str) -> tuple[int, int]:

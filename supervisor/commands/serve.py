@@ -54,6 +54,14 @@ def check(context: click.Context, config: str) -> None:
     for path, found in scans.items():
         if found.reason is not None:
             click.echo(f"directory {path}: {found.reason} (it would be waited for)", err=True)
+    tls = loaded.web.tls_server_config
+    if tls is not None:
+        from supervisor.tls import UnusableError, server_context  # noqa: PLC0415 - ssl is for who has TLS
+
+        try:
+            server_context(tls.model_dump())
+        except UnusableError as error:
+            click.echo(f"web.tls_server_config: {error} (there would be no page and no metrics)", err=True)
     files = wanted(loaded, scans)
     for wish in files.values():
         group = "" if wish.group_id is None else f"  group {wish.group_id}"

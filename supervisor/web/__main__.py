@@ -1,42 +1,65 @@
 """python -m supervisor.web GIVEN: the web process. The supervisor starts it, and it ends when its feed does.
 
-GIVEN is what supervisor/webprocess.py says, as JSON: descriptors of sockets, and whose privileges to take.
+GIVEN is what supervisor/webprocess.py says, as JSON: descriptors of sockets, and whose privileges to take. TLS and
+users are the feed's first message, as everybody on the host can read GIVEN.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import socket
 import sys
 from typing import Any
 
+from starlette.types import ASGIApp
+
+from supervisor.tls import UnusableError, server_context
 from supervisor.web import log, privileges
 from supervisor.web.app import application
-from supervisor.web.feed import follow
+from supervisor.web.feed import follow, settings
 from supervisor.web.pages import Pages
 from supervisor.web.recent import Recent
 from supervisor.web.serve import Answering
 from supervisor.web.store import Store
 from workers.libc import die_with_parent
 
+_log = logging.getLogger("filemapd.web")
+
 
 async def _run(given: dict[str, Any]) -> None:
     feed, listening = (socket.socket(fileno=given[name]) for name in ("feed", "listening"))
+    told = settings(feed)
+    tls = server_context(told["tls_server_config"]) if told["tls_server_config"] else None
     store, recent = Store(), Recent()
     store.listen(recent.take)
-    answering = Answering(application(store, Pages(store, recent, socket.gethostname()).routes()))
+    app = application(store, Pages(store, recent, socket.gethostname()).routes())
+    answering = Answering(_guarded(app, told["basic_auth_users"]), tls)
     privileges.drop(given["user"])
     die_with_parent(given["parent"])  # only now, as another user has to ask for it anew
-    await answering.on(listening)
+    answering.on(listening)
     await follow(feed, store.take)
+
+
+def _guarded(app: ASGIApp, users: dict[str, str]) -> ASGIApp:
+    if not users:
+        return app
+    from supervisor.web.auth import BasicAuth  # noqa: PLC0415 - bcrypt is for who has users only
+
+    return BasicAuth(app, users)
 
 
 def main() -> None:
     """Serve until the feed ends."""
     given = json.loads(sys.argv[1])
     log.join(socket.socket(fileno=given["log"]), given["level"])
-    asyncio.run(_run(given))
+    try:
+        asyncio.run(_run(given))
+    except UnusableError as error:
+        _log.error("web.tls_server_config: %s", error)
+        sys.exit(os.EX_CONFIG)
 
 
 if __name__ == "__main__":

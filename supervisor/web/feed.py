@@ -17,6 +17,12 @@ _LARGEST: Final = 512 * 1024
 _AT_ONCE: Final = 100
 
 
+def settings(feed: socket.socket) -> dict[str, Any]:
+    """Return what the first message of `feed` says, which is there when this process is: how to serve."""
+    found: dict[str, Any] = json.loads(feed.recv(_LARGEST))[1]
+    return found
+
+
 async def follow(feed: socket.socket, take: Callable[[list[Any]], None]) -> None:
     """Hand each message of `feed` to `take`, until the other end is closed."""
     over = asyncio.Event()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from email.utils import formatdate
 from typing import Final
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -15,9 +17,16 @@ from uvicorn.server import ServerState
 MOST_CONNECTIONS: Final = 200
 # A request line and all headers together.
 _LARGEST_HEAD: Final = 16 * 1024
+# What is asked for has no body: one that was sent all the same is thrown away up to here.
+_LARGEST_BODY: Final = 16 * 1024
 # From a connection, or the last answer, to the next answer's end: for slow clients, too.
 _DEADLINE: Final = 30.0
-_BACKLOG: Final = 128
+# With TLS there is no connection before the handshake, which may take so long, as may TLS's own end of it.
+_HANDSHAKE: Final = 10.0
+# So many are accepted before others get their turn.
+_AT_ONCE: Final = 100
+# Where the system has no descriptors or memory for one more.
+_PAUSE: Final = 1.0
 
 # No page has a script or style of its own in it, nor anything of another host.
 HEADERS: Final = (
@@ -34,20 +43,21 @@ HEADERS: Final = (
 
 
 class _Connection(H11Protocol):
-    """One client's connection. One too many is closed at once, one that is too slow at its deadline."""
+    """One client's connection, which is ended where the client is too slow or sends too much."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _body = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
-        else:
-            self._wait()
+        self._wait()
 
     def data_received(self, data: bytes) -> None:
         self.server_state.default_headers[0] = (b"date", formatdate(usegmt=True).encode())
         super().data_received(data)
+        self._body = self._body + len(data) if self.conn.their_state is h11.SEND_BODY else 0
+        if self._body > _LARGEST_BODY:
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -65,12 +75,14 @@ class _Connection(H11Protocol):
 
 
 class Answering:
-    """Answers with what `app` says. Once this is made there is nothing left to import.
+    """Answers with what `app` says, by TLS where there is a context for it. Once this is made there is nothing left
+    to import.
 
-    uvicorn's own server would wake ten times a second, and see to signals: this process just ends.
+    uvicorn's own server would wake ten times a second, and see to signals: this process just ends. asyncio's tells
+    nobody of clients before the end of their handshake, so they couldn't be counted.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tls: ssl.SSLContext | None = None) -> None:
         self._config = uvicorn.Config(
             app,
             http=_Connection,
@@ -86,11 +98,48 @@ class Answering:
         self._config.load()
         self._state = ServerState()
         self._state.default_headers = [(b"date", b""), *self._config.encoded_headers]
+        self._tls = tls
+        self._opening: set[asyncio.Task[None]] = set()
 
-    async def on(self, listening: socket.socket) -> asyncio.Server:
+    def on(self, listening: socket.socket) -> None:
         """Answer who connects to `listening`, from now on."""
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(self._connection, sock=listening, backlog=_BACKLOG)
+        listening.setblocking(False)
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
-    def _connection(self) -> _Connection:
-        return _Connection(self._config, self._state, {})
+    def _accept(self, listening: socket.socket) -> None:
+        """Take who has come; one too many is let go at once."""
+        for _ in range(_AT_ONCE):
+            try:
+                client, _ = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listening)
+                loop.call_later(_PAUSE, self.on, listening)
+                return
+            if len(self._state.connections) < MOST_CONNECTIONS:
+                self._open(client)
+            else:
+                client.close()
+
+    def _open(self, client: socket.socket) -> None:
+        connection = _Connection(self._config, self._state, {})
+        self._state.connections.add(connection)
+        opening = asyncio.get_running_loop().create_task(self._connect(client, connection))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
+    async def _connect(self, client: socket.socket, connection: _Connection) -> None:
+        patience = None if self._tls is None else _HANDSHAKE
+        client.setblocking(False)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                client,
+                ssl=self._tls,
+                ssl_handshake_timeout=patience,
+                ssl_shutdown_timeout=patience,
+            )
+        except OSError:  # no TLS came of it, or not in time
+            self._state.connections.discard(connection)

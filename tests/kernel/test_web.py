@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import pwd
 import signal
 import socket
+import ssl
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +23,14 @@ from tests.kernel import oracle
 from tests.kernel.driver import Driver
 from tests.kernel.running import Running, running, wait_for, write
 from tests.kernel.scraping import fetch, free_port, listen, scrape
+from tests.unit.certificates import Authority, openssl
 
 CLIENTS = 300
+# Of the connections that are taken, 200, that makes 10,000.
+REQUESTS = 50
+# Made by crypt(3).
+PASSWORD = b"correct horse"
+HASH = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"
 
 
 @pytest.fixture
@@ -127,6 +137,61 @@ def test_it_has_no_privileges(supervisor: Running) -> None:
     assert Path(f"/proc/{pid}/environ").read_bytes() == b""
 
 
+def shown(port: int) -> str:
+    """Return the serial number of the certificate that is shown at a port."""
+    try:
+        certificate = ssl.get_server_certificate(("127.0.0.1", port), timeout=20)
+    except OSError as error:
+        raise LookupError(str(error)) from error
+    return openssl("x509", "-noout", "-serial", given=certificate).strip()
+
+
+def test_tls_and_passwords(file: Path, port: int, tmp_path: Path) -> None:
+    """It serves with a key that is root's alone and can't read that any more, in none of its threads; a renewed
+    certificate is taken by a reload, and the worker is not disturbed by that nor by a key that doesn't fit."""
+    authority = Authority(tmp_path)
+    own, other = authority.issue("server"), authority.issue("other")
+    own.key.chmod(0o600)
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    web = {**listen(port)["web"], "tls_server_config": tls, "basic_auth_users": {"prometheus": HASH}}
+    trusting = ssl.create_default_context(cafile=authority.file)
+    asker = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusting))
+    asking = urllib.request.Request(f"https://127.0.0.1:{port}/metrics")
+    asking.add_header("Authorization", f"Basic {base64.b64encode(b'prometheus:' + PASSWORD).decode()}")
+
+    def metrics() -> bytes:
+        try:
+            with asker.open(asking, timeout=20) as answer:
+                body: bytes = answer.read()
+        except OSError as error:
+            raise LookupError(str(error)) from error
+        return body
+
+    with running(tmp_path, {"filemaps": [{"path": str(file)}], "web": web}) as supervisor:
+        worker = supervisor.wait_state(file)["pid"]
+        assert b"filemapd_file_reads_completed_total{" in wait_for("it serves", metrics)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            asker.open(asking.full_url, timeout=20)
+        pid = supervisor.status()["web"]["pid"]
+        nobody = pwd.getpwnam("nobody").pw_uid
+        threads = [proc(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
+        assert len(threads) == 2
+        for status in threads:
+            assert status["Uid"].split() == [str(nobody)] * 4
+            assert {int(value, 16) for name, value in status.items() if name.startswith("Cap")} == {0}
+        assert (own.key.stat().st_uid, own.key.stat().st_mode & 0o777) == (0, 0o600)
+        open_files = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+        assert not {name for name in open_files if name.startswith(str(tmp_path))} - {str(supervisor.log)}
+        authority.issue("server")
+        assert supervisor.command("reload").returncode == 0
+        wait_for("the new one is shown", lambda: own.serial == shown(port) and metrics())
+        own.key.write_bytes(other.key.read_bytes())
+        assert supervisor.command("reload").returncode == 0
+        wait_for("it is told", lambda: "the log says" in (supervisor.status()["web"]["reason"] or ""))
+        assert f"key_file {own.key} are no certificate" in supervisor.log.read_text()
+        assert supervisor.filemap(file)["pid"] == worker
+
+
 def test_killed_it_comes_back(supervisor: Running, file: Path, port: int) -> None:
     """Another takes its place and is told all; the worker and its group are not disturbed."""
     before = supervisor.filemap(file)
@@ -160,7 +225,7 @@ def test_clients_stop_nothing(supervisor: Running, file: Path, port: int) -> Non
         for _ in range(CLIENTS):
             client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
             with contextlib.suppress(OSError):
-                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * REQUESTS)
         changes = supervisor.filemap(file)["changes"]
         write(file, 1, at=4)
         wait_for("the growth is followed", lambda: supervisor.filemap(file)["changes"] > changes)

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from supervisor.webconfig import TlsServerConfig
 from tests.unit.data import recorded
 
 DEADLINE = 20.0
@@ -30,13 +32,24 @@ class Answer:
 
 
 class Serving:
-    """A running web process, of the packages that `python` finds."""
+    """A running web process, of the packages that `python` finds. `tls` are the keys of web.tls_server_config, with
+    `context` for who asks it; `users` those of web.basic_auth_users."""
 
-    def __init__(self, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        python: str = sys.executable,
+        *,
+        tls: TlsServerConfig | None = None,
+        context: ssl.SSLContext | None = None,
+        users: Mapping[str, str] | None = None,
+    ) -> None:
+        self.context = context
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.port: int = listening.getsockname()[1]
             self.feed, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self.log, log_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            told = {"tls_server_config": tls and tls.model_dump(), "basic_auth_users": users or {}}
+            self.tell("settings", told)
             sockets = {"feed": theirs, "listening": listening, "log": log_end}
             numbers = {name: one.fileno() for name, one in sockets.items()}
             given = {**numbers, "level": 20, "parent": os.getpid(), "user": None}
@@ -60,12 +73,18 @@ class Serving:
             self.tell("file", filemap)
         self.tell("supervisor", {key: value for key, value in status.items() if key != "filemaps"})
         deadline = time.monotonic() + DEADLINE
-        while self.get("/healthz").status != http.HTTPStatus.OK:
+        while self.get("/healthz").status == http.HTTPStatus.SERVICE_UNAVAILABLE:
             assert time.monotonic() < deadline
+
+    def connection(self) -> http.client.HTTPConnection:
+        """Return a connection that is not made yet, by TLS where this one has it."""
+        if self.context is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=DEADLINE, context=self.context)
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """Ask for something; _ in a header's name stands for -."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        connection = self.connection()
         try:
             connection.request(
                 method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
@@ -95,9 +114,9 @@ class Serving:
 
 
 @contextmanager
-def serving(python: str = sys.executable) -> Iterator[Serving]:
+def serving(python: str = sys.executable, **settings: Any) -> Iterator[Serving]:
     """Run one, which must end well and have said nothing on stdout."""
-    one = Serving(python)
+    one = Serving(python, **settings)
     try:
         yield one
     except BaseException:

@@ -24,8 +24,9 @@ class Told:
         self.loop = Loop()
         self.files: dict[str, list[Message]] = {}
         self.feed = Feed(self.loop.selector, self.loop.timers, lambda path: self.files.get(path, []))
-        self.end = self.feed.open()
+        self.end = self.feed.open(["settings", {}])
         self.end.setblocking(False)
+        assert self.next() == ["settings", {}]
 
     def turn_until(self, condition: Callable[[], bool]) -> None:
         """Turn the loop until `condition` is true."""
@@ -141,10 +142,10 @@ def test_the_end(told: Told) -> None:
     told.turn_until(lambda: not told.feed.unread())
     told.feed.tell(["event", 1])
     told.loop.turn(time.monotonic())
-    told.end = told.feed.open()
+    told.end = told.feed.open(["settings", {}])
     told.end.setblocking(False)
     told.feed.tell(["event", 2])
-    assert told.next() == ["event", 2]
+    assert [told.next(), told.next()] == [["settings", {}], ["event", 2]]
 
 
 def test_without_a_reader() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import os
+import resource
 import socket
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from starlette.applications import Starlette
 
@@ -133,6 +136,47 @@ def test_too_many_connections(web: Serving) -> None:
             assert time.monotonic() < deadline
 
 
+def test_a_body_without_end(web: Serving) -> None:
+    """A body is thrown away as long as it is small, after which one may ask again; where it gets large the connection
+    ends."""
+    web.tell_all(recorded_status())
+    connection = web.connection()
+    for _ in range(2):
+        connection.request("POST", "/metrics", body=b"x" * 10_000)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (405, b"Method Not Allowed")
+    connection.close()
+    with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
+        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+        assert one.recv(100).startswith(b"HTTP/1.1 200 ")
+        with pytest.raises(ConnectionError):
+            one.sendall(b"x" * 100_000_000)
+    assert web.get("/healthz").status == 200
+
+
+def test_ten_thousand_requests(web: Serving) -> None:
+    """All are answered, and the process is no larger afterwards by what would be 1 kB for each."""
+    web.tell_all(recorded_status())
+    request, count = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 100
+
+    def rss() -> int:
+        return psutil.Process(web.process.pid).memory_info().rss
+
+    def ask(times: int) -> None:
+        for _ in range(times):
+            with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
+                one.sendall(request * count)
+                told = b""
+                while told.count(b"HTTP/1.1 200 OK") < count or not told.endswith(b"\r\n\r\nok\n"):
+                    told += one.recv(65536)
+
+    ask(10)
+    before = rss()
+    ask(100)
+    assert rss() < before + (10 << 20)
+    assert web.records() == []
+
+
 def test_ends_with_its_feed(web: Serving) -> None:
     """When the supervisor has gone so has the web process, with clients or without."""
     web.tell_all(recorded_status())
@@ -146,7 +190,7 @@ def loses_its_connection(app: Starlette, request: bytes) -> None:
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
             answering = Answering(app)
-            server = await answering.on(listening)
+            answering.on(listening)
             client.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(client, listening.getsockname())
@@ -157,7 +201,46 @@ def loses_its_connection(app: Starlette, request: bytes) -> None:
                 assert time.monotonic() < deadline
                 seen = seen or bool(answering._state.connections)
                 await asyncio.sleep(0.01)
-            server.close()
+            loop.remove_reader(listening)
+
+    asyncio.run(run())
+
+
+def test_no_descriptor_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has none for a client, the process waits a moment instead of trying without end, and answers
+    the client once there is one."""
+    monkeypatch.setattr(serve, "_PAUSE", 0.05)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+            loop, answering = asyncio.get_running_loop(), Answering(application(Store()))
+            tries: list[socket.socket] = []
+            real = answering._accept
+
+            def accept(one: socket.socket) -> None:
+                tries.append(one)
+                real(one)
+
+            monkeypatch.setattr(answering, "_accept", accept)
+            client.setblocking(False)
+            await loop.sock_connect(client, listening.getsockname())
+            await loop.sock_sendall(client, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+            spare = [os.dup(0) for _ in range(highest)]
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare) + 1, limits[1]))
+                answering.on(listening)
+                await asyncio.sleep(0.3)
+                assert 2 <= len(tries) <= 7
+                assert not answering._state.connections
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                for one in spare:
+                    os.close(one)
+            answer = await asyncio.wait_for(loop.sock_recv(client, 100), DEADLINE)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            loop.remove_reader(listening)
 
     asyncio.run(run())
 

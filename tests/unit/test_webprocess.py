@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
 import pytest
 
 from supervisor import logs
@@ -22,6 +26,7 @@ from supervisor.feed import Feed
 from supervisor.load import parse
 from supervisor.loop import Loop
 from supervisor.webprocess import WebProcess
+from tests.unit.certificates import Authority, Certificate, openssl
 
 DEADLINE = 30.0
 
@@ -148,6 +153,96 @@ def test_another_address_takes_effect(parent: Parent) -> None:
     parent.web.apply(listen("off"))
     parent.turn_until(lambda: parent.state("STOPPED", "web.listen is off"))
     assert parent.web.status()["listen"] is None
+
+
+def tls(own: Certificate) -> str:
+    """Return `web.tls_server_config` as YAML."""
+    return f"{{cert_file: {own.cert}, key_file: {own.key}}}"
+
+
+def serial(port: int) -> str:
+    """Return which certificate is shown at the port; none where there is no TLS to be had."""
+    with contextlib.suppress(OSError):
+        shown = ssl.get_server_certificate(("127.0.0.1", port), timeout=5)
+        return openssl("x509", "-noout", "-serial", given=shown).strip()
+    return ""
+
+
+def test_a_renewed_certificate(parent: Parent, tmp_path: Path) -> None:
+    """It is taken by a reload; one that finds the same leaves the process."""
+    authority, port = Authority(tmp_path), free_port()
+    own = authority.issue("server")
+    config = listen(f"127.0.0.1:{port}", tls_server_config=tls(own))
+    with ThreadPoolExecutor() as pool:
+
+        def shown(expected: str) -> None:
+            found = [""]
+
+            def is_shown() -> bool:
+                asking = pool.submit(serial, port)
+                parent.turn_until(asking.done)
+                found[0] = asking.result()
+                return found[0] == expected
+
+            parent.turn_until(is_shown)
+
+        parent.web.apply(config)
+        shown(own.serial)
+        first = pid(parent)
+        parent.web.apply(config)
+        assert (pid(parent), parent.state("RUNNING")) == (first, True)
+        authority.issue("server")
+        parent.web.apply(config)
+        shown(own.serial)
+        assert pid(parent) != first
+
+
+def test_a_key_that_does_not_fit(parent: Parent, log: Path, tmp_path: Path) -> None:
+    """Status and log tell of files that can't be used; once they are right a reload has it serve."""
+    authority, port = Authority(tmp_path), free_port()
+    own, other = authority.issue("server"), authority.issue("other")
+    config = listen(f"127.0.0.1:{port}", tls_server_config=tls(Certificate(own.cert, other.key)))
+    parent.web.apply(config)
+    parent.turn_until(lambda: parent.state("FAILED", "web.tls_server_config can't be used: the log says"))
+    assert f"key_file {other.key} are no certificate" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    other.key.write_bytes(own.key.read_bytes())
+    parent.web.apply(config)
+    parent.turn_until(lambda: parent.state("RUNNING"))
+    steady = time.monotonic() + 1
+    parent.turn_until(lambda: time.monotonic() > steady)
+    assert parent.state("RUNNING")
+
+
+def test_users_stay_secret(parent: Parent) -> None:
+    """Neither arguments nor environment, which everybody on the host can read, hold a hash or a key's path."""
+    port = free_port()
+    hashed = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"
+    parent.web.apply(listen(f"127.0.0.1:{port}", basic_auth_users=f"{{prometheus: '{hashed}'}}"))
+    parent.turn_until(lambda: parent.state("RUNNING"))
+    process = psutil.Process(pid(parent))
+    parent.turn_until(lambda: "supervisor.web" in process.cmdline())
+    assert "prometheus" not in " ".join(process.cmdline())
+    assert hashed not in str(parent.web.status())
+
+
+@pytest.mark.parametrize(
+    ("address", "users", "warned"),
+    [
+        ("[::]", "{}", True),
+        ("127.0.0.2", "{}", False),
+        ("[::1]", "{}", False),
+        ("[::]", "{a: $2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2}", False),
+    ],
+)
+def test_open_to_anybody(parent: Parent, log: Path, address: str, users: str, *, warned: bool) -> None:
+    """Where other hosts reach it in the clear and without a password, the log says so, once."""
+    config = listen(f"{address}:{free_port()}", basic_auth_users=users)
+    parent.web.apply(config)
+    parent.web.apply(config)
+    parent.turn_until(lambda: parent.state("RUNNING") and "listening on" in log.read_text())
+    assert log.read_text().count("WARNING filemapd") == warned
+    assert ("anybody who reaches" in log.read_text()) == warned
 
 
 def test_what_crashes_at_once_is_given_up(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
