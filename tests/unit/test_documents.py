@@ -48,7 +48,7 @@ PACKAGES: Final = (
     "bench",
     "package",
 )
-DOCUMENTS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", *commands.DOCUMENTS)
+DOCUMENTS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", *commands.DOCUMENTS)
 
 
 def text(name: str) -> str:
