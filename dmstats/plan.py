@@ -110,7 +110,12 @@ def _exact(
             others.append(regions[at])
             at += 1
         region = regions[at] if at < len(regions) else None
-        if region is not None and region.start == start and region.end == end and region.id in members:
+        if (
+            region is not None
+            and region.start == start
+            and region.length == end - start
+            and region.id in members
+        ):
             exact.append(region)
             at += 1
         else:

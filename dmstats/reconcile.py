@@ -136,13 +136,16 @@ def _outcome(where: Footprint, applied: Applied, plan: Plan, limit: str | None) 
     covered = plan.target
     if applied.failure is not None:
         covered = joined((region.start, region.end) for region in applied.members)
-    shared = overlap(where.ranges, covered)
+    uncovered = excess = 0
+    if covered != where.ranges:
+        shared = overlap(where.ranges, covered)
+        uncovered, excess = total(where.ranges) - shared, total(covered) - shared
     return Outcome(
         applied.members[0].id if applied.members else None,
         applied.members,
         where.extents,
-        (total(where.ranges) - shared) * SECTOR + where.unplaced_bytes,
-        (total(covered) - shared) * SECTOR,
+        uncovered * SECTOR + where.unplaced_bytes,
+        excess * SECTOR,
         len(plan.create),
         len(plan.retire),
         limit,
