@@ -3,6 +3,7 @@
 python -m bench [--quick] [--only NAME...] [--peer PATH] [--json FILE]
 python -m bench compare OLD.json NEW.json
 python -m bench table FILE.json
+python -m bench plot FILE.json FOLDER
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rich.text import Text
 from bench.compare import compare, missing
 from bench.context import Bench
 from bench.libdm import PeerError, find_peer
+from bench.plots import plots
 from bench.registry import MEASUREMENTS, chosen
 from bench.results import ResultsError, load
 from bench.run import perform
@@ -27,8 +29,8 @@ from demo.__main__ import have_device_mapper
 
 _OUT: Final = "out/bench"
 _JSON: Final = "bench.json"
-# A thousand workers of some MB each have to fit.
-_MEMORY: Final = "8G"
+# Two thousand workers of some MB each have to fit.
+_MEMORY: Final = "14G"
 _USAGE: Final = 2
 
 
@@ -38,6 +40,8 @@ def main() -> int:
         return _compare(_parse_files("compare", "Name what got worse.", "old", "new"))
     if sys.argv[1:2] == ["table"]:
         return _table(_parse_files("table", "Print the table of a run as Markdown.", "file"))
+    if sys.argv[1:2] == ["plot"]:
+        return _plot(_parse_files("plot", "Draw how cost grows.", "file", "folder"))
     options = _parse(sys.argv[1:])
     try:
         measurements = chosen(options.only)
@@ -93,6 +97,16 @@ def _table(options: argparse.Namespace) -> int:
     try:
         print(markdown(load(options.file).rows), end="")
     except ResultsError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return _USAGE
+    return 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    try:
+        for name, picture in plots(load(options.file)).items():
+            (options.folder / name).write_text(picture, encoding="utf-8")
+    except (ResultsError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return _USAGE
     return 0

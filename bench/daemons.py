@@ -6,22 +6,17 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import psutil
 
 from bench.libdm import Peer, peer_stats
 from bench.volume import Volume
 
-_INSTANCES: Final = Path("/proc/sys/fs/inotify/max_user_instances")
-
 
 @contextmanager
 def daemons(peer: Peer, disk: Volume, files: Sequence[Path]) -> Iterator[list[psutil.Process]]:
     """A dmfilemapd for each file, whose group is made first, while the context lasts. Raises PeerError."""
     quiet = subprocess.DEVNULL
-    usual = _INSTANCES.read_text()
-    _INSTANCES.write_text("8192")
     started: list[subprocess.Popen[bytes]] = []
     try:
         for file in files:
@@ -35,4 +30,3 @@ def daemons(peer: Peer, disk: Volume, files: Sequence[Path]) -> Iterator[list[ps
         for one in started:
             one.kill()
             one.wait()
-        _INSTANCES.write_text(usual)

@@ -41,13 +41,14 @@ _REST: Final = 0.02
 
 
 @contextmanager
-def fleet(disk: Volume, count: int) -> Iterator[Running]:
-    """A supervisor without a web process that follows the `count` files that files() made, all mapped, while the
-    context lasts."""
+def fleet(disk: Volume, count: int, **more: object) -> Iterator[Running]:
+    """A supervisor that follows the `count` files that files() made, all mapped, while the context lasts. It has no
+    web process, unless `more` of the configuration says so."""
     config = {
         "directories": [{"path": str(disk.folder / _FOLDER), "max_files": count}],
         "devices": {"max_regions": 100_000},
         "defaults": {"max_regions": 20_000},
+        **more,
     }
     with tempfile.TemporaryDirectory(dir="/run") as state, running(Path(state), config) as supervisor:
         wait_for("all files are mapped", lambda: _groups(disk) == count, _START_DEADLINE, _PAUSE)
@@ -84,7 +85,7 @@ def thousand(bench: Bench) -> Iterator[Row]:
     count = bench.pick(1_000, 10)
     with volume(600) as disk:
         paths = files(disk, count, 1)
-        floor = timed(lambda: _map_bare(disk, paths)) / 1000
+        floor = timed(lambda: map_bare(disk, paths)) / 1000
         disk.clear()
         began = time.monotonic()
         with fleet(disk, count) as supervisor:
@@ -111,7 +112,7 @@ def thousand(bench: Bench) -> Iterator[Row]:
             yield from _written(bench, paths, processes, supervisor)
 
 
-def _map_bare(disk: Volume, paths: Sequence[Path]) -> None:
+def map_bare(disk: Volume, paths: Sequence[Path]) -> None:
     """Do the ioctls that mapping these files takes."""
     for number, path in enumerate(paths):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

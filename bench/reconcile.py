@@ -28,7 +28,7 @@ def unchanged(bench: Bench) -> Iterator[Row]:
     """Measure an update that finds all in order, at three sizes."""
     each: list[float] = []
     for size in bench.pick((1_000, 10_000, 20_000), (100, 200, 400)):
-        row, others, messages = _unchanged_at(bench, size)
+        row, others, messages = unchanged_at(bench, size)
         each.append(median(others.filemapd) / size)
         yield row
         yield from counts(row.name, messages, {"list": 1})
@@ -41,7 +41,7 @@ def unchanged(bench: Bench) -> Iterator[Row]:
     )
 
 
-def _unchanged_at(bench: Bench, size: int) -> tuple[Row, Row, Messages]:
+def unchanged_at(bench: Bench, size: int) -> tuple[Row, Row, Messages]:
     """Return the row for where nothing changed at all, that for where another region has come to the device, so that
     the list has to be taken apart, and the messages of the first."""
     ours, again, bare, peers = [], [], [], []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench import fleet, following, latency, reconcile
+from bench import fleet, following, growth, latency, reconcile
 from bench.context import Measurement
 
 MEASUREMENTS: Final[tuple[Measurement, ...]] = (
@@ -12,6 +12,7 @@ MEASUREMENTS: Final[tuple[Measurement, ...]] = (
     *following.MEASUREMENTS,
     *latency.MEASUREMENTS,
     *fleet.MEASUREMENTS,
+    *growth.MEASUREMENTS,
 )
 
 

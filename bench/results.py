@@ -11,6 +11,7 @@ from bench.noise import median
 
 Unit = Literal["s", "ms", "us", "ns", "MiB", "bytes", "% CPU", "/s", "x", "count"]
 Subject = Literal["filemapd", "floor", "peer"]
+Series = Literal["", "update", "update-other", "start", "idle-cpu", "pss"]
 
 
 class ResultsError(Exception):
@@ -31,7 +32,9 @@ class Goal(_Model):
 
 class Row(_Model):
     """One thing measured. Each subject's samples are in `unit`, in the order in which they were taken, those of
-    different subjects in turns. Less is better in every row. `note` says what is special."""
+    different subjects in turns. Less is better in every row. `note` says what is special.
+
+    Rows of a `series` are points of a plot, each at its `size`; they are not in the table."""
 
     name: str
     unit: Unit
@@ -40,6 +43,8 @@ class Row(_Model):
     peer: tuple[float, ...] = ()
     goals: tuple[Goal, ...] = ()
     note: str = ""
+    series: Series = ""
+    size: int = 0
 
     def limit(self, goal: Goal) -> float | None:
         """Return what a goal allows in the row's unit, None where that with which it compares was not measured."""

@@ -42,10 +42,10 @@ def goal_text(goal: Goal) -> str:
 
 
 def cells(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
-    """Walk the cells of each row, by _HEADS. Of rows that belong to the one above only the end of their name stands
-    there."""
+    """Walk the cells of each row that is no point of a plot, by _HEADS. Of rows that belong to the one above only
+    the end of their name stands there."""
     above = ""
-    for row in rows:
+    for row in (row for row in rows if not row.series):
         name = row.name.removeprefix(f"{above}: ")
         above = row.name if name == row.name else above
         yield (

@@ -16,6 +16,7 @@ from typing import TypeVar
 import pytest
 
 from bench.counting import counting
+from bench.hosts import OF_FILE, OF_HOST, counted
 from bench.results import load
 from bench.volume import Volume, append_pieces, punch, volume
 from dmstats import ioctl
@@ -63,6 +64,43 @@ def test_a_quick_run(tmp_path: Path) -> None:
         [*bench, "compare", str(path), str(path)], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stdout
+
+
+def test_how_cost_grows(tmp_path: Path) -> None:
+    """A quick run has points of each series at two sizes, and whole numbers of what a scrape has of a file and of a
+    host; all of it is drawn."""
+    path = tmp_path / "run.json"
+    bench = [sys.executable, "-m", "bench"]
+    names = ("series", "extents", "files")
+    done = subprocess.run(
+        [*bench, "--quick", "--only", *names, "--json", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = load(path)
+    sizes: dict[str, list[int]] = {}
+    for row in made.rows:
+        sizes.setdefault(row.series, []).append(row.size)
+    assert sizes == {
+        "": [0, 0],
+        "update": [50, 100],
+        "update-other": [50, 100],
+        "start": [1, 2],
+        "idle-cpu": [1, 2],
+        "pss": [1, 2],
+    }
+    series = counted(made)
+    assert series is not None
+    rows = [made.row(name) for name in (OF_FILE, OF_HOST)]
+    assert [row.filemapd for row in rows if row is not None] == [(series.file,), (series.host,)]
+    assert series.file > series.host > 0
+    drawn = subprocess.run([*bench, "plot", str(path), str(tmp_path)], check=False)
+    assert drawn.returncode == 0
+    assert {"growth-hosts.svg", "growth-memory.svg", "growth-update.svg"} <= {
+        file.name for file in tmp_path.iterdir()
+    }
 
 
 @pytest.fixture(scope="module")
