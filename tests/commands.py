@@ -63,11 +63,13 @@ def commands(document: str) -> Iterator[Command]:
 
 def shape(line: str) -> list[str]:
     """Return the words of a line without its figures: each is 0, as is `-`, which stands for none, and `few`."""
-    return [
-        "0" if re.match(r"[<>]?\d", word) or word in {"-", "few"} else re.sub(r"\d+", "0", word)
-        for word in re.split(r"[ \t]+|(?<=[,{\[:])", line)
-        if word
-    ]
+    words: list[str] = []
+    for word in line.split():
+        if re.match(r"[<>]?\d", word) or word in {"-", "few"}:
+            words.append("0")
+        else:
+            words += [re.sub(r"^\d.*|\d+", "0", part) for part in re.split(r"(?<=[,{\[:])", word) if part]
+    return words
 
 
 def missing(shown: tuple[str, ...], printed: str) -> list[str]:

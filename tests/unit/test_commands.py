@@ -43,10 +43,11 @@ def test_what_is_missing() -> None:
         "...",
         '{"reads":100,"at":"2026-11-23T05:28:00Z","why":"it went"}',
         "over 3.4s; few",
+        '"db01.img" 0,23 group',
     )
     printed = (
         "db01.img RUNNING -  0  17KiB few 12%\n"
-        '{"reads":7,"at":"2027-01-01T00:00:00Z","why":"it went"}\nover 1s; -\n'
+        '{"reads":7,"at":"2027-01-01T00:00:00Z","why":"it went"}\nover 1s; -\n"db01.img" 22-23 group\n'
     )
     assert missing(shown, printed) == []
     for word, other in (
