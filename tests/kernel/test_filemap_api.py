@@ -280,7 +280,7 @@ def test_start_filemapd(disk: Disk, foreground: bool) -> None:
     (group_id, *_) = create_regions_from_fd(fd)
     pid = start_filemapd(fd, group_id, str(path), FilemapdMode.INODE, foreground=foreground)
     if foreground:
-        assert [process.pid for process in daemons(path)] == [pid]
+        wait_until("the daemon is there", lambda: [process.pid for process in daemons(path)] == [pid])
     grow(path)
     wait_until("the daemon follows the file", lambda: covers(disk, path))
     (daemon,) = daemons(path)
