@@ -232,6 +232,7 @@ class Fleet:
         entry = self.ledger.entry(wanted.path)
         return Job(
             path=wanted.path,
+            within=wanted.directory,
             mode=options.mode,
             wanted=WantedGroup(
                 program=options.program_id,

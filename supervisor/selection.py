@@ -43,6 +43,8 @@ class Wanted:
     alias: str | None
     source: str
     """The configuration's key that asks for it: filemaps[0], directories[1]."""
+    directory: str | None = None
+    """The directory's path where that is one."""
 
 
 def selects(directory: Directory, relative_path: str) -> bool:
@@ -151,6 +153,7 @@ def wanted(config: Config, scans: Mapping[str, Scan]) -> dict[str, Wanted]:
             group_id=entry.group_id if isinstance(entry, Filemap) else None,
             alias=entry.alias if isinstance(entry, Filemap) else None,
             source=source,
+            directory=None if isinstance(entry, Filemap) else entry.path,
         )
         for path, (entry, source) in files.items()
     }

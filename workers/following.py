@@ -11,6 +11,9 @@ from dmstats.files import FileIdentity, check_mappable, identify
 from dmstats.mode import FilemapdMode
 
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+# None is there, or a link or a mount leads to one that nobody asked for; ELOOP is O_NOFOLLOW's, too.
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV})
 
 
 class Presence(Enum):
@@ -23,11 +26,18 @@ class Presence(Enum):
 
 
 class Following:
-    """The file that one filemap is about. It is held open for reading while it is followed."""
+    """The file that one filemap is about. It is held open for reading while it is followed.
 
-    def __init__(self, path: str, mode: FilemapdMode, fd: int | None = None) -> None:
+    `within` is the directory that it was found in, if nobody named the file itself: then whatever stands at the path
+    now, it is a file in there, on the same file system, to which no link below the directory leads.
+    """
+
+    def __init__(
+        self, path: str, mode: FilemapdMode, fd: int | None = None, within: str | None = None
+    ) -> None:
         self.path = path
         self.mode = mode
+        self.within = within
         self.fd = fd
         self.identity = identify(fd) if fd is not None else None
         if fd is not None:
@@ -47,9 +57,9 @@ class Following:
             return Presence.HERE
         self.let_go()
         try:
-            fd = os.open(self.path, _OPEN)
+            fd = os.open(self.path, _OPEN) if self.within is None else open_within(self.within, self.path)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            if error.errno in _NO_FILE:
                 return Presence.MISSING
             raise
         try:
@@ -78,6 +88,28 @@ class Following:
         if self.fd is not None:
             os.close(self.fd)
         self.fd = self.identity = None
+
+
+def open_within(directory: str, path: str) -> int:
+    """Open the file at `path`, which is below `directory`, without following a link or a mount below that.
+
+    Raises OSError: ELOOP or ENOTDIR for a link, EXDEV for what is on another file system.
+    """
+    *folders, name = os.path.relpath(path, directory).split("/")
+    at = os.open(directory, _FOLDER)
+    try:
+        device = os.fstat(at).st_dev
+        for folder in folders:
+            below = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = below
+        fd = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=at)
+    finally:
+        os.close(at)
+    if os.fstat(fd).st_dev != device:
+        os.close(fd)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    return fd
 
 
 def open_elsewhere(fd: int) -> bool:

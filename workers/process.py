@@ -52,6 +52,8 @@ class Job:
     fd: int | None = None
     pending: tuple[str, ...] = ()
     delete: bool = True
+    within: str | None = None
+    """The directory that the file was found in, None where it is named itself (following.Following)."""
 
     def with_fd(self, fd: int | None) -> Job:
         """Return the same job with the file open at another descriptor."""
@@ -79,7 +81,7 @@ class Worker:
         self._outcome = NOTHING
         self._placement: Placement | None = None
         self._busy = False
-        self._following = Following(job.path, job.mode, job.fd)
+        self._following = Following(job.path, job.mode, job.fd, job.within)
         self._mapping = Mapping(
             self._following, job.wanted, job.known, self, notice=self._noticed, moving=self._moving
         )
