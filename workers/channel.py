@@ -217,7 +217,7 @@ def decode(packet: bytes) -> Message:
     try:
         name, *values = json.loads(packet)
         return _KINDS[name](*values)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no message of ours: {packet[:80]!r}") from error
 
 

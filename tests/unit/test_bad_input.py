@@ -1,0 +1,146 @@
+"""What reads from others takes any bytes: it gives a value, or the one error that its caller expects."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from dmstats.counters import parse_print
+from dmstats.fiemap import FIEMAP, FIEMAP_EXTENT, Extent, parse_fiemap
+from supervisor import requests
+from supervisor.requests import RequestError, from_body, from_query
+from tests.unit.controlling import connect, running
+from workers import channel, records
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+DEEP = b"[" * 100_000
+MODELS = (requests.RestartRequest, requests.SampleRequest, requests.EventsRequest)
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 2**64 - 1)] * 3, st.integers(0, 2**32 - 1)), max_size=20),
+    st.integers(0, 5),
+)
+def test_fiemap_buffer_with_any_extents(extents: list[tuple[int, int, int, int]], room: int) -> None:
+    """Whatever the extents are, those that the kernel counted are read, and nothing of the room behind them."""
+    packed = b"".join(FIEMAP_EXTENT.pack(*extent) for extent in extents)
+    head = FIEMAP.pack(0, 2**64 - 1, 0, len(extents), len(extents) + room, 0)
+    assert parse_fiemap(head + packed + b"\xff" * (FIEMAP_EXTENT.size * room)) == [
+        Extent(*e) for e in extents
+    ]
+
+
+NUMBER = st.integers(0, 2**64 - 1)
+
+
+@given(st.text(max_size=200) | st.lists(st.text("0123456789+:- \n", max_size=30)).map(" ".join))
+def test_any_print_reply(text: str) -> None:
+    """A reply of another form is an error, never counters that are none."""
+    with contextlib.suppress(ValueError):
+        assert len(parse_print(text)) >= 13
+
+
+@given(
+    st.integers(0, 3).flatmap(
+        lambda bins: st.lists(
+            st.lists(NUMBER, min_size=13 + bins, max_size=13 + bins), min_size=1, max_size=4
+        )
+    )
+)
+def test_print_reply_is_read(areas: list[list[int]]) -> None:
+    """Each number is read in its place, the sum of all areas."""
+    lines = []
+    for area in areas:
+        histogram = ":".join(map(str, area[13:]))
+        lines.append(" ".join(["0+8", *map(str, area[:13]), *([histogram] if histogram else [])]))
+    found = parse_print("\n".join(lines) + "\n")
+    assert list(found) == [sum(column) for column in zip(*areas, strict=True)]
+
+
+@given(st.binary(max_size=200) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_packet_of_a_worker(packet: bytes) -> None:
+    """A packet on a worker's channel is a message or no message of ours."""
+    with contextlib.suppress(ValueError):
+        channel.decode(packet)
+
+
+@given(st.sampled_from(sorted(channel._KINDS)), st.lists(ANY_JSON, max_size=13))
+def test_message_with_any_values(name: str, values: list[Any]) -> None:
+    """A message is read back as it was, one with too few or too many values is refused."""
+    with contextlib.suppress(ValueError):
+        message = channel.decode(json.dumps([name, *values]).encode())
+        assert type(message).__name__ == name
+
+
+@given(st.binary(max_size=200) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_log_packet(packet: bytes) -> None:
+    """A packet on the log's socket is a record that can be shown, or refused."""
+    with contextlib.suppress(ValueError):
+        assert isinstance(logging.Formatter().format(records.decode(packet)), str)
+
+
+@pytest.mark.parametrize("decode", [channel.decode, records.decode])
+def test_deeply_nested(decode: Any) -> None:
+    """What is nested deeper than Python recurses is refused as any other."""
+    with pytest.raises(ValueError, match=r"no message|nested"):
+        decode(DEEP)
+
+
+@given(st.sampled_from(MODELS), ANY_JSON)
+def test_any_body(model: type[BaseModel], body: object) -> None:
+    """A body is a request or an error that is told to whoever asked."""
+    with contextlib.suppress(RequestError):
+        assert isinstance(from_body(model, body), model)
+
+
+@given(st.sampled_from(MODELS), st.text(max_size=80))
+def test_any_query(model: type[BaseModel], query: str) -> None:
+    """Likewise what is behind the ? of an address."""
+    with contextlib.suppress(RequestError):
+        assert isinstance(from_query(model, query), model)
+
+
+HEAD = st.sampled_from(
+    (b"GET /v1/status HTTP/1.1\r\n", b"POST /v1/particular HTTP/1.1\r\n", b"POST /v1/echo HTTP/1.1\r\n", b"")
+)
+LINE = st.sampled_from(
+    (
+        b"Host: x\r\n", b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n",
+        b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n", b"\r\n", b"5\r\n", b"{}", b"\x00", b" folded\r\n",
+    )
+)  # fmt: skip
+
+
+def test_anything_on_the_control_socket(tmp_path: Path) -> None:
+    """Whatever comes, in whatever pieces, the connection ends with an answer or none, and the next one is served."""
+    with running(tmp_path / "control.sock") as loop:
+
+        @given(HEAD, st.lists(LINE | st.binary(max_size=40), max_size=12))
+        def send(head: bytes, pieces: list[bytes]) -> None:
+            with (
+                connect(loop, tmp_path) as client,
+                contextlib.suppress(BrokenPipeError, ConnectionResetError),
+            ):
+                for piece in (head, *pieces):
+                    client.sendall(piece)
+                    loop.settle()
+            loop.settle()
+            with connect(loop, tmp_path) as client:
+                client.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+                loop.settle()
+                assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+            loop.settle()
+
+        send()
