@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from random import Random
 from typing import Final
 
-from tests.soak import devices, filesystems, machine, processes, state
+from tests.soak import devices, filesystems, machine, messages, processes, state
 from tests.soak.scene import Scene
 from tests.soak.volume import Volume
 
@@ -26,5 +26,6 @@ FAULTS: Final[dict[str, Fault]] = {
         state.state_dir_full,
         machine.clock_jumps, machine.inotify_overflow, machine.no_processes, machine.no_descriptors,
         machine.reboot,
+        messages.refuse_messages,
     )
 }  # fmt: skip

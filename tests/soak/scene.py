@@ -15,6 +15,7 @@ from tests.kernel.running import Running, running, wait_for
 from tests.kernel.scraping import free_port, listen
 from tests.soak.images import Image, make_images
 from tests.soak.load import Load
+from tests.soak.refusing import Refuser
 from tests.soak.volume import Kind, Volume, volume
 
 KINDS: Final[tuple[Kind, ...]] = ("ext4", "xfs")
@@ -41,6 +42,7 @@ class Scene:
     volumes: Sequence[Volume]
     images: Sequence[Image]
     loads: dict[Kind, Load]
+    refuser: Refuser
     rng: Random
     port: int
 
@@ -149,5 +151,8 @@ def scene(seed: int, folder: Path) -> Iterator[Scene]:
         undo.enter_context(filesystem("ext4", 16, folder / "state"))
         undo.enter_context(_short_queue())
         port = free_port()
-        supervisor = undo.enter_context(running(folder, _configuration(images, port)))
-        yield Scene(folder, supervisor, volumes, images, loads, Random(seed), port)
+        refuser = Refuser(folder / "refuser", seed)
+        undo.callback(refuser.end)
+        config = _configuration(images, port)
+        supervisor = undo.enter_context(running(folder, config, refuser.program()))
+        yield Scene(folder, supervisor, volumes, images, loads, refuser, Random(seed), port)
