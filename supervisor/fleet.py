@@ -17,7 +17,7 @@ from typing import Any, Final
 from dmstats.files import FileIdentity
 from dmstats.ownership import GroupSpec
 from dmstats.reconcile import Limits
-from supervisor import events, reports
+from supervisor import events, hearing, reports
 from supervisor.children import Children
 from supervisor.config import Config
 from supervisor.entries import Entry
@@ -254,6 +254,8 @@ class Fleet:
         while child is not None:
             try:
                 message = child.channel.receive()
+                if message is not None:
+                    hearing.check(message)
             except BlockingIOError:
                 return
             except ConnectionError:
@@ -265,7 +267,12 @@ class Fleet:
                 self._selector.unregister(child.channel)
                 return
             filemap.asked_at = None
-            reports.take(self, filemap, message)
+            try:
+                reports.take(self, filemap, message)
+            except Exception:  # noqa: BLE001 - nothing that a worker says may end the supervisor
+                _log.exception("%s: this can't be taken in: %.200s", filemap.name, message)
+                self.kill_for(filemap, "said what can't be taken in")
+                return
             self.changed(filemap.path)
 
     def send(self, filemap: Filemap, message: say.Message) -> None:

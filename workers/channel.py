@@ -17,6 +17,9 @@ _BUFFER: Final = 512 * 1024
 _LARGEST: Final = 512 * 1024
 BATCH: Final = 256
 
+Packed = list[int | list[int]]
+"""Counters, as totals.pack() makes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holds:
@@ -85,10 +88,10 @@ class Sampled:
     empty where there are none. It is as of `at`, seconds since the epoch. `cleared` is what was told before and is
     not in `live` any more, as somebody has set regions to zero."""
 
-    live: list[Any]
+    live: Packed
     ios: list[int]
     at: float
-    cleared: list[Any] | None = None
+    cleared: Packed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Retired:
     regions says so without any keys."""
 
     keys: list[str]
-    live: list[Any]
+    live: Packed
 
 
 @dataclass(frozen=True, slots=True)

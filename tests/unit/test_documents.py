@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from selectors import DefaultSelector
 from typing import Any, Final, get_args, get_origin
 
 import pytest
@@ -16,25 +14,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from package.roff import section
-from supervisor.children import Children
 from supervisor.cli import main
 from supervisor.config import Config, Defaults, Overrides
 from supervisor.devices import device_status
 from supervisor.filemap import Filemap
-from supervisor.fleet import Fleet
-from supervisor.forkserver import ForkServer
-from supervisor.ledger import Ledger
 from supervisor.load import parse
 from supervisor.selection import wanted
 from supervisor.states import State
 from supervisor.status import Own, filemap_status, supervisor_status
-from supervisor.timers import Timers
 from supervisor.web.metrics import Metrics
 from supervisor.web.store import Store
 from tests import commands
+from tests.unit.fleets import small_fleet
 from tests.unit.serving import recorded_status
 from workers import channel
-from workers.watch import Watch
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = (
@@ -193,23 +186,7 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
     status = filemap_status(Filemap(wanted(config, {})["/x"]))
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(status)
     part = section(text("README.md"), "### The supervisor")
-    children = Children()
-    with (
-        closing(Watch()) as watch,
-        closing(Ledger(tmp_path, children)) as ledger,
-        DefaultSelector() as selector,
-    ):
-        fleet = Fleet(
-            config,
-            ledger,
-            watch,
-            selector,
-            Timers(),
-            children,
-            ForkServer(2),
-            print,
-            lambda _pid: [],
-        )
+    with small_fleet(tmp_path) as fleet:
         supervisor = {**supervisor_status(fleet, Own(0)), "filemaps": []}
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(supervisor)
     part = section(text("README.md"), "### Devices")

@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from selectors import DefaultSelector
 
 import pytest
 
 from supervisor import membership
-from supervisor.children import Children
-from supervisor.config import Config
-from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
-from supervisor.forkserver import ForkServer
-from supervisor.ledger import Ledger
-from supervisor.selection import wanted
 from supervisor.status import status_of
 from supervisor.telling import about_file
-from supervisor.timers import Timers
-from workers.watch import Watch
+from tests.unit.fleets import small_fleet
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet that has one file and has not started."""
-    config = Config.model_validate({"version": 1, "filemaps": [{"path": "/x"}]})
-    children = Children()
-    with (
-        closing(Watch()) as watch,
-        closing(Ledger(tmp_path, children)) as ledger,
-        DefaultSelector() as selector,
-    ):
-        made = Fleet(
-            config,
-            ledger,
-            watch,
-            selector,
-            Timers(),
-            children,
-            ForkServer(2),
-            print,
-            lambda _pid: [],
-        )
-        made.filemaps["/x"] = Filemap(wanted(config, {})["/x"])
+    with small_fleet(tmp_path) as made:
         yield made
 
 

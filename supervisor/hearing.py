@@ -1,0 +1,28 @@
+"""Whether a worker's message holds what its kind does: a worker may have been taken over."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from workers import channel as say
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+_ADAPTERS = {
+    kind: [(one.name, TypeAdapter(get_type_hints(kind)[one.name], config=_STRICT)) for one in fields(kind)]
+    for kind in get_args(say.Message)
+}
+
+
+def check(message: say.Message) -> None:
+    """Raise ValueError where a value of `message` is of another type than its field."""
+    for name, adapter in _ADAPTERS[type(message)]:
+        try:
+            adapter.validate_python(getattr(message, name))
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]["msg"]
+            raise ValueError(f"no message of ours: {name} of {type(message).__name__}: {first}") from None
