@@ -100,7 +100,8 @@ def test_the_busier_is_first_and_its_figures_are_dmstats(disk: Disk, tmp_path: P
         for filemap, numbers, ns in zip((first, second), members, took, strict=True):
             counted = added(regions[number] for number in numbers)
             assert figures(filemap, RATES) == pytest.approx(counted, abs=0.1 * INTERVAL)
-            assert filemap["latency_ns"] == pytest.approx(sum(ns) / sum(counted[:2]), rel=1e-4)
+            # Told in whole nanoseconds, of which such a device takes few.
+            assert filemap["latency_ns"] == pytest.approx(sum(ns) / sum(counted[:2]), abs=0.5)
         assert first["share"] / second["share"] == pytest.approx(sum(took[0]) / sum(took[1]), rel=0.01)
         assert first["share"] + second["share"] <= 1.0001
         assert last["share"] == 0
