@@ -22,7 +22,7 @@ from tests.kernel.running import wait_for
 from tests.kernel.scraping import fetch, free_port, listen
 
 _EXTENTS: Final = (100, 300, 1_000, 3_000, 10_000, 20_000, 50_000)
-_FILES: Final = (10, 30, 120, 300, 1_000, 2_000)
+_FILES: Final = (10, 30, 120, 500, 2_000)
 _INSTANCES: Final = Path("/proc/sys/fs/inotify/max_user_instances")
 _VOLUME_MB: Final = 600
 _SETTLING: Final = 10.0
