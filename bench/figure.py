@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final, Literal
 
 import svg
 
 from bench.axis import Axis
-from bench.table import number
 from supervisor.web.draw import group, label
 
 Drawn = Literal["filemapd", "other", "floor", "peer"]
@@ -34,7 +32,7 @@ svg { font: 13px system-ui, sans-serif; --ground: #fff; --ink: #1c1e21; --faint:
 @media (prefers-color-scheme: dark) { svg { --ground: #16181c; --ink: #e4e6ea; --faint: #3c4148;
   --filemapd: #6fb1f7; --other: #c99af0; --peer: #f0a06a; --floor: #a5cf7c; } }
 .ground { fill: var(--ground); } text { fill: var(--ink); } .head { font-size: 16px; font-weight: 600; }
-.grid line { stroke: var(--faint); } .y text { text-anchor: end; } .x text, .middle { text-anchor: middle; }
+.grid line { stroke: var(--faint); } .y text, .end { text-anchor: end; } .x text, .middle { text-anchor: middle; }
 .line { fill: none; stroke-width: 2; }
 .filemapd { --own: var(--filemapd); }
 .other { --own: var(--other); } .peer { --own: var(--peer); } .floor { --own: var(--floor); }
@@ -66,8 +64,8 @@ def figure(head: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
         label(x.label, (_LEFT + _RIGHT) / 2, _BOTTOM + 44, "middle"),
         group((_across(x.place(tick)) for tick in x.ticks()), "grid"),
         group((_down(y.place(tick)) for tick in y.ticks()), "grid"),
-        group((label(number(tick), _x(x.place(tick)), _BOTTOM + 20) for tick in x.ticks()), "x"),
-        group((label(number(tick), _LEFT - 8, _y(y.place(tick)) + 4) for tick in y.ticks()), "y"),
+        group((label(_written(tick), _x(x.place(tick)), _BOTTOM + 20) for tick in x.ticks()), "x"),
+        group((label(_written(tick), _LEFT - 8, _y(y.place(tick)) + 4) for tick in y.ticks()), "y"),
     ]
     placed = [
         (line, [(_x(x.place(across)), _y(y.place(up))) for across, up in line.points]) for line in lines
@@ -83,6 +81,10 @@ def figure(head: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
         extra={"role": "img", "aria-label": head},
     )
     return whole.as_str() + "\n"
+
+
+def _written(tick: float) -> str:
+    return f"{tick:,.0f}" if tick >= 1 else f"{tick:g}"
 
 
 def _x(share: float) -> float:
@@ -118,14 +120,19 @@ def _mark(drawn: Drawn, x: float, y: float) -> svg.Element:
 
 
 def _names(placed: Sequence[tuple[Line, Sequence[tuple[float, float]]]]) -> list[svg.Element]:
-    """Return the lines' names, each right of its end; those that would lie upon each other are moved apart."""
+    """Return the lines' names: right of the end of each, moved apart where they would lie upon each other; or over
+    it, where it is not at the plot's edge, as there may be other lines on its right."""
     ends = sorted(((points[-1], line) for line, points in placed), key=lambda end: end[0][1])
-    heights = [y + 4 for (_, y), _ in ends]
-    for i, ((_, line), _) in enumerate(pairwise(ends)):
-        taken = _LINE * (1 + bool(line.note))
-        heights[i + 1] = max(heights[i + 1], heights[i] + taken)
-    return [
-        label(text, x + 10, height + _LINE * row, line.drawn)
-        for ((x, _), line), height in zip(ends, heights, strict=True)
-        for row, text in enumerate(filter(None, (line.name, line.note)))
-    ]
+    edge = max(x for (x, _), _ in ends)
+    names: list[svg.Element] = []
+    free = 0.0
+    for (x, y), line in ends:
+        rows = [text for text in (line.name, line.note) if text]
+        if x < edge:
+            top = y - 12 - _LINE * (len(rows) - 1)
+            names += [label(text, x, top + _LINE * i, line.drawn, "end") for i, text in enumerate(rows)]
+        else:
+            top = max(y + 4, free)
+            names += [label(text, x + 10, top + _LINE * i, line.drawn) for i, text in enumerate(rows)]
+            free = top + _LINE * len(rows)
+    return names

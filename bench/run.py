@@ -21,7 +21,7 @@ from sandbox.devices import DeviceError
 
 def perform(bench: Bench, measurements: Sequence[Measurement], arguments: Sequence[str], path: Path) -> int:
     """Do the measurements, print the table and write the JSON to `path`; return the exit status: 1 if one of them
-    failed, which ends no other. Each is written as soon as it is there."""
+    failed, which ends no other. Each row is written as soon as it is there."""
     console = Console(highlight=False)
     about = made(bench, arguments)
     rows: list[Row] = []
@@ -32,12 +32,13 @@ def perform(bench: Bench, measurements: Sequence[Measurement], arguments: Sequen
         try:
             for row in measurement.run(bench):
                 rows.append(row)
+                save(Run(made=about, rows=tuple(rows)), path)
                 console.print(f"    {row.name}: {figure(row.filemapd, row.unit)}", soft_wrap=True)
         except (OSError, AssertionError, DmStatsError, DeviceError, PeerError, psutil.Error) as error:
             failed += 1
             console.print(f"    [bold red]failed[/]: {escape(str(error))}", soft_wrap=True)
         console.print(f"    [dim]{time.monotonic() - began:.0f} s[/]")
-        save(Run(made=about, rows=tuple(rows)), path)
+    save(Run(made=about, rows=tuple(rows)), path)
     console.print(rich_table(rows))
     console.print(f"The figures are in {path}", soft_wrap=True)
     return 1 if failed else 0

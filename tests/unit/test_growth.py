@@ -108,12 +108,19 @@ def test_a_plot() -> None:
     assert drawn["peer"] == [(xs[0], ys[1]), (xs[1], ys[2])]
     written = texts(picture)
     assert {"files", "PSS, MiB", "filemapd", "dmfilemapd", stops, "1,000"} <= set(written)
+    assert re.search(f'class="peer end"[^>]*>{stops}<', picture), "over the end of its line"
 
 
 def test_zero_is_not_drawn() -> None:
     """A logarithm has no zero: what was too little to be seen is left out."""
     drawn = lines(plots(run(point(10, 0), point(100, 1), point(1000, 2)))["growth-memory.svg"])
     assert len(drawn["filemapd"]) == 2
+
+
+def test_what_stands_at_the_axes() -> None:
+    """Figures have no digits that say nothing, and no exponent."""
+    written = texts(plots(run(point(10, 0.001), point(50_000, 0.01)))["growth-memory.svg"])
+    assert {"0.001", "0.002", "0.01", "10", "10,000"} <= set(written)
 
 
 def test_names_do_not_lie_upon_each_other() -> None:

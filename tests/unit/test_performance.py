@@ -6,9 +6,11 @@ import re
 
 import pytest
 
+from bench.hosts import BYTES, counted
+from bench.plots import plots
 from bench.registry import MEASUREMENTS
 from bench.results import load
-from bench.table import markdown
+from bench.table import markdown, number
 from package.roff import section
 from tests.unit.test_documents import ROOT, code, rows
 
@@ -36,6 +38,31 @@ def test_how_it_was_made() -> None:
         assert fact in told, fact
     assert f"CPUs: {made.cpus}" in told
     assert not made.quick
+
+
+def test_the_plots_are_those_of_the_run() -> None:
+    """docs/ has the run's plots and no others, and the document shows each."""
+    drawn = plots(RUN)
+    assert {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.svg")} == drawn
+    told = section(DOCUMENT, "## How cost grows")
+    assert re.findall(r"!\[[^]]+\]\(([^)]+)\)", told) == list(drawn)
+
+
+def test_what_prometheus_takes() -> None:
+    """The table of hosts is what the counted series come to."""
+    series = counted(RUN)
+    assert series is not None
+    least, most = BYTES
+    told = list(rows(section(DOCUMENT, "## How cost grows")))
+    assert told == [
+        [
+            f"{hosts:,}",
+            number(series.of(hosts)),
+            number(series.samples(hosts)),
+            f"{number(series.stored(hosts, least) / 1e9)} to {number(series.stored(hosts, most) / 1e9)} GB",
+        ]
+        for hosts in (1, 10, 100, 1_000)
+    ]
 
 
 def test_what_missed_its_goal_is_told() -> None:
