@@ -3,106 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dmstats.apply import Retired
-from dmstats.counters import Counters
-from dmstats.errors import DmError
 from dmstats.filemap import new_spec
 from dmstats.files import FileIdentity
 from dmstats.group import MAX_TAG_BYTES, groups_of, parse_tag
-from dmstats.marker import Mark, file_mark, parse_mark
-from dmstats.ownership import GroupSpec, find_own, spec_of
+from dmstats.marker import file_mark, parse_mark
+from dmstats.ownership import find_own, spec_of
 from dmstats.ranges import Footprint, Range, joined, total
 from dmstats.reconcile import UNLIMITED, Limits, Outcome, reconcile
 from dmstats.region import Region
-from tests.unit.model import Killed, ModelDevice, Row
+from tests.unit.history import FILE, PLACES, SPEC, Kept, gone, has_group, look, sectors
+from tests.unit.model import Killed, ModelDevice
 
-FILE = FileIdentity(1, 12, 7)
-SPEC = new_spec(FILE, alias="vm.img")
-ADOPTED = replace(SPEC, userdata="mine")
-
-
-def gone(_mark: Mark) -> bool:
-    """Say that the maker has gone."""
-    return True
-
-
-class Kept:
-    """Retired counters as a file's ledger keeps them, over kills: what was intended counts once its region went."""
-
-    def __init__(self, device: ModelDevice) -> None:
-        self.device = device
-        self.reads = 0
-        self.intended: dict[str, Counters] = {}
-
-    def intend(self, retired: Sequence[Retired]) -> None:
-        """Keep the counters as what counts should their regions be gone."""
-        self.intended = {one.key: one.counters for one in retired}
-
-    def done(self, retired: Sequence[Retired]) -> None:
-        """Count them: the regions have gone."""
-        assert {one.key for one in retired} == self.intended.keys()
-        self.settle()
-
-    def settle(self) -> None:
-        """Count what was intended for regions that have gone, and forget the rest."""
-        there = {f"{number}:{row.start}+{row.length}" for number, row in self.device.rows.items()}
-        self.reads += sum(one.reads for key, one in self.intended.items() if key not in there)
-        self.intended = {}
-
-
-def sectors(ranges: Sequence[tuple[int, int]]) -> list[int]:
-    """Return every sector of ranges, as often as it occurs."""
-    return [sector for start, end in ranges for sector in range(start, end)]
-
-
-PLACES = st.lists(
-    st.tuples(st.integers(0, 40), st.integers(1, 9)).map(lambda p: (p[0], p[0] + p[1])), max_size=6
-).map(joined)
 FILES = st.sampled_from([0, 1])
 STRANGE_AUX = st.sampled_from(
     ["-", "x y", "DMS_GROUP=theirs:0-9#-", "filemapd.i99.g1.p1.t1", "DMS_GROUP=:1-0#"]
 )
-
-
-def has_group(device: ModelDevice, files: Sequence[FileIdentity]) -> bool:
-    """Tell whether a group bears the mark of one of the files."""
-    marks = [parse_mark(g.tag.userdata) for g in groups_of(device.list().regions).values()]
-    return any(mark is not None and mark.names(file) for mark in marks for file in files)
-
-
-def look(
-    device: ModelDevice,
-    ranges: Sequence[Range],
-    ledger: Kept | None = None,
-    *,
-    join: bool = False,
-    spec: GroupSpec = SPEC,
-) -> Outcome:
-    """Bring the group of FILE in step with its ranges."""
-    table = device.table()
-    own = find_own(table.regions(), [FILE], known=range(len(table)), spec=spec, left_behind=gone)
-    where = Footprint(tuple(ranges), len(ranges), 0, landing=False)
-    return reconcile(
-        device,
-        FILE,
-        where,
-        table,
-        own,
-        spec,
-        limits=Limits(),
-        retirement=ledger or Kept(device),
-        join=join,
-    )
 
 
 @pytest.mark.parametrize(
@@ -145,120 +67,6 @@ def test_killed_after_each_message(after: list[tuple[int, int]], join: bool, bel
         if finished:
             return
     pytest.fail("the run never ended")
-
-
-class Watched(ModelDevice):
-    """A device on which, after each message, each tag is short enough to be edited and lists only regions of FILE
-    that are there, and each region of FILE is in a tag or bears its mark. `kinds` are the messages it had."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kinds: list[str] = []
-
-    def _send(self, message: str | bytes) -> str:
-        reply = super()._send(message)
-        if self.fuse is not None:
-            self.kinds.append(
-                message.split()[0].decode() if isinstance(message, bytes) else message.split()[0]
-            )
-            self.check({number: row for number, row in self.rows.items() if row.program == b"dmstats"})
-        return reply
-
-    @staticmethod
-    def check(rows: dict[int, Row]) -> None:
-        """Assert all that."""
-        auxes = {number: row.aux.decode() for number, row in rows.items()}
-        tags = [tag for number, aux in auxes.items() if (tag := parse_tag(aux, number)) is not None]
-        assert tags, "the group is gone"
-        assert all(tag.length() <= MAX_TAG_BYTES for tag in tags)
-        listed = {number for tag in tags for span in tag.members for number in span}
-        assert listed <= rows.keys(), "a tag lists an id that anybody can get"
-        for number in rows.keys() - listed:
-            mark = parse_mark(auxes[number])
-            assert mark is not None
-            assert mark.names(FILE)
-
-
-MANY = [Range(8 * n, 8 * n + 4) for n in range(900)]
-SCATTERED = set(random.Random(1).sample(range(1, len(MANY)), 360))
-LEFT = [piece for n, piece in enumerate(MANY) if n not in SCATTERED]
-CHANGES = {
-    "as many come": LEFT + [Range(10_000 + 8 * n, 10_004 + 8 * n) for n in range(len(SCATTERED))],
-    "fewer come": LEFT + [Range(10_000 + 8 * n, 10_004 + 8 * n) for n in range(10)],
-    "some shrink": sorted([*LEFT, *(Range(8 * n, 8 * n + 2) for n in sorted(SCATTERED)[::2])]),
-    "the leader goes too": LEFT[1:] + [Range(10_000 + 8 * n, 10_004 + 8 * n) for n in range(len(SCATTERED))],
-}
-
-
-def changed(device: ModelDevice, change: str, below: bool, fuse: int) -> int:
-    """Map MANY, in a group without marks, read each piece, and bring the group in step with the change, killed after
-    `fuse` messages. Assert that the next run completes it and nothing counted is lost; return how many messages were
-    left over."""
-    theirs = device.create(90_000, 5, program="theirs", aux="mine")
-    look(device, MANY, spec=ADOPTED)
-    for region in device.list("dmstats").regions[1:]:
-        device.set_aux(region.id, "")
-    for piece in MANY:
-        device.read(piece.start)
-    if below:
-        device.delete(theirs)
-    ledger = Kept(device)
-    device.fuse = fuse
-    with contextlib.suppress(Killed):
-        look(device, CHANGES[change], ledger, spec=ADOPTED)
-    left, device.fuse = device.fuse, None
-    ledger.settle()
-    outcome = look(device, CHANGES[change], ledger, spec=ADOPTED)
-    assert sum(row.reads for row in device.rows.values()) + ledger.reads == len(MANY)
-    assert joined((r.start, r.end) for r in outcome.members) == tuple(CHANGES[change])
-    assert [r for r in device.list().regions if r.program == "dmstats"] == list(outcome.members)
-    return left
-
-
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("below", [False, True])
-def test_scattered_changes(change: str, below: bool) -> None:
-    """Where freed ids have to be used again for the tag to fit, and an id below the leader's may be free, the group
-    is whole after each message; killed after any, nothing counted is lost."""
-    plenty, device = 10_000, Watched()
-    sent = plenty - changed(device, change, below, plenty)
-    last = max(n for n, kind in enumerate(device.kinds) if kind == "@stats_create")
-    assert "@stats_delete" in device.kinds[:last]
-    for fuse in range(0, sent, 250):
-        changed(ModelDevice(), change, below, fuse)
-
-
-class Refusing(Watched):
-    """A device that has memory for so many regions more (`room`)."""
-
-    room = UNLIMITED
-
-    def _create(self, where: bytes, step: bytes, count: bytes, *words: bytes) -> bytes:
-        if self.room == 0:
-            raise DmError(errno.ENOMEM, "@stats_create", "the model")
-        self.room -= 1
-        return super()._create(where, step, count, *words)
-
-
-@pytest.mark.parametrize("room", [0, 1, 100, 359])
-def test_scattered_changes_refused(room: int) -> None:
-    """Where the kernel refuses a region in the midst of scattered changes, what is there is the group, with what was
-    to make room for others, and the next run completes it."""
-    device = Refusing()
-    look(device, MANY)
-    for piece in MANY:
-        device.read(piece.start)
-    ledger = Kept(device)
-    device.room, device.fuse = room, 10_000
-    outcome = look(device, CHANGES["as many come"], ledger)
-    assert outcome.failure is not None
-    assert list(outcome.members) == list(device.list().regions)
-    assert {piece.start for piece in LEFT} <= {region.start for region in outcome.members}
-    device.room = UNLIMITED
-    outcome = look(device, CHANGES["as many come"], ledger)
-    assert joined((r.start, r.end) for r in outcome.members) == tuple(CHANGES["as many come"])
-    assert outcome.members == device.list().regions
-    assert sum(row.reads for row in device.rows.values()) + ledger.reads == len(MANY)
 
 
 class Followed:
@@ -459,7 +267,11 @@ class DeviceHistory(RuleBasedStateMachine):
 DeviceHistory.TestCase.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None, phases=set(Phase) - {Phase.explain}
 )
+
+
 TestDeviceHistory = DeviceHistory.TestCase
+
+
 TestDeviceHistory.__doc__ = DeviceHistory.__doc__
 
 
@@ -470,5 +282,9 @@ class LongNames(DeviceHistory):
 
 
 TestLongNames = LongNames.TestCase
+
+
 TestLongNames.settings = DeviceHistory.TestCase.settings
+
+
 TestLongNames.__doc__ = LongNames.__doc__
