@@ -20,6 +20,9 @@ _log = logging.getLogger("filemapd.supervisor")
 
 # A round is made in so many parts, so that the main loop is never held up for long.
 _PARTS: Final = 10
+# Who used no CPU has neither grown nor opened anything, but for what is too little to be counted. To read that alone
+# is half of the work, so all is read only in one round of so many.
+_THOROUGH: Final = 6
 _DEAD: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 _STOPPED: Final = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
 
@@ -44,6 +47,12 @@ class HealthCheck:
         self._part = 0
         self._waited_for: set[str] = set()
         self._round_ended = time.monotonic()
+        self._rounds = 0
+
+    @property
+    def _thorough(self) -> bool:
+        """Tell whether this round is one in which all figures of all workers are read."""
+        return self._rounds % _THOROUGH == 0
 
     def start(self) -> None:
         """Look at the workers from now on, at the configuration's interval as it is now."""
@@ -67,6 +76,7 @@ class HealthCheck:
         alive = {f.child.pid for f in self._round if f.child is not None}
         self._processes = {pid: process for pid, process in self._processes.items() if pid in alive}
         self._round_ended = time.monotonic()
+        self._rounds += 1
 
     def sound(self, now: float) -> bool:
         """Tell whether the workers are seen to: rounds are made, and none that is not well outlives its end."""
@@ -109,10 +119,11 @@ class HealthCheck:
             # The same object each time, as CPU is measured from one call to the next.
             process = self._processes.get(pid) or psutil.Process(pid)
             with process.oneshot():
-                health.rss_bytes = process.memory_info().rss
                 health.cpu_percent = process.cpu_percent()
                 health.status = process.status()
-            health.open_files = process.num_fds()
+                if before is None or health.cpu_percent or self._thorough:
+                    health.rss_bytes = process.memory_info().rss
+                    health.open_files = process.num_fds()
         except (psutil.Error, OSError):  # OSError: there is no descriptor to be had just now
             return False
         self._processes[pid] = process
