@@ -29,6 +29,7 @@ class Directories:
         self._fleet = fleet
         self._timers = timers
         self._scans: dict[str, Scan] = {}
+        self._scanned: dict[str, tuple[int, int] | None] = {}
         self._waiting: Timer | None = None
         self._rest_until = 0.0
 
@@ -36,6 +37,8 @@ class Directories:
         """Scan all directories and have the fleet run what `config` wants; return what changed, by name."""
         before = self._scans
         self._scans = {}
+        # Before the scan, so that what is mounted meanwhile is another directory than that which was scanned.
+        self._scanned = {directory.path: _identity(directory.path) for directory in config.directories}
         for directory in config.directories:
             self._watch(directory.path, recursive=directory.recursive)
             found = self._scans[directory.path] = scan(directory)
@@ -49,8 +52,10 @@ class Directories:
             self.rescan_soon()
 
     def look_for_missing(self) -> None:
-        """Scan again where a directory could not be read: it may have come, or been mounted, since."""
-        if any(found.reason is not None for found in self._scans.values()):
+        """Scan again where a directory could not be read, as it may have come since, or where another stands at its
+        path: of a mount, and of an unmount by which its files went, inotify tells nothing."""
+        unread = any(found.reason is not None for found in self._scans.values())
+        if unread or any(_identity(path) != before for path, before in self._scanned.items()):
             self.rescan_soon()
 
     def rescan_soon(self) -> None:
@@ -84,3 +89,12 @@ class Directories:
             _log.warning("directory %s: %s: waiting for it", path, found.reason)
         if found.truncated and (before is None or before.truncated != found.truncated):
             _log.warning("directory %s: %d files are left out: max_files is reached", path, found.truncated)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return st_dev and st_ino of what is at the path, None where that can't be told."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,58 @@
+"""Directories that come, go, and are mounted over."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from sandbox.devices import filesystem
+from tests.kernel import oracle
+from tests.kernel.running import Running, running, wait_for, write
+
+
+def followed(supervisor: Running, names: list[str]) -> bool:
+    """Tell whether just these files are there, all RUNNING."""
+    found = {f["name"]: f["state"] for f in supervisor.status()["filemaps"]}
+    assert found == dict.fromkeys(names, "RUNNING"), found
+    return True
+
+
+def follows(supervisor: Running, *names: str) -> None:
+    """Wait until just these files are followed."""
+    wait_for(f"{names} are followed", partial(followed, supervisor, list(names)), 30)
+
+
+def test_a_missing_directory_is_waited_for(tmp_path: Path) -> None:
+    """One that is not there is no error: its files are taken when it comes, wait when it goes, are taken again."""
+    with filesystem("ext4", 64) as fs:
+        folder, aside = fs.mountpoint / "images", fs.mountpoint / "aside"
+        aside.mkdir()
+        write(aside / "a.img", 1)
+        with running(tmp_path, {"directories": [{"path": str(folder), "mode": "path"}]}) as supervisor:
+            wait_for("the supervisor answers", lambda: "version" in supervisor.status())
+            follows(supervisor)
+            aside.rename(folder)
+            follows(supervisor, "a.img")
+            folder.rename(aside)
+            supervisor.wait_state(folder / "a.img", "WAITING")
+            wait_for("its group goes", lambda: oracle.groups(fs.device.name) == {})
+            aside.rename(folder)
+            follows(supervisor, "a.img")
+
+
+def test_an_unmounted_directory_is_waited_for(tmp_path: Path) -> None:
+    """What is mounted on a directory that was empty is taken up, and what comes into it then."""
+    with filesystem("ext4", 64) as fs:
+        write(fs.mountpoint / "a.img", 1)
+        os.sync()
+        where = str(fs.mountpoint)
+        oracle.run("umount", where)
+        with running(tmp_path, {"directories": [{"path": where, "include": ["*.img"]}]}) as supervisor:
+            wait_for("the supervisor answers", lambda: "version" in supervisor.status())
+            follows(supervisor)
+            oracle.run("mount", str(fs.device.path), where)
+            follows(supervisor, "a.img")
+            oracle.assert_exact_cover(fs.mountpoint / "a.img", fs.device.name)
+            write(fs.mountpoint / "b.img", 1)
+            follows(supervisor, "a.img", "b.img")
