@@ -17,7 +17,7 @@ from supervisor.client import ControlError, call
 
 T = TypeVar("T")
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 FILEMAPD = (sys.executable, "-c", "from supervisor.cli import main; main()")
 
 
@@ -124,6 +124,14 @@ def running(folder: Path, config: dict[str, Any], program: Sequence[str] = FILEM
             except subprocess.TimeoutExpired:
                 supervisor.process.kill()
                 supervisor.process.wait()
+
+
+def wakes_of(pid: int) -> int:
+    """Return how often a process went to sleep of its own accord."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise AssertionError(f"no such line for {pid}")
 
 
 def write(path: Path, megabytes: int, at: int = 0) -> None:

@@ -11,7 +11,7 @@ import pytest
 from supervisor.client import ControlError, call
 from tests.kernel import oracle
 from tests.kernel.conftest import Disk, read_direct
-from tests.kernel.running import Running, running, wait_for
+from tests.kernel.running import Running, running, wait_for, wakes_of
 
 MIB = 1 << 20
 
@@ -77,14 +77,6 @@ def moved_on(supervisor: Running, file: Path) -> bool:
     before = supervisor.filemap(file)["sampled_at"]
     assert sample(supervisor) == 0
     return bool(supervisor.filemap(file)["sampled_at"] > before)
-
-
-def wakes_of(pid: int) -> int:
-    """Return how often a process went to sleep of its own accord."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("voluntary_ctxt_switches:"):
-            return int(line.split()[1])
-    raise AssertionError(f"no such line for {pid}")
 
 
 def test_no_worker_is_asked_twice_within_a_second(disk: Disk, tmp_path: Path) -> None:

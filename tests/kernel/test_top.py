@@ -16,7 +16,7 @@ import pytest
 from supervisor.times import seconds_of
 from tests.kernel import oracle
 from tests.kernel.conftest import Disk, read_direct, write_direct
-from tests.kernel.running import DEADLINE, Running, running, wait_for
+from tests.kernel.running import DEADLINE, Running, running, wait_for, wakes_of
 
 MIB = 1 << 20
 INTERVAL = 6
@@ -46,6 +46,23 @@ def wait_sampled(supervisor: Running, *files: Path, after: str = "") -> str:
         return max(at)
 
     return wait_for("counters are read", read)
+
+
+def wait_measuring(top: subprocess.Popen[str], supervisor: Running, after: str, *files: Path) -> None:
+    """Return once it has read the counters and but waits for its interval's end.
+
+    It looks at the device itself a moment after the workers have read theirs, and asks again each 0.2 s until then.
+    """
+    wait_sampled(supervisor, *files, after=after)
+    seen = [wakes_of(top.pid)]
+    since = [time.monotonic()]
+
+    def still() -> bool:
+        if (now := wakes_of(top.pid)) != seen[0]:
+            seen[0], since[0] = now, time.monotonic()
+        return time.monotonic() - since[0] > 0.8
+
+    wait_for("top waits", still)
 
 
 def dmstats(device: str) -> dict[int, list[int]]:
@@ -84,8 +101,7 @@ def test_the_busier_is_first_and_its_figures_are_dmstats(disk: Disk, tmp_path: P
         # What was read within the last second is as good as new to `top`.
         wait_for("the counters are old", lambda: time.time() - seconds_of(before) > 1.5)
         top = start_top(supervisor, "--json", "--interval", str(INTERVAL))
-        # It asks for a sample as soon as it runs.
-        wait_sampled(supervisor, slow, busy, quiet, after=before)
+        wait_measuring(top, supervisor, before, slow, busy, quiet)
         write_direct(slow, 0, 40)
         read_direct(busy, 0, 150)
         write_direct(busy, 8192, 50)
