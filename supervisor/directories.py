@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from supervisor.config import Config
+from supervisor.config import Config, Directory
 from supervisor.fleet import Fleet
 from supervisor.membership import want
 from supervisor.selection import Scan, scan, wanted
@@ -39,10 +39,12 @@ class Directories:
         self._scans = {}
         # Before the scan, so that what is mounted meanwhile is another directory than that which was scanned.
         self._scanned = {directory.path: _identity(directory.path) for directory in config.directories}
+        # At the start these are the files that the last supervisor followed.
+        followed = self._fleet.filemaps.keys() or self._fleet.ledger.with_group()
         for directory in config.directories:
             self._watch(directory.path, recursive=directory.recursive)
-            found = self._scans[directory.path] = scan(directory)
-            self._tell(directory.path, before.get(directory.path), found)
+            found = self._scans[directory.path] = scan(directory, followed)
+            self._tell(directory, before.get(directory.path), found)
         complete = all(found.reason is None for found in self._scans.values())
         return want(self._fleet, wanted(config, self._scans), complete=complete)
 
@@ -83,12 +85,13 @@ class Directories:
                 self._fleet.watch.add_folder(os.path.join(folder, name))
 
     @staticmethod
-    def _tell(path: str, before: Scan | None, found: Scan) -> None:
+    def _tell(directory: Directory, before: Scan | None, found: Scan) -> None:
         """Log what is new about a directory, once."""
         if found.reason is not None and (before is None or before.reason != found.reason):
-            _log.warning("directory %s: %s: waiting for it", path, found.reason)
+            _log.warning("directory %s: %s: waiting for it", directory.path, found.reason)
         if found.truncated and (before is None or before.truncated != found.truncated):
-            _log.warning("directory %s: %d files are left out: max_files is reached", path, found.truncated)
+            limit = f"max_files is {directory.max_files}"
+            _log.warning("directory %s: left out: %d more, as %s", directory.path, found.truncated, limit)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -157,6 +157,11 @@ def read(db: sqlite3.Connection, path: str) -> Entry:
     )
 
 
+def with_group(db: sqlite3.Connection) -> list[str]:
+    """Return the paths of the files that have a group."""
+    return [events.path_of(key) for (key,) in db.execute("SELECT path FROM files WHERE grp IS NOT NULL")]
+
+
 def _counters(text: str) -> Counters:
     return unpack(json.loads(text))
 

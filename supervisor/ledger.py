@@ -64,6 +64,10 @@ class Ledger:
             self._entries[path] = self._written[path] = found
         return self._entries[path]
 
+    def with_group(self) -> set[str]:
+        """Return the paths of the files that had a group when last written."""
+        return set(self._database.rows(entries.with_group))
+
     # Changes. Each is in the ledger once it was flushed.
 
     def rename(self, old: str, new: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterable
 
 from supervisor.filemap import Filemap, stands_at
 from supervisor.fleet import Fleet
@@ -37,7 +38,10 @@ def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> di
         elif was_unseen:
             fleet.event(filemap, Event.START)
     for filemap in [f for path, f in fleet.filemaps.items() if path not in files] if complete else ():
-        if _drop(fleet, filemap):
+        if _outlives_its_name(filemap) and not _has_other_name(filemap, files):
+            _leave_to_its_worker(fleet, filemap)
+        else:
+            _drop(fleet, filemap)
             changes["removed"].append(filemap.name)
     if changes["added"]:
         raise_descriptors(len(fleet.filemaps))
@@ -90,23 +94,34 @@ def _change(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
         _log.info("%s is now named %s", filemap.path, wanted.name)
 
 
-def _drop(fleet: Fleet, filemap: Filemap) -> bool:
-    """Stop following a file that is not wanted any more; False where that waits for its end.
-
-    A file that left its directory may be open still (mode inode): then its worker knows when it ends.
-    """
-    left_directory = filemap.wanted.source.startswith("directories") and not os.path.lexists(filemap.path)
-    if (
-        left_directory
+def _outlives_its_name(filemap: Filemap) -> bool:
+    """Tell whether it left its directory and may be open still, or be elsewhere (mode inode)."""
+    return (
+        filemap.wanted.source.startswith("directories")
+        and not os.path.lexists(filemap.path)
         and filemap.follows_inode
         and filemap.record.state is State.RUNNING
         and filemap.fd is not None
-    ):
-        filemap.unseen = True
-        fleet.watch.urgent(filemap.path, time.monotonic())
+    )
+
+
+def _has_other_name(filemap: Filemap, files: Iterable[str]) -> bool:
+    """Tell whether one of the paths `files` is a hard link to the file that is open as `filemap.fd`."""
+    if filemap.fd is None or not os.fstat(filemap.fd).st_nlink or filemap.holds is None:
         return False
+    file = (filemap.holds.dev, filemap.holds.inode)
+    return any((stands_at(path) or ())[:2] == file for path in files)
+
+
+def _leave_to_its_worker(fleet: Fleet, filemap: Filemap) -> None:
+    """Have a file that left its directory end when its worker finds it at its end."""
+    filemap.unseen = True
+    fleet.watch.urgent(filemap.path, time.monotonic())
+
+
+def _drop(fleet: Fleet, filemap: Filemap) -> None:
+    """Stop following a file that is not wanted any more."""
     filemap.unseen = True
     filemap.delete = filemap.wanted.group_id is None
     fleet.event(filemap, Event.STOP, reason="not wanted any more")
     fleet.forget_if_over(filemap)
-    return True

@@ -14,7 +14,7 @@ from supervisor.config import Config, Directory, Filemap, FileOptions, resolve
 from supervisor.display import display
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Scan:
     files: tuple[str, ...]
     """The absolute paths of the selected files, sorted; undecodable bytes as surrogates."""
     truncated: int = 0
-    """So many files more were selected than max_files allows; the last in order are left out."""
+    """So many files more were selected than max_files allows: of those not followed before, the last in order."""
     reason: str | None = None
     """Why something could not be read. Then `files` may lack files that exist: nothing is to be stopped
     because it is not among them."""
@@ -63,8 +63,11 @@ def selects(directory: Directory, relative_path: str) -> bool:
     return matches(directory.include) and not matches(directory.exclude)
 
 
-def scan(directory: Directory) -> Scan:
+def scan(directory: Directory, followed: Container[str] = frozenset()) -> Scan:
     """Return the regular files that `directory` selects. What can't be read is told in the reason.
+
+    Where there are more than it allows, those among the paths `followed` come first: what is new takes no place of
+    a file that is followed already.
 
     Links are not followed, except where the directory's own path is one, and neither are mounts: a
     link or a mount could lead to what nobody listed.
@@ -75,8 +78,10 @@ def scan(directory: Directory) -> Scan:
     except OSError as error:
         return Scan((), reason=f"{display(directory.path)}: {error.strerror}")
     # Only max_files names are held at a time, however many there are.
-    files = tuple(heapq.nsmallest(directory.max_files, walk.files(device)))
-    return Scan(files, walk.found - len(files), walk.reason)
+    first = heapq.nsmallest(
+        directory.max_files, walk.files(device), key=lambda path: (path not in followed, path)
+    )
+    return Scan(tuple(sorted(first)), walk.found - len(first), walk.reason)
 
 
 @dataclass(slots=True)

@@ -51,9 +51,13 @@ def check(context: click.Context, config: str) -> None:
 
     loaded = load_config(config, context)
     scans = {directory.path: scan(directory) for directory in loaded.directories}
-    for path, found in scans.items():
+    for directory in loaded.directories:
+        found = scans[directory.path]
         if found.reason is not None:
-            click.echo(f"directory {path}: {found.reason} (it would be waited for)", err=True)
+            click.echo(f"directory {directory.path}: {found.reason} (it would be waited for)", err=True)
+        if found.truncated:
+            limit = f"max_files is {directory.max_files}"
+            click.echo(f"directory {directory.path}: left out: {found.truncated} more, as {limit}", err=True)
     tls = loaded.web.tls_server_config
     if tls is not None:
         from supervisor.tls import UnusableError, server_context  # noqa: PLC0415 - ssl is for who has TLS
@@ -66,4 +70,4 @@ def check(context: click.Context, config: str) -> None:
     for wish in files.values():
         group = "" if wish.group_id is None else f"  group {wish.group_id}"
         click.echo(f"{wish.name}  {wish.options.mode.value}{group}  ({wish.source})")
-    click.echo(f"{config}: right; {len(files)} files now", err=True)
+    click.echo(f"{config}: right; {len(files)} {'file' if len(files) == 1 else 'files'} now", err=True)

@@ -56,3 +56,42 @@ def test_an_unmounted_directory_is_waited_for(tmp_path: Path) -> None:
             oracle.assert_exact_cover(fs.mountpoint / "a.img", fs.device.name)
             write(fs.mountpoint / "b.img", 1)
             follows(supervisor, "a.img", "b.img")
+
+
+def test_beyond_max_files(tmp_path: Path) -> None:
+    """New files take no place of those that are followed, not after a new start either, but those of dropped ones."""
+    with filesystem("ext4", 64) as fs:
+        write(fs.mountpoint / "m.img", 1)
+        write(fs.mountpoint / "n.img", 1)
+        directory = {"path": str(fs.mountpoint), "include": ["*.img"], "max_files": 2}
+        with running(tmp_path, {"directories": [directory]}) as supervisor:
+            follows(supervisor, "m.img", "n.img")
+            groups = oracle.groups(fs.device.name)
+            write(fs.mountpoint / "a.img", 1)
+            wait_for(
+                "it is left out", lambda: "left out: 1 more, as max_files is 2" in supervisor.log.read_text()
+            )
+            follows(supervisor, "m.img", "n.img")
+            assert supervisor.stop() == 0
+            supervisor.again()
+            follows(supervisor, "m.img", "n.img")
+            assert oracle.groups(fs.device.name) == groups
+            (fs.mountpoint / "m.img").unlink()
+            follows(supervisor, "a.img", "n.img")
+
+
+def test_of_two_names_one_goes(tmp_path: Path) -> None:
+    """A hard link waits while the file is followed by its other name, and is followed once that is gone."""
+    with filesystem("ext4", 64) as fs:
+        one, other = fs.mountpoint / "one.img", fs.mountpoint / "other.img"
+        write(one, 1)
+        with running(
+            tmp_path, {"directories": [{"path": str(fs.mountpoint), "include": ["*.img"]}]}
+        ) as supervisor:
+            follows(supervisor, "one.img")
+            os.link(one, other)
+            supervisor.wait_state(other, "WAITING")
+            one.unlink()
+            follows(supervisor, "other.img")
+            oracle.assert_exact_cover(other, fs.device.name)
+            assert len(oracle.groups(fs.device.name)) == 1

@@ -88,6 +88,14 @@ def test_scan_stays_on_its_file_system(tmp_path: Path) -> None:
     assert list(walk.files(tmp_path.stat().st_dev + 1)) == []
 
 
+def test_what_is_followed_keeps_its_place(tmp_path: Path) -> None:
+    """Those followed already come first, in order, and gone ones hold no place."""
+    files = touch(tmp_path, "c", "a", "b", "d")
+    followed = {files[3], files[0], f"{tmp_path}/gone"}
+    assert scan(directory(tmp_path, max_files=2), followed) == Scan((files[0], files[3]), 2)
+    assert scan(directory(tmp_path, max_files=3), followed) == Scan((files[1], files[0], files[3]), 1)
+
+
 @pytest.mark.parametrize("name", ["gone", "file"])
 def test_scan_of_no_directory_is_a_reason(tmp_path: Path, name: str) -> None:
     """A directory that isn't there is not an exception, and nothing was found."""
