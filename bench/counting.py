@@ -26,7 +26,7 @@ def counting() -> Iterator[Messages]:
     """Note every message that this process sends, besides sending it."""
     messages, real = Messages(), ioctl.target_message
 
-    def noting(dev: int, message: bytes) -> str:
+    def noting(dev: int, message: bytes) -> memoryview:
         messages.sent.append(message)
         return real(dev, message)
 

@@ -57,7 +57,7 @@ def fleet(disk: Volume, count: int, **more: object) -> Iterator[Running]:
 
 def _groups(disk: Volume) -> int:
     """Return how many groups there are. Asking for the status would take CPU from the start."""
-    return disk.device.list_text().count(" DMS_GROUP=")
+    return disk.device.list_text().count(b" DMS_GROUP=")
 
 
 def files(disk: Volume, count: int, extents: int) -> list[Path]:

@@ -23,11 +23,19 @@ Numbers = list[int]
 _SPLITS = re.compile(rb"[\x09-\x0d\x20\xa0\\]")
 
 
-# All regions that a process makes for a file have the same words.
-@functools.lru_cache(maxsize=64)
 def escape(word: str) -> bytes:
     """Return `word` such that the kernel reads it as one word with just these bytes; an empty one is "-"."""
     return _SPLITS.sub(rb"\\\g<0>", word.encode("utf-8", "surrogateescape")) or b"-"
+
+
+# Nearly all regions that a process makes for a file have the same.
+@functools.lru_cache(maxsize=64)
+def _create_words(precise: bool, bounds: tuple[int, ...], program: str, aux: str) -> bytes:
+    """Return what stands behind the range in a @stats_create."""
+    options = [b"precise_timestamps"] if precise else []
+    if bounds:
+        options.append(b"histogram:" + ",".join(map(str, bounds)).encode())
+    return b" ".join([b"%d" % len(options), *options, escape(program), escape(aux)])
 
 
 class Device:
@@ -37,8 +45,8 @@ class Device:
         self.dev = dev
         self.number = ioctl.device_text(dev)
 
-    def _send(self, message: str | bytes) -> str:
-        return ioctl.target_message(self.dev, message.encode() if isinstance(message, str) else message)
+    def _send(self, message: bytes) -> memoryview:
+        return ioctl.target_message(self.dev, message)
 
     def create(
         self,
@@ -55,20 +63,16 @@ class Device:
         `bounds` are the kernel's: ns with `precise`, else ms. Raises DmError: EINVAL for a range or bounds
         that it won't have, ENOMEM where its limits on memory are reached.
         """
-        options = ["precise_timestamps"] if precise else []
-        if bounds:
-            options.append("histogram:" + ",".join(map(str, bounds)))
-        head = " ".join(["@stats_create", f"{start}+{length}", "/1", str(len(options)), *options])
-        reply = self._send(b" ".join([head.encode(), escape(program), escape(aux)]))
-        return int(reply)
+        words = _create_words(precise, tuple(bounds), program, aux)
+        return int(self._send(b"@stats_create %d+%d /1 %b" % (start, length, words)))
 
     def delete(self, region_id: int) -> None:
         """Delete a region. Raises DmError (ENOENT where there is none)."""
-        self._send(f"@stats_delete {region_id}")
+        self._send(b"@stats_delete %d" % region_id)
 
     def clear(self, region_id: int) -> None:
         """Zero a region's counters, except what is in flight. Raises DmError."""
-        self._send(f"@stats_clear {region_id}")
+        self._send(b"@stats_clear %d" % region_id)
 
     def list(self, program: str | None = None) -> Listing:
         """Return the regions of all programs, or of just `program`. Raises DmError."""
@@ -78,9 +82,13 @@ class Device:
         """Return the regions of all programs, not yet taken apart. Raises DmError."""
         return Table(self.list_text())
 
-    def list_text(self, program: str | None = None) -> str:
+    def list_text(self, program: str | None = None) -> bytes:
         """Return the reply to @stats_list as it came: enough to see whether anything changed."""
-        return self._send(b"@stats_list" if program is None else b"@stats_list " + escape(program))
+        return bytes(self._send(b"@stats_list" if program is None else b"@stats_list " + escape(program)))
+
+    def list_view(self) -> memoryview:
+        """Return the same of all programs without a copy: it holds until the next message."""
+        return self._send(b"@stats_list")
 
     def print(self, region: Region) -> Counters:
         """Return a region's counters. Raises DmError, ENOENT too where the id now stands for another range."""
@@ -88,16 +96,16 @@ class Device:
 
     def numbers(self, region: Region) -> Numbers:
         """Return a region's counters as the kernel prints them, see parse_print(). Raises DmError like print()."""
-        return self._numbers("@stats_print", region)
+        return self._numbers(b"@stats_print", region)
 
     def print_clear(self, region: Region) -> Counters:
         """Return a region's counters and zero them, in one step. Raises DmError like print()."""
-        return _counters(self._numbers("@stats_print_clear", region), region)
+        return _counters(self._numbers(b"@stats_print_clear", region), region)
 
-    def _numbers(self, command: str, region: Region) -> Numbers:
-        reply = self._send(f"{command} {region.id}")
+    def _numbers(self, command: bytes, region: Region) -> Numbers:
+        reply = str(self._send(b"%b %d" % (command, region.id)), "ascii")
         if not reply.startswith(f"{region.start}+{region.step} "):
-            raise DmError(2, f"{command} {region.id} (its range is another now)", self.number)
+            raise DmError(2, f"{command.decode()} {region.id} (its range is another now)", self.number)
         return parse_print(reply)
 
     def set_aux(self, region_id: int, aux: str) -> None:

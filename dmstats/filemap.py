@@ -142,7 +142,7 @@ def update_regions_from_fd(fd: int, group_id: int) -> tuple[int, ...]:
     ids = tuple(region.id for region in outcome.members)
     marked = sum(region.aux.startswith(beginning(file)) for region in outcome.members)
     # A region that somebody else is at work on is to be taken in once its maker has gone, which no list tells.
-    if outcome.in_order and marked == table.text.count(f" {beginning(file)}"):
+    if outcome.in_order and marked == table.text.count(f" {beginning(file)}".encode()):
         while len(_in_order) >= _MOST_SEEN:
             del _in_order[next(iter(_in_order))]
         _in_order[file, group_id] = _Seen(state, ids)

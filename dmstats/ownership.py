@@ -192,7 +192,7 @@ def candidates(
     """Return the regions among which find_own() finds the same as among all of the table, as long as no group is the
     file's by its id: those with a tag or a mark of `files`. Where one of the remembered is not among them, as
     somebody has put something else into its aux, all are returned."""
-    regions = table.having([" DMS_GROUP=", *(f" {beginning(file)}" for file in files)])
+    regions = table.having([b" DMS_GROUP=", *(f" {beginning(file)}".encode() for file in files)])
     return table.regions() if lost(remembered, regions) else regions
 
 

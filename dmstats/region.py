@@ -38,11 +38,11 @@ class Listing:
 # The aux comes unescaped, with whatever its owner put there; only what follows it has a fixed form.
 # ASCII, as the kernel knows no other white space that could end the program's name here. No number of the kernel's
 # has more than 20 digits; int() would refuse a very long one, and with it the whole list.
-_ROW = re.compile(r"^(\d{1,20}): (\d{1,20})\+(\d{1,20}) (\d{1,20}) (\S+ .*)$", re.ASCII | re.MULTILINE)
+_ROW = re.compile(rb"^(\d{1,20}): (\d{1,20})\+(\d{1,20}) (\d{1,20}) (\S+ .*)$", re.MULTILINE)
 _BOUNDS = re.compile(r"\d{1,20}(?:,\d{1,20})*", re.ASCII)
 _PRECISE = " precise_timestamps"
 _HISTOGRAM = " histogram:"
-_ID = re.compile(r"^\d{1,20}(?=: )", re.ASCII | re.MULTILINE)
+_ID = re.compile(rb"^\d{1,20}(?=: )", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Table:
     """A reply to @stats_list, `text`, of which no more is taken apart than somebody asks for: most rows of a device
     with many files are others'."""
 
-    text: str
+    text: bytes | bytearray
 
     def __len__(self) -> int:
-        return self.text.count("\n")
+        return self.text.count(b"\n")
 
     def regions(self) -> tuple[Region, ...]:
         """Return all regions, ids ascending."""
@@ -63,7 +63,7 @@ class Table:
         """Return the ids that are taken."""
         return frozenset(map(int, _ID.findall(self.text)))
 
-    def having(self, words: Collection[str]) -> tuple[Region, ...]:
+    def having(self, words: Collection[bytes]) -> tuple[Region, ...]:
         """Return the regions in whose rows one of `words` stands, and maybe others, ids ascending."""
         if 2 * sum(map(self.text.count, words)) > len(self):
             return self.regions()
@@ -71,28 +71,33 @@ class Table:
         for word in words:
             at = self.text.find(word)
             while at >= 0:
-                start = self.text.rfind("\n", 0, at) + 1
-                end = self.text.index("\n", at)
+                start = self.text.rfind(b"\n", 0, at) + 1
+                end = self.text.index(b"\n", at)
                 rows[start] = self.text[start:end]
                 at = self.text.find(word, end)
-        return parse_list("\n".join(rows[start] for start in sorted(rows))).regions
+        return parse_list(b"\n".join(rows[start] for start in sorted(rows))).regions
 
 
-def parse_list(text: str) -> Listing:
-    """Return the regions in a reply to @stats_list; a row of another form is set aside, never the list."""
+def parse_list(text: bytes | bytearray) -> Listing:
+    """Return the regions in a reply to @stats_list; a row of another form is set aside, never the list. Words are
+    decoded as UTF-8 with surrogateescape, so that nothing of them is lost."""
     regions = []
     # Most rows end like many others: these are taken apart once, and share what they have in common.
-    ends: dict[str, tuple[str, str, bool, tuple[int, ...]]] = {}
+    ends: dict[bytes, tuple[str, str, bool, tuple[int, ...]]] = {}
     for row in _ROW.finditer(text):
         number, start, length, step, end = row.groups()
         known = ends.get(end)
         if known is None:
-            known = ends[end] = _parse_end(end)
+            known = ends[end] = _parse_end(_decoded(end))
         regions.append(Region._make((int(number), int(start), int(length), int(step), *known)))
-    if len(regions) == text.count("\n") + (not text.endswith("\n")):
+    if len(regions) == text.count(b"\n") + (not text.endswith(b"\n")):
         return Listing(tuple(regions))
-    unread = (line for line in text.split("\n") if line and not _ROW.fullmatch(line))
+    unread = (_decoded(line) for line in text.split(b"\n") if line and not _ROW.fullmatch(line))
     return Listing(tuple(regions), tuple(unread))
+
+
+def _decoded(text: bytes | bytearray) -> str:
+    return text.decode("utf-8", "surrogateescape")
 
 
 def _parse_end(end: str) -> tuple[str, str, bool, tuple[int, ...]]:

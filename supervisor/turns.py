@@ -28,7 +28,7 @@ class Turns:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._tables: dict[int, str] = {}
+        self._tables: dict[int, bytes] = {}
 
     def looks(self, now: float) -> None:
         """Have the files looked at whose turn it is."""
@@ -90,7 +90,7 @@ class Turns:
                 continue
             if self._tables.get(dev) != table:
                 self._tables[dev] = table
-                self._fleet.device_regions[dev] = table.count("\n")
+                self._fleet.device_regions[dev] = table.count(b"\n")
                 self._doubt(filemaps, parse_list(table).regions)
 
     def _name(self, device: Device, filemaps: Iterable[Filemap]) -> None:

@@ -34,7 +34,7 @@ class Alone:
             self._following, wanted, Known(), Forget(), notice=self._noticed, moving=self._moving
         )
         self._watch = Watch()
-        self._table = ""
+        self._table = b""
         self._stopping = False
 
     def run(self) -> None:

@@ -37,7 +37,7 @@ class Hook:
         self._sent = 0
         self._real = ioctl.target_message
 
-    def __call__(self, dev: int, message: bytes) -> str:
+    def __call__(self, dev: int, message: bytes) -> memoryview:
         self._misbehaviour(message)
         if not message.startswith(_CHANGING):
             return self._real(dev, message)

@@ -60,7 +60,7 @@ def killed_after(count: int, action: Callable[[], object]) -> bool:
     if child == 0:
         real = ioctl.target_message
 
-        def counting(dev: int, message: bytes) -> str:
+        def counting(dev: int, message: bytes) -> memoryview:
             reply = real(dev, message)
             if message.startswith(CHANGING):
                 FUSE.step()
@@ -97,7 +97,7 @@ class Scene:
 
     def rows(self) -> list[str]:
         """Return what the kernel shows of each region."""
-        return self.disk.stats.list_text().splitlines()
+        return self.disk.stats.list_text().decode().splitlines()
 
     def members(self) -> list[int]:
         """Return the ids of the group."""

@@ -154,7 +154,7 @@ def test_program_is_one_word(device: devices.Device, program: str) -> None:
     stats.create(0, 8, program=program, aux="mine")
     stats.create(8, 8, program="two")
     (line,) = stats.list_text(program).splitlines()
-    assert line == f"0: 0+8 8 {program} mine"
+    assert line == f"0: 0+8 8 {program} mine".encode()
 
 
 def test_model_is_like_the_kernel(device: devices.Device) -> None:

@@ -72,15 +72,14 @@ class ModelDevice(Device):
             if row.start <= sector < row.start + row.length:
                 row.reads += 1
 
-    def _send(self, message: str | bytes) -> str:
-        raw = message.encode() if isinstance(message, str) else message
-        command, *words = split_words(raw)
+    def _send(self, message: bytes) -> memoryview:
+        command, *words = split_words(message)
         if command not in _MUTE:
             if self.fuse == 0:
                 raise Killed
             if self.fuse is not None:
                 self.fuse -= 1
-        return self._answer(command, words).decode("utf-8", "surrogateescape")
+        return memoryview(self._answer(command, words))
 
     def _answer(self, command: bytes, words: list[bytes]) -> bytes:
         if command == b"@stats_create":

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dmstats.device import escape
 from dmstats.group import Tag, as_ranges, groups_of, members_text, parse_tag
 from dmstats.region import Region, parse_list
-from tests.unit.data import recorded_text
+from tests.unit.data import recorded
 from tests.unit.model import split_words
 
 IDS = st.sets(st.integers(0, 2**31 - 1), min_size=1)
@@ -101,7 +101,7 @@ def test_missing_members_are_left_out() -> None:
 
 def test_recorded_tag_is_a_group() -> None:
     """A tag as it comes from a kernel, its alias with a space, makes a group of its members."""
-    groups = groups_of(parse_list(recorded_text("list_odd.txt")).regions)
+    groups = groups_of(parse_list(recorded("list_odd.txt")).regions)
     assert groups.keys() == {8}
     assert groups[8].tag == Tag("vm 1", True, (range(8, 10),), "mine")
     assert [r.id for r in groups[8].regions] == [8, 9]

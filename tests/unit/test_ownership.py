@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -26,6 +27,12 @@ ADOPTED = GroupSpec("vm.img", False, "user", "dmstats", precise=False, bounds=()
 def region(number: int, aux: str = "-", program: str = "dmstats") -> Region:
     """Return a region of eight sectors that stands where its id says."""
     return Region(number, 8 * number, 8, 8, program, aux)
+
+
+def shown(regions: Sequence[Region]) -> bytes:
+    """Return the reply to @stats_list with these regions."""
+    rows = (f"{r.id}: {r.start}+{r.length} {r.step} {r.program} {r.aux}\n" for r in regions)
+    return "".join(rows).encode()
 
 
 def tag(spec: GroupSpec, *ids: int) -> str:
@@ -165,8 +172,7 @@ def test_candidates(
     regions = [region(n, aux, program) for n, (aux, program) in enumerate(rows)]
     if others_too:
         regions += [region(n, "filemapd.i99.g1.p1.t1") for n in range(10, 40)]
-    text = "".join(f"{r.id}: {r.start}+{r.length} {r.step} {r.program} {r.aux}\n" for r in regions)
-    table, files = Table(text), [FILE, OTHER] if replaced else [FILE]
+    table, files = Table(shown(regions)), [FILE, OTHER] if replaced else [FILE]
     before = [region(n, str(OURS)) for n in sorted(remembered)]
     among = partial(find_own, files=files, spec=SPEC, left_behind=lambda m: m == OURS, remembered=before)
     assert among(candidates(table, files, before)) == among(table.regions())
@@ -176,8 +182,7 @@ def test_few_candidates() -> None:
     """Of a device with many files' regions few rows are taken apart."""
     own = [region(0, tag(SPEC, 0, 1)), region(1, str(OURS))]
     regions = [*own, *(region(n, "filemapd.i99.g1.p1.t1") for n in range(2, 100))]
-    text = "".join(f"{r.id}: {r.start}+{r.length} {r.step} {r.program} {r.aux}\n" for r in regions)
-    assert list(candidates(Table(text), [FILE], own)) == own
+    assert list(candidates(Table(shown(regions)), [FILE], own)) == own
 
 
 def test_lost() -> None:

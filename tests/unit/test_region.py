@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dmstats.device import escape
 from dmstats.region import Listing, Region, Table, parse_list
-from tests.unit.data import recorded_text
+from tests.unit.data import recorded
 from tests.unit.model import split_words
 
 
@@ -19,12 +19,12 @@ def any_bytes(text: bytes) -> str:
 
 def test_no_regions() -> None:
     """The reply of a device without regions has none."""
-    assert parse_list(recorded_text("list_empty.txt")) == Listing(())
+    assert parse_list(recorded("list_empty.txt")) == Listing(())
 
 
 def test_recorded_list() -> None:
     """Rows are read with and without precise timestamps and histogram, with one area and several."""
-    listing = parse_list(recorded_text("list.txt"))
+    listing = parse_list(recorded("list.txt"))
     assert listing.unread == ()
     assert listing.regions == (
         Region(0, 0, 64, 64, "dmstats", "-"),
@@ -40,7 +40,7 @@ def test_recorded_list() -> None:
 
 def test_recorded_odd_rows() -> None:
     """An aux of any bytes is read as it is; the rows that can't be read are set aside, and the others are there."""
-    listing = parse_list(recorded_text("list_odd.txt"))
+    listing = parse_list(recorded("list_odd.txt"))
     assert {region.id: region.aux for region in listing.regions} == {
         0: "two words  here",
         1: "back\\slash",
@@ -70,7 +70,7 @@ def test_recorded_odd_rows() -> None:
 )
 def test_bad_row_loses_nothing_else(row: str) -> None:
     """A row of another form costs only itself."""
-    listing = parse_list(f"0: 0+8 8 dmstats -\n{row}\n7: 8+8 8 dmstats -\n")
+    listing = parse_list(f"0: 0+8 8 dmstats -\n{row}\n7: 8+8 8 dmstats -\n".encode())
     assert [region.id for region in listing.regions] == [0, 7]
     assert listing.unread == (row,)
 
@@ -80,7 +80,7 @@ def test_bad_row_loses_nothing_else(row: str) -> None:
 )
 def test_numbers_beyond_reason(aux: str) -> None:
     """An aux with a number of thousands of digits, which Python won't read, doesn't lose the list."""
-    listing = parse_list(f"0: 0+8 8 dmstats {aux}\n1: 8+8 8 dmstats -\n")
+    listing = parse_list(f"0: 0+8 8 dmstats {aux}\n1: 8+8 8 dmstats -\n".encode())
     assert [region.id for region in listing.regions] == [0, 1]
     assert listing.regions[0].aux == aux
 
@@ -100,14 +100,14 @@ def test_numbers_beyond_reason(aux: str) -> None:
 )
 def test_aux_like_options(end: str, aux: str, precise: bool, bounds: tuple[int, ...]) -> None:
     """Only what stands last is the kernel's, once each and in its order; the rest is the aux."""
-    (region,) = parse_list(f"0: 0+8 8 dmstats {end}\n").regions
+    (region,) = parse_list(f"0: 0+8 8 dmstats {end}\n".encode()).regions
     assert region == Region(0, 0, 8, 8, "dmstats", aux, precise, bounds)
 
 
 def test_rows_share_what_they_have_in_common() -> None:
     """The marks and bounds of thousands of regions are in memory once."""
     row = "0+8 8 dmstats some-mark precise_timestamps histogram:1,2\n"
-    one, other = parse_list(f"0: {row}1: {row}").regions
+    one, other = parse_list(f"0: {row}1: {row}".encode()).regions
     assert one.aux is other.aux
     assert one.bounds is other.bounds
 
@@ -138,39 +138,39 @@ def test_rows_are_read_back(regions: list[Region]) -> None:
         + "\n"
         for r in regions
     )
-    assert parse_list(text) == Listing(tuple(regions))
+    assert parse_list(text.encode()) == Listing(tuple(regions))
 
 
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
     """No reply makes the parser fail."""
-    listing = parse_list(text)
+    listing = parse_list(text.encode())
     assert len(listing.regions) + len(listing.unread) == sum(1 for line in text.split("\n") if line)
 
 
 @given(st.text(st.characters(exclude_characters="\0")), st.lists(st.text(min_size=1), min_size=1))
 def test_table_of_any_text(text: str, words: list[str]) -> None:
     """What a table tells of any reply is what its parser tells; the rows with some words are all found."""
-    table = Table(text + "\n" if text else "")
+    table = Table((text + "\n" if text else "").encode())
     listing = parse_list(table.text)
     assert table.regions() == listing.regions
     assert len(table) >= len(listing.regions)
     assert table.ids() >= {region.id for region in listing.regions}
-    found = table.having(words)
+    found = table.having([word.encode() for word in words])
     assert set(found) <= set(listing.regions)
-    rows = [line for line in table.text.split("\n") if any(word in line for word in words)]
-    assert set(parse_list("\n".join(rows)).regions) <= set(found)
+    rows = [line for line in text.split("\n") if any(word in line for word in words)]
+    assert set(parse_list("\n".join(rows).encode()).regions) <= set(found)
 
 
 def test_rows_that_have_a_word() -> None:
     """Of few rows with a word, once or twice, first or last, no others are taken apart, and they ascend."""
     auxes = {0: "this", 4: "this this", 50: "that", 99: "this that"}
     text = "".join(f"{n}: {8 * n}+8 8 dmstats {auxes.get(n, '-')}\n" for n in range(100))
-    table = Table(text)
-    assert [region.id for region in table.having(["this"])] == [0, 4, 99]
-    assert [region.id for region in table.having([" that", " this"])] == [0, 4, 50, 99]
-    assert table.having(["neither"]) == ()
-    assert len(table.having(["dmstats"])) == len(table) == len(table.ids()) == 100
+    table = Table(text.encode())
+    assert [region.id for region in table.having([b"this"])] == [0, 4, 99]
+    assert [region.id for region in table.having([b" that", b" this"])] == [0, 4, 50, 99]
+    assert table.having([b"neither"]) == ()
+    assert len(table.having([b"dmstats"])) == len(table) == len(table.ids()) == 100
 
 
 @given(st.lists(st.binary(min_size=1).filter(lambda word: b"\0" not in word), min_size=1))

@@ -25,12 +25,10 @@ class Watched(ModelDevice):
         super().__init__()
         self.kinds: list[str] = []
 
-    def _send(self, message: str | bytes) -> str:
+    def _send(self, message: bytes) -> memoryview:
         reply = super()._send(message)
         if self.fuse is not None:
-            self.kinds.append(
-                message.split()[0].decode() if isinstance(message, bytes) else message.split()[0]
-            )
+            self.kinds.append(message.split()[0].decode())
             self.check({number: row for number, row in self.rows.items() if row.program == b"dmstats"})
         return reply
 

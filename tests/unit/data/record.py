@@ -45,7 +45,7 @@ ODD_AUX = (
 
 
 def _reply(device: Device, message: bytes) -> bytes:
-    return target_message(device.dev_t, message).encode("utf-8", "surrogateescape")
+    return bytes(target_message(device.dev_t, message))
 
 
 def _read_and_write(device: Device) -> None:
