@@ -11,7 +11,7 @@ from pathlib import Path
 
 from package.deb import completion
 
-_DEADLINE = 30.0
+_DEADLINE = 60.0
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from sandbox.guest import GuestLost, run
 from tests.sandbox.conftest import Start
 
 CRASH = "echo 1 >/proc/sys/kernel/sysrq; echo {} >/proc/sysrq-trigger; sleep 1000"
-PATIENCE = "90"
+PATIENCE = "200"
 
 
 def _await_line(stream: io.BufferedReader, expected: bytes) -> None:
@@ -52,8 +52,8 @@ def test_lost_guests(start: Start) -> None:
 def test_timeout(tmp_path: Path) -> None:
     """A guest that doesn't end in time is lost; the error has what its console said."""
     with (tmp_path / "output").open("wb") as output, pytest.raises(GuestLost) as lost:
-        run(["sleep", "1000"], memory="512M", timeout=1.5, stdout=output, stderr=output)
-    assert "1.5 s" in lost.value.reason
+        run(["sleep", "1000"], memory="512M", timeout=8, stdout=output, stderr=output)
+    assert "8 s" in lost.value.reason
     assert lost.value.console_tail
 
 
@@ -95,7 +95,7 @@ def test_dies_with_the_host(start: Start, place: Path, processes: Callable[[str]
     keeper.kill()
     unwatched.communicate()
     assert unwatched.returncode == 125
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while processes(f"uml_dir={place}") or any(place.glob("sandbox-*")):
         assert time.monotonic() < deadline
         select.select([], [], [], 0.05)
@@ -104,9 +104,8 @@ def test_dies_with_the_host(start: Start, place: Path, processes: Callable[[str]
 def test_interrupted_while_it_boots(start: Start) -> None:
     """A signal that comes before the command runs isn't lost: the command gets it."""
     process = start("--timeout", PATIENCE, "--", "sleep", "1000")
-    children = psutil.Process(process.pid).children
-    deadline = time.monotonic() + 20
-    while not any("sandbox.keeper" in child.cmdline() for child in children()):
+    deadline = time.monotonic() + 60
+    while not _has_keeper(process.pid):
         assert time.monotonic() < deadline
         select.select([], [], [], 0.01)
     # The handlers are there a moment after the keeper.
@@ -116,6 +115,14 @@ def test_interrupted_while_it_boots(start: Start) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def _has_keeper(pid: int) -> bool:
+    """Tell whether a process has a keeper by now; another child may end while it is looked at."""
+    try:
+        return any("sandbox.keeper" in child.cmdline() for child in psutil.Process(pid).children())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _status_field(pid: int, name: str) -> str:

@@ -73,7 +73,7 @@ class Loop:
 
     def until(self, done: Callable[[], bool]) -> None:
         """Run until `done`."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not done():
             assert time.monotonic() < deadline
             self.turn(0.01)

@@ -70,7 +70,7 @@ def wait(pid: int) -> None:
 def records(pipe: LogPipe, output: Output, done: Callable[[list[str]], bool]) -> list[str]:
     """Drain into a list of lines until `done` with them."""
     lines: list[str] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not done(lines):
         assert time.monotonic() < deadline, lines[-5:]
         select.select([pipe], [], [], 0.01)

@@ -18,7 +18,7 @@ from typing import Any
 from supervisor.webconfig import TlsServerConfig
 from tests.unit.data import recorded
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 @dataclass

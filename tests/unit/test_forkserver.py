@@ -37,7 +37,7 @@ def waiting(server: ForkServer, path: Path) -> Child:
     """Return a worker that waits for a file which is not there."""
     child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {"filemap": path.name})
     child.channel.socket.setblocking(True)
-    child.channel.socket.settimeout(10)
+    child.channel.socket.settimeout(60)
     assert child.channel.receive() == say.Waiting(f"there is no file at {path}")
     return child
 
@@ -80,7 +80,7 @@ def test_the_file_is_handed_over(server: ForkServer, tmp_path: Path) -> None:
         server.spawn(Job(str(tmp_path / "file"), FilemapdMode.INODE, Wanted(), fd=fd), {}).channel
     ) as channel:
         channel.socket.setblocking(True)
-        channel.socket.settimeout(10)
+        channel.socket.settimeout(60)
         said = channel.receive()
         assert isinstance(said, say.Ending)
         assert "device-mapper" in said.reason

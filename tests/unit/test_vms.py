@@ -29,7 +29,7 @@ from tests.unit.libvirt import disk, domain, running
 from tests.unit.test_qemu import process
 from workers.channel import Holds
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 class Host:

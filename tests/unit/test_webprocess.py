@@ -28,7 +28,7 @@ from supervisor.loop import Loop
 from supervisor.webprocess import WebProcess
 from tests.unit.certificates import Authority, Certificate, openssl
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 def free_port() -> int:
@@ -287,4 +287,4 @@ def test_its_records_are_in_the_log(parent: Parent, log: Path) -> None:
     parent.turn_until(lambda: "a message of the supervisor was not taken" in log.read_text())
     assert f"ERROR filemapd[{pid(parent)}]: a message" in log.read_text()
     assert "\x1b" not in log.read_text()
-    assert parent.answers(port)
+    parent.turn_until(lambda: parent.answers(port))
