@@ -41,12 +41,12 @@ class Hook:
         self._misbehaviour(message)
         if not message.startswith(_CHANGING):
             return self._real(dev, message)
-        if message.startswith(b"@stats_create") and self._refuse.exists():
-            raise DmError(int(self._refuse.read_text()), message.decode(), ioctl.device_text(dev))
+        if message.startswith(b"@stats_create") and (refusal := _told(self._refuse)):
+            raise DmError(int(refusal), message.decode(), ioctl.device_text(dev))
         reply = self._real(dev, message)
-        if self._kill.exists():
+        if last := _told(self._kill):
             self._sent += 1
-            if self._sent == int(self._kill.read_text()):
+            if self._sent == int(last):
                 self._kill.unlink()
                 if self._and_parent.exists():
                     os.kill(os.getppid(), signal.SIGKILL)
@@ -58,9 +58,8 @@ class Hook:
     def _misbehaviour(self, message: bytes) -> None:
         if not message.startswith(b"@stats_list"):
             return
-        try:
-            what = self._misbehave.read_text()
-        except FileNotFoundError:
+        what = _told(self._misbehave)
+        if not what:
             return
         if what == "crash":
             logging.getLogger("filemapd.worker").error("about to crash")
@@ -77,6 +76,14 @@ class Hook:
 
 
 _KEPT: list[object] = []
+
+
+def _told(path: Path) -> str:
+    """Return what a file holds; nothing where it is not there, or is just being written."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def program(folder: Path) -> tuple[str, ...]:

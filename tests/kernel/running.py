@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from supervisor.client import ControlError, call
 
 T = TypeVar("T")
@@ -124,6 +126,26 @@ def running(folder: Path, config: dict[str, Any], program: Sequence[str] = FILEM
             except subprocess.TimeoutExpired:
                 supervisor.process.kill()
                 supervisor.process.wait()
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Have a process stand still for as long as it takes."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for("it stands still", lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def open_files(pid: int) -> list[str]:
+    """Return what a process has open, by the links in its /proc/PID/fd; what it closes meanwhile is left out."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(entry))
+    return found
 
 
 def wakes_of(pid: int) -> int:

@@ -21,7 +21,7 @@ from dmstats.filemap import create_regions_from_fd
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES, KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
-from tests.kernel.running import wait_for, write
+from tests.kernel.running import DEADLINE, open_files, wait_for, write
 
 _COMMAND = (sys.executable, "-m", "workers.dmfilemapd")
 
@@ -45,7 +45,7 @@ class Daemon:
 
     def end(self) -> tuple[int, str]:
         """Wait for its end and return exit status and what it said."""
-        status = self.process.wait(20)
+        status = self.process.wait(DEADLINE)
         self._said.seek(0)
         return status, self._said.read()
 
@@ -185,18 +185,19 @@ def test_path_mode_follows_what_stands_there(fs: Filesystem) -> None:
     """Mode path: renamed over, removed and made again; the group follows, with as few descriptors as before."""
     file = lay_out(fs)
     with daemon(file, make_group(file), "path") as running:
-        fds = Path(f"/proc/{running.process.pid}/fd")
+        pid = running.process.pid
         for i in range(3):
             write(fs.mountpoint / "new", 1 + i)
             (fs.mountpoint / "new").rename(file)
             wait_for("the group is on the new file", lambda: exact(file, fs))
-        before = len(list(fds.iterdir()))
+        before = len(open_files(pid))
         file.unlink()
         wait_for("no group without a file", lambda: not oracle.groups(fs.device.name))
         write(file, 2)
         wait_for("the group is back", lambda: exact(file, fs))
-        assert len(list(fds.iterdir())) <= before
-        assert sum("inotify" in str(fd.readlink()) for fd in fds.iterdir()) == 1
+        # In the midst of a look there is one more.
+        wait_for("it has as few files open", lambda: len(open_files(pid)) <= before)
+        assert sum("inotify" in name for name in open_files(pid)) == 1
 
 
 def test_inode_mode_follows_the_file(fs: Filesystem) -> None:
@@ -318,8 +319,13 @@ def test_dmstats_starts_it(fs: Filesystem, monkeypatch: pytest.MonkeyPatch) -> N
 
     assert group == 0
     wait_for("the group follows", followed)
-    found = oracle.run("pgrep", "-f", f"dmfilemapd .* {file} inode").split()
-    assert len(found) == 1, "detached: one process, which dmstats did not wait for"
+
+    def detached() -> list[str]:
+        found = oracle.run("pgrep", "-f", f"dmfilemapd .* {file} inode").split()
+        assert len(found) == 1, "one process, which dmstats did not wait for"
+        return found
+
+    found = wait_for("it is detached", detached)
     assert Path(f"/proc/{found[0]}/cwd").readlink() == Path("/")
     assert re.search(r"^PPid:\t1$", Path(f"/proc/{found[0]}/status").read_text(), re.MULTILINE)
     file.unlink()

@@ -18,7 +18,7 @@ import pytest
 from sandbox.devices import Filesystem, filesystem
 from supervisor.client import ControlError, call
 from tests.kernel import oracle
-from tests.kernel.running import FILEMAPD, Running, running, wait_for, write
+from tests.kernel.running import DEADLINE, FILEMAPD, Running, open_files, running, wait_for, write
 from tests.kernel.test_moves import free_leader, lay_out
 
 
@@ -115,7 +115,7 @@ def test_follow(fs: Filesystem, tmp_path: Path) -> None:
             os.kill(supervisor.filemap(file)["pid"], signal.SIGKILL)
             assert json.loads(follower.stdout.readline())["kind"] == "restarted"
             supervisor.stop()
-            assert follower.wait(10) == 3
+            assert follower.wait(DEADLINE) == 3
             assert "not running" in follower.stderr.read()
         done = supervisor.command("events")
         assert done.returncode == 3
@@ -164,10 +164,12 @@ def test_on_move(fs: Filesystem, tmp_path: Path) -> None:
         assert stranger
         write(file, 1)
         wait_for("it hangs", lambda: supervisor.status()["on_move"]["running"] == 1)
-        oracle.assert_exact_cover(file, fs.device.name)
-        (sleeper,) = oracle.run("pgrep", "-x", "sleep").split()
-        assert os.readlink(f"/proc/{sleeper}/fd/0") == "/dev/null"
+        wait_for("it is followed", lambda: bool(oracle.assert_exact_cover(file, fs.device.name)))
+        # A process is not yet the program when it is forked, and that has more open while it is loaded.
+        sleeper = wait_for("the program runs", lambda: int(oracle.run("pgrep", "-x", "sleep")))
+        wait_for("it has three files open", lambda: len(open_files(sleeper)) == 3)
         assert sorted(os.listdir(f"/proc/{sleeper}/fd")) == ["0", "1", "2"]
+        assert os.readlink(f"/proc/{sleeper}/fd/0") == "/dev/null"
         assert supervisor.stop() == 0
         wait_for("it is ended with filemapd", lambda: not Path(f"/proc/{sleeper}").exists())
 

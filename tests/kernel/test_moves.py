@@ -17,7 +17,7 @@ from dmstats.device import Device
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import fault, oracle
 from tests.kernel.changes import CHANGES, KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
-from tests.kernel.running import Running, running, wait_for, write
+from tests.kernel.running import Running, running, stopped, wait_for, write
 
 Move = tuple[int, int, str]
 
@@ -182,7 +182,9 @@ def test_by_others(fs: Filesystem, tmp_path: Path) -> None:
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
         supervisor.wait_state(file)
         stranger = Device(fs.device.dev_t)
-        stranger.delete(0)
-        stranger.create(0, 8, program="theirs")
+        # Else the group might have a new region with that id in between.
+        with stopped(supervisor.process.pid):
+            stranger.delete(0)
+            stranger.create(0, 8, program="theirs")
         (move,) = Watched(supervisor, file, name).moved(1)
         assert move == (0, 1, "regions of the group were deleted by somebody else")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
-from tests.kernel.running import running, wait_for, write
+from tests.kernel.running import running, stopped, wait_for, write
 
 
 @pytest.fixture
@@ -53,8 +52,7 @@ def test_life_of_a_service(fs: Filesystem, tmp_path: Path, manager: socket.socke
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
-        told(manager, "READY=1", [])
-        told(manager, "STATUS=1 file: 1 RUNNING", [])
+        told(manager, "STATUS=1 file: 1 RUNNING", told(manager, "READY=1", []))
         told(manager, "WATCHDOG=1", [])
         supervisor.process.send_signal(signal.SIGHUP)
         order = told(manager, "READY=1", told(manager, "RELOADING=1\nMONOTONIC_USEC=", []))
@@ -77,14 +75,12 @@ def test_no_watchdog_for_a_supervisor_that_hangs(
     write(file, 1)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
         told(manager, "WATCHDOG=1", [])
-        os.kill(supervisor.process.pid, signal.SIGSTOP)
-        wait_for("it has stopped", lambda: " T " in Path(f"/proc/{supervisor.process.pid}/stat").read_text())
-        told(manager, "", ["what came before"])
-        manager.settimeout(3)
-        with pytest.raises(TimeoutError):
-            manager.recv(4096)
-        manager.setblocking(False)
-        os.kill(supervisor.process.pid, signal.SIGCONT)
+        with stopped(supervisor.process.pid):
+            told(manager, "", ["what came before"])
+            manager.settimeout(3)
+            with pytest.raises(TimeoutError):
+                manager.recv(4096)
+            manager.setblocking(False)
         told(manager, "WATCHDOG=1", [])
 
 
@@ -103,6 +99,7 @@ def test_level_of_the_log_follows_a_reload(fs: Filesystem, tmp_path: Path) -> No
         assert f"[{pid}]" not in supervisor.log.read_text()
         supervisor.write(usual)
         assert supervisor.command("reload").returncode == 0
+        wait_for("the region is back", lambda: bool(oracle.assert_exact_cover(file, fs.device.name)))
         oracle.message(fs.device.name, "@stats_delete 0")
         wait_for("the worker says so", lambda: f"disk.img[{pid}]: 1 regions of" in supervisor.log.read_text())
         assert supervisor.filemap(file)["pid"] == pid
