@@ -68,6 +68,7 @@ class Daemon:
             self._feed.changed,
             self._log_pipe.last_lines,
         )
+        self._log_pipe.about = self._fleet.labels_of
         self._fleet.listeners.append(self._tell_event)
         self._on_move = OnMove(
             self._loop.selector,

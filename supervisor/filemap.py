@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from supervisor.selection import Wanted
 from supervisor.states import Record, State
 from supervisor.timers import Timer
 from workers.channel import Holds, Mapped
+
+_log = logging.getLogger("filemapd.supervisor")
 
 
 @dataclass(slots=True)
@@ -137,8 +140,12 @@ class Filemap:
         self.noticed[what] = self.noticed.get(what, 0) + 1
 
     def labels(self) -> dict[str, Any]:
-        """Return what the log records of its worker say of it."""
+        """Return what log records about it say of it."""
         return {"filemap": self.name, "device": self.device, "group_id": self.group_id}
+
+    def log(self, level: int, text: str, *args: object) -> None:
+        """Log what concerns it, with its name before the text."""
+        _log.log(level, f"%s: {text}", self.name, *args, extra={"about": self.labels()})
 
     def let_go(self) -> None:
         """Close the file."""

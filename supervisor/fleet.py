@@ -14,24 +14,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from dmstats.files import FileIdentity
-from dmstats.ownership import GroupSpec
-from dmstats.reconcile import Limits
 from supervisor import events, hearing, reports
 from supervisor.children import Children
 from supervisor.config import Config
-from supervisor.entries import Entry
 from supervisor.events import Happening
 from supervisor.filemap import Filemap, Health, stands_at
 from supervisor.forkserver import ForkServer
+from supervisor.jobs import job_for
 from supervisor.ledger import Ledger
 from supervisor.states import LIVE, Action, Event, Record, State, advance
 from supervisor.timers import Timers
 from workers import channel as say
 from workers.exits import Exit
-from workers.mapping import Known
-from workers.mapping import Wanted as WantedGroup
-from workers.process import Job
 from workers.watch import Watch
 
 _log = logging.getLogger("filemapd.supervisor")
@@ -108,7 +102,7 @@ class Fleet:
         else:
             level = logging.INFO
         text = f": {record.reason}" if record.reason else ""
-        _log.log(level, "%s: %s%s", filemap.name, record.state, text)
+        filemap.log(level, "%s%s", record.state, text)
         if before is State.STARTING:
             self._starting.discard(filemap)
             self.start_soon()
@@ -166,7 +160,7 @@ class Fleet:
 
     def _grace_over(self, filemap: Filemap, pid: int) -> None:
         if filemap.child is not None and filemap.child.pid == pid:
-            _log.warning("%s: worker %d did not stop within %g s: killed", filemap.name, pid, GRACE)
+            filemap.log(logging.WARNING, "worker %d did not stop within %g s: killed", pid, GRACE)
             self.event(filemap, Event.KILL_TIMEOUT)
 
     @staticmethod
@@ -179,7 +173,7 @@ class Fleet:
         child = filemap.child
         if child is None or filemap.killed_at is not None:
             return
-        _log.warning("%s: worker %d is ended: it %s", filemap.name, child.pid, reason)
+        filemap.log(logging.WARNING, "worker %d is ended: it %s", child.pid, reason)
         filemap.reason = reason
         filemap.killed_at = time.monotonic()
         os.kill(child.pid, signal.SIGTERM)
@@ -217,7 +211,10 @@ class Fleet:
         filemap.failed_on = None
         filemap.asked_at = time.monotonic()
         try:
-            child = self._fork_server.spawn(self._job(filemap), filemap.labels())
+            child = self._fork_server.spawn(
+                job_for(filemap, self.ledger.entry(filemap.path), self.config.devices.max_regions),
+                filemap.labels(),
+            )
         except OSError as error:
             self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}{_remedy(error)}")
             return False
@@ -226,27 +223,6 @@ class Fleet:
         self.children.expect(child.pid, partial(self._exited, filemap))
         self._selector.register(child.channel, selectors.EVENT_READ, partial(self._readable, filemap))
         return True
-
-    def _job(self, filemap: Filemap) -> Job:
-        wanted, options = filemap.wanted, filemap.wanted.options
-        entry = self.ledger.entry(wanted.path)
-        return Job(
-            path=wanted.path,
-            within=wanted.directory,
-            mode=options.mode,
-            wanted=WantedGroup(
-                program=options.program_id,
-                alias=wanted.alias,
-                precise=options.precise,
-                bounds_ns=options.histogram_ns,
-                limits=Limits(options.max_regions, self.config.devices.max_regions),
-                adopt=wanted.group_id,
-            ),
-            known=_known(entry),
-            fd=filemap.fd,
-            pending=tuple(entry.pending),
-            delete=options.on_unlink == "delete",
-        )
 
     def _readable(self, filemap: Filemap, _events: int) -> None:
         """Take in what a worker says. Its end is told by its exit, as what it said before counts first."""
@@ -284,7 +260,12 @@ class Fleet:
         try:
             filemap.child.channel.send(message)
         except OSError as error:
-            _log.debug("%s: message not sent: %s", filemap.name, error)
+            filemap.log(logging.DEBUG, "message not sent: %s", error)
+
+    def labels_of(self, pid: int) -> dict[str, Any]:
+        """Return the labels of the file whose worker has the pid; none where there is no such worker."""
+        filemap = self._by_pid.get(pid)
+        return filemap.labels() if filemap is not None else {}
 
     def forget_if_over(self, filemap: Filemap) -> None:
         """Drop a filemap that nobody wants any more, once its worker has ended."""
@@ -354,26 +335,6 @@ class Fleet:
     def over(self) -> bool:
         """Tell whether no worker is left."""
         return not self._by_pid
-
-
-def _known(entry: Entry) -> Known:
-    """Return what a worker is told of its predecessor."""
-    if not entry.inode:
-        return Known()
-    file = FileIdentity(entry.dev, entry.inode, entry.generation)
-    group = entry.group
-    if group is None:
-        return Known(file=file)
-    ids = [group["group_id"]] if entry.moving_to is None else [group["group_id"], entry.moving_to]
-    spec = GroupSpec(
-        group["alias"],
-        group["quoted"],
-        group["userdata"],
-        group["program"],
-        group["precise"],
-        tuple(group["bounds"]),
-    )
-    return Known(tuple(ids), spec, file)
 
 
 def _remedy(error: OSError) -> str:

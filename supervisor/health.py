@@ -109,7 +109,7 @@ class HealthCheck:
             self._fleet.kill_for(filemap, verdict.reason)
         elif filemap.path not in self._waited_for:
             self._waited_for.add(filemap.path)
-            _log.warning("%s: worker %d %s", filemap.name, filemap.child.pid, verdict.reason)
+            filemap.log(logging.WARNING, "worker %d %s", filemap.child.pid, verdict.reason)
 
     def _measure(self, filemap: Filemap, pid: int, now: float) -> bool:
         """Read a worker's figures; False where they can't be had: it has gone, which its exit will tell."""

@@ -12,7 +12,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -62,14 +62,16 @@ class _Json(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
+        # Of the supervisor's own records this is what it says of the file they are about (filemap.Filemap.log).
+        about = getattr(record, "about", record.__dict__)
         fields = {
             "time": _time(record, "milliseconds"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
             "exception": _exception(self, record),
-            "file": getattr(record, "filemap", None),
-            "device": getattr(record, "device", None),
-            "group_id": getattr(record, "group_id", None),
+            "file": about.get("filemap"),
+            "device": about.get("device"),
+            "group_id": about.get("group_id"),
             "pid": record.process,
             "dropped": getattr(record, "dropped", None) or None,
         }
@@ -230,6 +232,8 @@ class LogPipe:
         self._lost = 0
         self._buffer = bytearray(LARGEST)
         self._last: dict[int, deque[str]] = {}
+        self.about: Callable[[int], Mapping[str, object]] = lambda _pid: {}
+        """Tells what is known of a worker's file now, by the worker's pid: attributes for its records."""
         self._root = logging.getLogger()
         self._before = (self._root.level, self._root.handlers[:])
         self.set(config)
@@ -282,6 +286,7 @@ class LogPipe:
         if record.process is not None and hasattr(record, "filemap"):
             lines = self._last.setdefault(record.process, deque(maxlen=_LAST_LINES))
             lines.append(_short(record))
+            record.__dict__.update(self.about(record.process))
         self._handler.write(record)
 
     def last_lines(self, pid: int) -> list[str]:

@@ -59,7 +59,7 @@ def _take_renamed(fleet: Fleet, files: dict[str, Wanted]) -> None:
         stands = stands_at(path) if path not in fleet.filemaps else None
         filemap = gone.pop((stands[0], stands[1]), None) if stands is not None else None
         if filemap is not None and wanted.options == filemap.wanted.options:
-            _log.info("%s was renamed to %s", filemap.path, path)
+            filemap.log(logging.INFO, "%s was renamed to %s", filemap.path, path)
             _rename(fleet, filemap, wanted)
 
 
@@ -91,7 +91,7 @@ def _change(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
         filemap.delete = False
         fleet.event(filemap, Event.RESTART, reason="its configuration changed")
     elif renamed:
-        _log.info("%s is now named %s", filemap.path, wanted.name)
+        filemap.log(logging.INFO, "this is the name of %s now", filemap.path)
 
 
 def _outlives_its_name(filemap: Filemap) -> bool:

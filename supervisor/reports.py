@@ -44,8 +44,8 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
         case say.Ending(_, reason):
             filemap.reason = filemap.reason or reason
         case other:
-            _log.warning(
-                "%s: ignored a message that is not for a supervisor: %s", filemap.name, type(other).__name__
+            filemap.log(
+                logging.WARNING, "ignored a message that is not for a supervisor: %s", type(other).__name__
             )
 
 
@@ -95,7 +95,7 @@ def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
     try:
         filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{message.fd}", os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
-        _log.debug("%s: the worker's file can't be opened: %s", filemap.name, error)
+        filemap.log(logging.DEBUG, "the worker's file can't be opened: %s", error)
         return
     fleet.watch.add(filemap.path, filemap.fd, _watched_name(filemap))
     # The worker reads the extents without waiting for the watch: what came in between nobody tells of.
@@ -111,16 +111,16 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
     now = time.monotonic()
     first, filemap.mapped = filemap.mapped is None, message
     group_id = message.group["group_id"] if message.group is not None else None
+    other, filemap.group_id = filemap.group_id != group_id, group_id
     if group_id is not None:
         _note_move(fleet, filemap, group_id)
-    _keep(fleet, filemap, message, group_id)
-    filemap.group_id = group_id
+    _keep(fleet, filemap, message, other=other)
     if message.changed and not first:
         since = filemap.happened_at if filemap.happened_at is not None else now
         filemap.followed.add((now - since) * 1000, time.time())
-        _log.debug(
-            "%s: %d extents, %d regions, %.1f ms",
-            filemap.name,
+        filemap.log(
+            logging.DEBUG,
+            "%d extents, %d regions, %.1f ms",
             message.extents,
             message.regions,
             message.took_ms,
@@ -136,12 +136,15 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
         fleet.event(filemap, Event.READY)
 
 
-def _keep(fleet: Fleet, filemap: Filemap, message: say.Mapped, group_id: int | None) -> None:
-    """Write down which file the group is for, now that it is; before, its predecessor's regions must be found."""
+def _keep(fleet: Fleet, filemap: Filemap, message: say.Mapped, *, other: bool) -> None:
+    """Write down which file the group is for, now that it is; before, its predecessor's regions must be found.
+
+    `other` is whether it is another group than before.
+    """
     if filemap.holds is not None and filemap.kept != filemap.holds:
         fleet.ledger.holds(filemap.path, filemap.device or "", filemap.holds)
         filemap.kept = filemap.holds
-    if message.group is not None and (message.changed or filemap.group_id != group_id):
+    if message.group is not None and (message.changed or other):
         fleet.ledger.group(filemap.path, message.group)
 
 
@@ -153,8 +156,8 @@ def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
     happening = fleet.ledger.moved(filemap.path, filemap.name, device, old, group_id)
     entry = fleet.ledger.entry(filemap.path)
     filemap.moves, filemap.moves_total = entry.moves, entry.moves_total
-    _log.info(
-        "%s: group_id changed from %d to %d on %s: %s", filemap.name, old, group_id, device, happening.reason
+    filemap.log(
+        logging.INFO, "group_id changed from %d to %d on %s: %s", old, group_id, device, happening.reason
     )
     fleet.tell(happening)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from collections.abc import Iterator
@@ -103,3 +104,31 @@ def test_level_of_the_log_follows_a_reload(fs: Filesystem, tmp_path: Path) -> No
         oracle.message(fs.device.name, "@stats_delete 0")
         wait_for("the worker says so", lambda: f"disk.img[{pid}]: 1 regions of" in supervisor.log.read_text())
         assert supervisor.filemap(file)["pid"] == pid
+
+
+def test_json_records_tell_the_file(fs: Filesystem, tmp_path: Path) -> None:
+    """What concerns a file has its name, its device, its group and a pid as fields, whoever says it."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    config = {"filemaps": [{"path": str(file)}], "supervisor": {"log": {"format": "json"}}}
+    with running(tmp_path, config) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        oracle.message(fs.device.name, "@stats_delete 0")
+
+        def found(text: str) -> dict[str, object]:
+            lines = supervisor.log.read_text().rpartition("\n")[0].splitlines()
+            records = [record for record in map(json.loads, lines) if text in record["message"]]
+            assert records
+            return dict(records[0])
+
+        def said(text: str) -> dict[str, object]:
+            return {name: found(text)[name] for name in ("level", "file", "device", "group_id", "pid")}
+
+        about = {"file": "disk.img", "device": fs.device.name, "group_id": 0}
+        assert wait_for("the worker says so", lambda: said("were deleted")) == {
+            **about,
+            "level": "warning",
+            "pid": pid,
+        }
+        assert said("disk.img: RUNNING") == {**about, "level": "info", "pid": supervisor.process.pid}
+        assert not found("filemapd started").keys() & about.keys()
