@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -24,33 +25,46 @@ _EX_IOERR: Final = 74
 
 
 class Checkpoint:
-    """One checkpoint at a time of the database at `path`; `failed` is called where the disk won't have it."""
+    """One checkpoint at a time of the database at `path`. `failed` is called where the disk won't have it,
+    `unfinished` where another one is needed."""
 
-    def __init__(self, path: Path, children: Children, failed: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, children: Children, failed: Callable[[], None], unfinished: Callable[[], None]
+    ) -> None:
         self._path = path
         self._children = children
         self._failed = failed
-        self._running = False
+        self._unfinished = unfinished
+        self._pid: int | None = None
 
-    def start(self) -> None:
-        """Begin one, unless one is under way."""
-        if self._running:
-            return
+    @property
+    def running(self) -> bool:
+        """Whether one is under way."""
+        return self._pid is not None
+
+    def go_on(self) -> None:
+        """Have the one under way go on where somebody has stopped it: no other is made meanwhile."""
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGCONT)
+
+    def start(self) -> bool:
+        """Begin one while none is under way, and tell whether it has begun."""
         command = [sys.executable, "-I", "-S", __file__, str(self._path)]
         try:
-            pid = os.posix_spawn(command[0], command, {})
+            self._pid = os.posix_spawn(command[0], command, {})
         except OSError as error:
             _log.warning("the ledger is not brought to disk for now: %s", error)
-            return
-        self._running = True
-        self._children.expect(pid, self._ended)
+            return False
+        self._children.expect(self._pid, self._ended)
+        return True
 
     def _ended(self, status: int) -> None:
-        self._running = False
+        self._pid = None
         if status == _EX_IOERR:
             self._failed()
         elif status != 0:
             _log.warning("the ledger was not brought to disk: exit status %d", status)
+            self._unfinished()
 
 
 def checkpoint(path: str) -> None:

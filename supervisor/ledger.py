@@ -49,7 +49,7 @@ class Ledger:
         self._write_at: float | None = None
         self._since_pruned = 0
         self._database = Database(path, self)
-        self._checkpoint = Checkpoint(path, children, self._not_on_disk)
+        self._checkpoint = Checkpoint(path, children, self._not_on_disk, self._not_yet_on_disk)
         self._last_event: int = self._database.rows(lambda db: [events.last_id(db)])[0]
 
     @property
@@ -206,12 +206,16 @@ class Ledger:
         write all to it again."""
         self.flush()
         self._database.mend()
-        if self._database.written and self.problem is None:
-            self._database.written = False
-            self._checkpoint.start()
+        if self._checkpoint.running:
+            self._checkpoint.go_on()
+        elif self._database.written and self.problem is None:
+            self._database.written = not self._checkpoint.start()
 
     def _not_on_disk(self) -> None:
         self._database.give_up("the disk did not take what was written")
+
+    def _not_yet_on_disk(self) -> None:
+        self._database.written = True
 
     def refill(self, db: sqlite3.Connection) -> None:
         """Write what is known of all files, whatever of it stands there already (database.Contents)."""

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
 
 from workers.child import as_child
+from workers.libc import unmap
+
+_SHARED: Final = b"rw-s"
 
 
 def fork(keep: Iterable[int], body: Callable[[], int]) -> int:
-    """Fork a child that ends with the status which `body` returns, and return its pid; see as_child().
+    """Fork a child that ends with the status which `body` returns, and return its pid; see as_child(). Nor has it a
+    file mapped that the supervisor writes to: whatever holds it up, the file's file system can be unmounted.
 
     Raises OSError where no process is to be had.
     """
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        as_child(keep, body, parent)
+        as_child(keep, partial(_without_mappings, body), parent)
     return pid
+
+
+def _without_mappings(body: Callable[[], int]) -> int:
+    # Lines of START-END PERMISSIONS OFFSET DEVICE INODE PATH (proc(5)), inode 0 for memory that is no file's.
+    with open("/proc/self/maps", "rb") as file:
+        rows = [line.split() for line in file]
+    for row in rows:
+        if row[1] == _SHARED and row[4] != b"0":
+            start, end = (int(word, 16) for word in row[0].split(b"-"))
+            unmap(start, end - start)
+    return body()

@@ -1,4 +1,4 @@
-"""What of the kernel Python lacks: prctl(2), capset(2), and clone(2) with CLONE_PARENT."""
+"""What of the kernel Python lacks: prctl(2), capset(2), munmap(2), and clone(2) with CLONE_PARENT."""
 
 from __future__ import annotations
 
@@ -76,6 +76,12 @@ def clone_sibling() -> int:
     if pid < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return pid
+
+
+def unmap(start: int, length: int) -> None:
+    """Have nothing mapped any more at these addresses; nothing may use them. Raises OSError."""
+    if ctypes.CDLL(None, use_errno=True).munmap(ctypes.c_void_p(start), ctypes.c_size_t(length)) != 0:
+        raise OSError(ctypes.get_errno(), "munmap")
 
 
 def _prctl(option: int, value: int, name: str) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from tests.kernel.changes import opened
 from tests.kernel.oracle import message, run
 from tests.kernel.running import wait_for
+from tests.soak.processes import state
 from tests.soak.scene import Scene
 from tests.soak.volume import ROOM, Volume
 from tests.torture.contents import fill
@@ -47,12 +48,12 @@ def block_fiemap(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     run("dmsetup", "suspend", "--nolockfs", one.name)
     try:
         changing = subprocess.Popen(["truncate", "--size=-100", str(file)])
-        wait_for("the change waits for the disk", lambda: _state(changing.pid) == "D")
+        wait_for("the change waits for the disk", lambda: state(changing.pid) == "D")
         message(one.name, f"@stats_set_aux {leader} -")
-        wait_for("the worker waits for it", lambda: _state(pid) == "D")
+        wait_for("the worker waits for it", lambda: state(pid) == "D")
         yield scene.others(one)
         time.sleep(rng.uniform(*_HELD))
-        assert _state(pid) == "D"
+        assert state(pid) == "D"
     finally:
         run("dmsetup", "resume", one.name)
     assert changing.wait(30) == 0
@@ -63,10 +64,6 @@ def _followed(scene: Scene, file: Path, where: Volume) -> tuple[int, int]:
     seen = view(where.name, [file])
     assert not cover_faults(seen)
     return scene.supervisor.filemap(file)["pid"], group_of(seen.rows, seen.inodes[file])[0].id
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @contextmanager

@@ -27,6 +27,14 @@ def workers(scene: Scene) -> list[int]:
     return [f["pid"] for f in scene.supervisor.status()["filemaps"] if f["pid"] is not None]
 
 
+def state(pid: int) -> str:
+    """Return the letter of a process's state (proc(5)), nothing where it has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
 def web(scene: Scene) -> int:
     """Return the pid of the web process."""
     pid: int = wait_for("there is a web process", lambda: scene.supervisor.status()["web"]["pid"])

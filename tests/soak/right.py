@@ -15,6 +15,8 @@ from tests.torture.view import View, cover_faults, orphans, view
 
 # A supervisor that was killed takes some seconds to start again on a busy machine.
 DEADLINE: Final = 60.0
+# A search that is stopped has 30 s, the next one comes a minute later.
+_NAMED: Final = 120.0
 _COUNTED: Final = ("reads", "writes", "bytes_read", "bytes_written")
 _PAUSE: Final = 0.05
 
@@ -44,6 +46,15 @@ class Judge:
     def until_covered(self, file: Path, where: Volume, deadline: float) -> float:
         """Wait until one file is covered exactly; return after how many seconds. Raises Lost."""
         return self._until("service", deadline, lambda: cover_faults(view(where.name, [file])))
+
+    def until_named(self) -> None:
+        """Wait until the machine's disk is shown with its name. Raises Lost."""
+        self._until("names", _NAMED, self._unnamed)
+
+    def _unnamed(self) -> list[str]:
+        machine = self._scene.machine
+        told = self.statuses().get(str(machine.file), {}).get("vm")
+        return [] if told and told["name"] == machine.name else [f"{machine} is shown as {told}"]
 
     def until_exact(self, where: Sequence[Volume]) -> None:
         """Wait until the counted images' totals are just what was done; nothing may be under way. Raises Lost."""

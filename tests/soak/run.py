@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -28,6 +29,7 @@ class Soak:
 
     def __init__(self, scene: Scene, seed: int, tally: Tally) -> None:
         self._scene = scene
+        self._seed = seed
         self._rng = Random(seed)
         self._tally = tally
         self._judge = Judge(scene)
@@ -64,13 +66,28 @@ class Soak:
         made.right_after.append(took)
         self._changes.clear()
 
+    def end(self) -> None:
+        """See that what may take longer is right, too. Raises Lost."""
+        self._judge.until_named()
+
     def _change(self) -> None:
         for where in self._scene.volumes:
             image = self._rng.choice(self._scene.on(where, counted=False))
             self._changes.append(image.change(self._rng))
             self._tally.changes += 1
 
-    def report(self) -> str:
+    def attempt(self, name: str, step: Callable[[], None]) -> None:
+        """Take a step; what is lost in it is told, and kept under its name."""
+        try:
+            step()
+        except (Lost, AssertionError) as error:
+            kind = error.kind if isinstance(error, Lost) else "a step of the run"
+            self._tally.faults[name].lost.append(kind)
+            print(
+                f"\nseed {self._seed}, {name}: {kind}: {error}\n{self._report()}", file=sys.stderr, flush=True
+            )
+
+    def _report(self) -> str:
         """Return what is known of both sides."""
         log = self._scene.supervisor.log.read_text()[-8000:]
         status = "\n".join(
@@ -88,19 +105,15 @@ def soak(seconds: float, seed: int, folder: Path, only: Sequence[str] = ()) -> T
         run = Soak(made, seed, tally)
         run.begin()
         rng, bag, until = Random(seed), list[str](), time.monotonic() + seconds
-        while time.monotonic() < until:
+        while tally.passed and time.monotonic() < until:
             if not bag:
                 bag = sorted(only or FAULTS)
                 rng.shuffle(bag)
             name = bag.pop()
             print(f"{time.monotonic() - tally.began:5.0f} s  {name}", flush=True)
-            try:
-                run.fault(name)
-            except (Lost, AssertionError) as error:
-                kind = error.kind if isinstance(error, Lost) else "a step of the run"
-                tally.faults[name].lost.append(kind)
-                print(f"\nseed {seed}, {name}: {kind}: {error}\n{run.report()}", file=sys.stderr, flush=True)
-                break
+            run.attempt(name, partial(run.fault, name))
+        if tally.passed:
+            run.attempt("the end", run.end)
         for load in made.loads.values():
             for reads, writes, _ in load.done().values():
                 tally.reads, tally.writes = tally.reads + reads, tally.writes + writes

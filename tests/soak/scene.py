@@ -9,14 +9,16 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from sandbox.devices import filesystem
+from sandbox.devices import Filesystem, filesystem
 from tests.kernel.changes import append
+from tests.kernel.oracle import run
 from tests.kernel.running import Running, running, wait_for
 from tests.kernel.scraping import free_port, listen
 from tests.soak.images import Image, make_images
 from tests.soak.load import Load
 from tests.soak.refusing import Refuser
-from tests.soak.volume import Kind, Volume, volume
+from tests.soak.vm import Machine
+from tests.soak.volume import Kind, Volume, insist, volume
 
 KINDS: Final[tuple[Kind, ...]] = ("ext4", "xfs")
 QUEUE: Final = 64
@@ -42,6 +44,8 @@ class Scene:
     volumes: Sequence[Volume]
     images: Sequence[Image]
     loads: dict[Kind, Load]
+    state: Filesystem
+    machine: Machine
     refuser: Refuser
     rng: Random
     port: int
@@ -89,7 +93,7 @@ class Scene:
 
     def configure(self, *without: Volume) -> None:
         """Have just the images followed that are not on some file systems, by a reload."""
-        self.supervisor.write(_configuration(self.images, self.port, *without))
+        self.supervisor.write(_configuration(self.images, self.machine, self.port, *without))
         self.reload()
 
     def reload(self) -> None:
@@ -116,13 +120,14 @@ class Scene:
                 self.supervisor.wait_state(image.path)
 
 
-def _configuration(images: Sequence[Image], port: int, *without: Volume) -> dict[str, Any]:
+def _configuration(images: Sequence[Image], machine: Machine, port: int, *without: Volume) -> dict[str, Any]:
     filemaps = [
         {"path": str(image.path), "mode": "path" if number % 2 else "inode"}
         for number, image in enumerate(images)
         if image.volume not in without
     ]
-    return {**_SETTINGS, **listen(port), "filemaps": filemaps}
+    vms = {"folders": [str(machine.folder)], "processes": False}
+    return {**_SETTINGS, **listen(port), "filemaps": filemaps, "vms": vms}
 
 
 @contextlib.contextmanager
@@ -138,6 +143,18 @@ def _short_queue() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _state_dir(folder: Path) -> Iterator[Filesystem]:
+    """A small file system for the ledger. While it is not mounted, nothing can be written at its place."""
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "ro", "none", str(folder))
+    try:
+        with filesystem("ext4", 16, folder) as made:
+            yield made
+    finally:
+        insist("umount", str(folder))
+
+
+@contextlib.contextmanager
 def scene(seed: int, folder: Path) -> Iterator[Scene]:
     """The fleet at rest, with counters that are retired already. `folder` is for the supervisor's files."""
     with contextlib.ExitStack() as undo:
@@ -148,11 +165,14 @@ def scene(seed: int, folder: Path) -> Iterator[Scene]:
             counted = [image.path for image in images if image.volume is one and image.counted]
             loads[one.kind] = Load(counted, seed + number)
             undo.callback(loads[one.kind].end)
-        undo.enter_context(filesystem("ext4", 16, folder / "state"))
+        state = undo.enter_context(_state_dir(folder / "state"))
+        machine = Machine(folder / "libvirt", images[0].path)
+        machine.folder.mkdir()
+        machine.define("machine")
         undo.enter_context(_short_queue())
         port = free_port()
         refuser = Refuser(folder / "refuser", seed)
         undo.callback(refuser.end)
-        config = _configuration(images, port)
+        config = _configuration(images, machine, port)
         supervisor = undo.enter_context(running(folder, config, refuser.program()))
-        yield Scene(folder, supervisor, volumes, images, loads, refuser, Random(seed), port)
+        yield Scene(folder, supervisor, volumes, images, loads, state, machine, refuser, Random(seed), port)

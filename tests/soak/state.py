@@ -9,27 +9,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+from tests.kernel.oracle import run
 from tests.kernel.running import wait_for
 from tests.soak.filesystems import fill
 from tests.soak.processes import workers
 from tests.soak.scene import Scene
-from tests.soak.volume import Volume
-
-
-def _folder(scene: Scene) -> Path:
-    return scene.folder / "state"
+from tests.soak.volume import Volume, insist, repair
 
 
 @contextmanager
 def state_dir_full(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     """Have no room left for the ledger, and something to write into it."""
-    filler = _folder(scene) / "filler"
+    filler = scene.state.mountpoint / "filler"
     fill(filler)
     try:
         _restart_some(scene, rng)
         yield scene.volumes
     finally:
         filler.unlink()
+    _wait_for_mending(scene)
+
+
+@contextmanager
+def state_dir_read_only(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Have the ledger's file system become read-only, as after an error of its disk. It is unmounted and repaired,
+    which nothing of filemapd's must be in the way of."""
+    folder, device = str(scene.state.mountpoint), scene.state.device
+    run("mount", "-o", "remount,errors=remount-ro", folder)
+    Path(f"/sys/fs/ext4/dm-{os.minor(device.dev_t)}/trigger_fs_error").write_text("soak")
+    _restart_some(scene, rng)
+    wait_for("it is told of", lambda: not _mended(scene))
+    yield scene.volumes
+    insist("umount", folder)
+    repair(device.path)
+    run("mount", str(device.path), folder)
     _wait_for_mending(scene)
 
 
@@ -41,9 +54,9 @@ def _restart_some(scene: Scene, rng: Random) -> None:
 
 def _wait_for_mending(scene: Scene) -> None:
     """Wait until the ledger is on disk again; it is tried at a reload, and by itself every 30 s."""
+    wait_for("the ledger is on disk again", lambda: _mended(scene))
 
-    def mended() -> bool:
-        scene.reload()
-        return scene.supervisor.status()["ledger_problem"] is None
 
-    wait_for("the ledger is on disk again", mended)
+def _mended(scene: Scene) -> bool:
+    scene.reload()
+    return scene.supervisor.status()["ledger_problem"] is None

@@ -66,8 +66,7 @@ class Volume:
     def repair(self) -> None:
         """Have an unmounted file system that was cut off from its device be sound."""
         if self.kind == "ext4":
-            done = subprocess.run(["e2fsck", "-fy", str(self.device)], capture_output=True, check=False)
-            assert done.returncode <= 1, done  # 1: errors were corrected
+            repair(self.device)
 
     def below(self, target: str, arguments: str = "") -> None:
         """Have the lower device be of another target, without waiting for what is on its way there."""
@@ -79,6 +78,12 @@ class Volume:
             run("dmsetup", "load", self.lower, "--table", table)
         finally:
             run("dmsetup", "resume", self.lower)
+
+
+def repair(device: Path) -> None:
+    """Have an unmounted ext4 be sound."""
+    done = subprocess.run(["e2fsck", "-fy", str(device)], capture_output=True, check=False)
+    assert done.returncode <= 1, done  # 1: errors were corrected
 
 
 def insist(*command: str) -> None:

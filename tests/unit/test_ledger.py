@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -301,12 +303,34 @@ def test_written_to_disk_by_another_process(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while b"/images/a.img" not in file.read_bytes():
         assert time.monotonic() < deadline
-    while ledger._checkpoint._running:
+    while ledger._checkpoint.running:
         assert time.monotonic() < deadline
         children.reap()
     assert ledger.problem is None
     ledger.mend()
-    assert not ledger._checkpoint._running, "nothing was written since"
+    assert not ledger._checkpoint.running, "nothing was written since"
+    ledger.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_the_process_that_writes_to_disk_is_disturbed(tmp_path: Path, number: signal.Signals) -> None:
+    """One that was stopped goes on the next time, one that was killed is followed by another."""
+    children = Children()
+    ledger = Ledger(tmp_path, children)
+    fill(ledger)
+    ledger.mend()
+    assert ledger._checkpoint._pid is not None
+    os.kill(ledger._checkpoint._pid, number)
+    deadline = time.monotonic() + 10
+    while number == signal.SIGKILL and ledger._checkpoint.running:
+        assert time.monotonic() < deadline
+        children.reap()
+    assert b"/images/a.img" not in (tmp_path / "ledger.sqlite3").read_bytes()
+    ledger.mend()
+    while ledger._checkpoint.running:
+        assert time.monotonic() < deadline
+        children.reap()
+    assert b"/images/a.img" in (tmp_path / "ledger.sqlite3").read_bytes()
     ledger.close()
 
 
