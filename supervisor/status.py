@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
@@ -18,6 +18,9 @@ from supervisor.fleet import Fleet
 from supervisor.states import State
 from supervisor.times import rfc3339
 from workers.pace import Pace
+
+# Read once: there may be no descriptor to be had later, and after an upgrade it would be another's.
+_VERSION: Final = version("filemapd")
 
 
 @dataclass(slots=True)
@@ -35,7 +38,7 @@ class Own:
 def supervisor_status(fleet: Fleet, own: Own) -> dict[str, Any]:
     """Return the status but for the filemaps."""
     return {
-        "version": version("filemapd"),
+        "version": _VERSION,
         "at": rfc3339(time.time()),
         "pid": os.getpid(),
         "started": rfc3339(own.started),

@@ -19,6 +19,8 @@ from tests.soak.scene import QUEUE, Scene
 from tests.soak.volume import Volume
 
 _HELD: Final = (1.0, 5.0)
+# In which all is done that the supervisor does from time to time.
+_ALL_TURNS: Final = (11.0, 13.0)
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _DAY: Final = 86400
 
@@ -91,7 +93,7 @@ def no_descriptors(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     try:
         for pid in some:
             os.kill(pid, signal.SIGKILL)
-        time.sleep(rng.uniform(*_HELD))
+        time.sleep(rng.uniform(*_ALL_TURNS))
         yield ()
     finally:
         resource.prlimit(supervisor, resource.RLIMIT_NOFILE, before)

@@ -29,6 +29,19 @@ def test_memory_is_not_told() -> None:
     assert int(said(code.replace("use_up()", ""))) > 1 << 20
 
 
+def test_status_is_told() -> None:
+    """What the supervisor tells of itself, also when nobody asks, is told all the same."""
+    code = """
+from types import SimpleNamespace
+from supervisor.status import Own, supervisor_status
+config = SimpleNamespace(devices=SimpleNamespace(max_regions=1))
+fleet = SimpleNamespace(filemaps={}, ledger=SimpleNamespace(problem=None), config=config)
+use_up()
+print(supervisor_status(fleet, Own(started=0.0))["started"])
+"""
+    assert said(code) == "1970-01-01T00:00:00.000Z"
+
+
 def test_worker_is_not_measured() -> None:
     """A worker that can't be looked at is neither well nor unwell."""
     code = """
