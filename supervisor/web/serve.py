@@ -59,6 +59,16 @@ class _Connection(H11Protocol):
         if self._body > _LARGEST_BODY:
             self.transport.abort()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP: the answer to its beginning is for nobody any more, and one that has begun can't
+        become another."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from dmstats.counters import parse_print
 from dmstats.fiemap import FIEMAP, FIEMAP_EXTENT, Extent, parse_fiemap
 from supervisor import requests
 from supervisor.requests import RequestError, from_body, from_query
-from tests.unit.controlling import connect, running
 from workers import channel, records
 
 ANY_JSON = st.recursive(
@@ -110,37 +108,3 @@ def test_any_query(model: type[BaseModel], query: str) -> None:
     """Likewise what is behind the ? of an address."""
     with contextlib.suppress(RequestError):
         assert isinstance(from_query(model, query), model)
-
-
-HEAD = st.sampled_from(
-    (b"GET /v1/status HTTP/1.1\r\n", b"POST /v1/particular HTTP/1.1\r\n", b"POST /v1/echo HTTP/1.1\r\n", b"")
-)
-LINE = st.sampled_from(
-    (
-        b"Host: x\r\n", b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n",
-        b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n", b"\r\n", b"5\r\n", b"{}", b"\x00", b" folded\r\n",
-    )
-)  # fmt: skip
-
-
-def test_anything_on_the_control_socket(tmp_path: Path) -> None:
-    """Whatever comes, in whatever pieces, the connection ends with an answer or none, and the next one is served."""
-    with running(tmp_path / "control.sock") as loop:
-
-        @given(HEAD, st.lists(LINE | st.binary(max_size=40), max_size=12))
-        def send(head: bytes, pieces: list[bytes]) -> None:
-            with (
-                connect(loop, tmp_path) as client,
-                contextlib.suppress(BrokenPipeError, ConnectionResetError),
-            ):
-                for piece in (head, *pieces):
-                    client.sendall(piece)
-                    loop.settle()
-            loop.settle()
-            with connect(loop, tmp_path) as client:
-                client.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
-                loop.settle()
-                assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
-            loop.settle()
-
-        send()

@@ -109,6 +109,23 @@ def test_nonsense(web: Serving, nonsense: bytes) -> None:
     assert web.records() == []
 
 
+@pytest.mark.parametrize("answered_before", [False, True])
+def test_nonsense_in_a_body(web: Serving, *, answered_before: bool) -> None:
+    """It ends its connection, before the answer or behind it, and leaves no line in the log either."""
+    web.tell_all(recorded_status())
+    with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
+        head = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        one.sendall(head if answered_before else head + b"nonsense\r\n")
+        expected = b"405" if answered_before else b"400"
+        assert one.recv(1000).startswith(b"HTTP/1.1 " + expected)
+        one.sendall(b"nonsense\r\n")
+        with contextlib.suppress(ConnectionError):
+            while one.recv(1000):
+                pass
+    assert web.get("/healthz").status == 200
+    assert web.records() == []
+
+
 def test_too_many_connections(web: Serving) -> None:
     """As many connections as there may be are kept, further ones closed at once; when one has gone there is room."""
     web.tell_all(recorded_status())
