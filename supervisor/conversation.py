@@ -7,7 +7,7 @@ import logging
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -28,13 +28,13 @@ _PATIENCE: Final = 10.0
 class _BadRequest(Exception):  # noqa: N818 - it becomes an answer
     """The request is refused with this answer."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, allow: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.response = _error(status, message)
+        self.response = _error(status, message, allow)
 
 
-def _error(status: int, message: str) -> Response:
-    return Response(status, {"error": message})
+def _error(status: int, message: str, allow: Sequence[str] = ()) -> Response:
+    return Response(status, {"error": message}, allow)
 
 
 def _encoded(response: Response) -> tuple[HTTPStatus, bytes]:
@@ -46,11 +46,13 @@ def _encoded(response: Response) -> tuple[HTTPStatus, bytes]:
         return HTTPStatus.INTERNAL_SERVER_ERROR, body
 
 
-def _head(status: HTTPStatus, length: int | None = None) -> h11.Response:
+def _head(status: HTTPStatus, length: int | None = None, allow: Sequence[str] = ()) -> h11.Response:
     """Return the head of an answer of so many bytes, or of as many as come (None)."""
     headers = [("Content-Type", "application/json"), ("Connection", "close")]
     if length is not None:
         headers.append(("Content-Length", str(length)))
+    if allow:
+        headers.append(("Allow", ", ".join(allow)))
     return h11.Response(status_code=status, headers=headers, reason=status.phrase.encode())
 
 
@@ -142,7 +144,7 @@ class Conversation:
             allowed = sorted(known for known, where in self._routes if where == path)
             if allowed:
                 raise _BadRequest(
-                    HTTPStatus.METHOD_NOT_ALLOWED, f"{path} takes {', '.join(allowed)}, not {method}"
+                    HTTPStatus.METHOD_NOT_ALLOWED, f"{path} takes {', '.join(allowed)}, not {method}", allowed
                 )
             raise _BadRequest(HTTPStatus.NOT_FOUND, f"there is no {path}")
         try:
@@ -159,7 +161,7 @@ class Conversation:
 
     def _from_body(self, model: type[BaseModel]) -> BaseModel:
         try:
-            body = json.loads(self._body) if self._body else None
+            body = json.loads(self._body) if self._body else {}
         except (ValueError, RecursionError) as error:
             raise RequestError(f"the body is not JSON: {error}") from None
         return from_body(model, body)
@@ -171,7 +173,7 @@ class Conversation:
             self._pieces = response.pieces
         else:
             status, body = _encoded(response)
-            self._send(_head(status, len(body)))
+            self._send(_head(status, len(body), response.allow))
             # HTTP has it that the answer to HEAD is all but the body.
             if self._request is None or self._request.method != b"HEAD":
                 self._send(h11.Data(data=body))

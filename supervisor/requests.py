@@ -46,9 +46,9 @@ class EventsRequest(Request):
 
 
 def from_body(model: type[Model], body: object) -> Model:
-    """Return the request in a body that was JSON, None where there was none. Raises RequestError."""
+    """Return the request in a body that was JSON. Raises RequestError."""
     try:
-        return model.model_validate({} if body is None else body)
+        return model.model_validate(body)
     except ValidationError as error:
         raise _error(model, error) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; `body` is what JSON can hold."""
+    """An answer; `body` is what JSON can hold, `allow` are the methods there are where it is not one of them."""
 
     status: int
     body: object
+    allow: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

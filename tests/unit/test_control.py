@@ -115,6 +115,7 @@ def test_errors_are_told(loop: Loop, tmp_path: Path, method: str, path: str, sta
         (b"GET /v1/status HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000, 431),
         (b"POST /v1/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{x}", 400),
         (b"POST /v1/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"[" * 60_000, 400),
+        (b"POST /v1/refuse HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nnull", 400),
         (b"POST /v1/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", 413),
         (
             b"POST /v1/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n"
@@ -127,3 +128,9 @@ def test_errors_are_told(loop: Loop, tmp_path: Path, method: str, path: str, sta
 def test_bad_requests(loop: Loop, tmp_path: Path, request_: bytes, status: int) -> None:
     """What is no request, or too large, is answered as such, and the connection ends."""
     assert raw(loop, tmp_path, request_).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_methods_there_are(loop: Loop, tmp_path: Path) -> None:
+    """Who uses another method is told those that there are, as HTTP has it (RFC 9110, 15.5.6)."""
+    answer = raw(loop, tmp_path, b"PUT /v1/particular HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"\r\nallow: get, post\r\n" in answer.lower()
