@@ -23,6 +23,7 @@ from bench.results import Goal, Row
 from bench.volume import BLOCK, Volume, append_pieces, ranges_of, volume
 from dmstats.ranges import Range
 from supervisor.client import call
+from supervisor.times import seconds_of
 from tests.kernel.running import Running, running, wait_for
 
 _FOLDER: Final = "images"
@@ -36,8 +37,14 @@ _WAKES_ALLOWED: Final = 0.3
 _PEER_DAEMONS: Final = 10
 _WINDOWS: Final = 3
 _WINDOW: Final = 20.0
-# Seconds of CPU within one that say that a process is at rest.
-_REST: Final = 0.02
+# Within so many seconds a sample of all files is over; and so long is what the fleet uses without one measured.
+_SAMPLE_WINDOW: Final = 8.0
+# The last that began to read its counters is done so long after that.
+_OVER: Final = 1.0
+# The status tells times in whole milliseconds.
+_TOLD: Final = 0.001
+# Only those samples that are asked for: others would fall into them.
+_OWN_SAMPLES: Final = "1h"
 
 
 @contextmanager
@@ -166,12 +173,12 @@ def regions(bench: Bench) -> Iterator[Row]:
     count, extents = bench.pick((200, 50), (5, 4))
     with volume(600) as disk:
         paths = files(disk, count, extents)
-        with fleet(disk, count) as supervisor:
+        with fleet(disk, count, defaults={"max_regions": 20_000, "sample": _OWN_SAMPLES}) as supervisor:
             processes = tree(supervisor.process.pid)
             time.sleep(bench.pick(_SETTLING, 1))
             idle = [cpu_percent(processes, bench.pick(_WINDOW, 1.0)) for _ in range(_WINDOWS)]
             pss = total_pss(processes)
-            sampled, bare = _sampled(disk, paths, extents, processes, supervisor)
+            sampled, bare = _sampled(bench, disk, paths, extents, supervisor)
         disk.clear()
         peer_cpu, peer_pss = _peer_at_rest(bench, disk, paths)
     name = f"idle, {count} files of {extents} extents"
@@ -195,25 +202,37 @@ def regions(bench: Bench) -> Iterator[Row]:
 
 
 def _sampled(
-    disk: Volume,
-    paths: Sequence[Path],
-    extents: int,
-    processes: Sequence[psutil.Process],
-    supervisor: Running,
+    bench: Bench, disk: Volume, paths: Sequence[Path], extents: int, supervisor: Running
 ) -> tuple[list[float], list[float]]:
-    """Return the CPU seconds of samples of all regions, and of as many bare prints, in turns."""
+    """Return the CPU seconds of samples of all regions, beyond what the fleet uses without, and of as many bare
+    prints, in turns."""
     ours, bare = [], []
+    window = bench.pick(_SAMPLE_WINDOW, 2.0)
     ids = [region.id for region in disk.device.list().regions]
-    own = [psutil.Process()]
+    processes, own = tree(supervisor.process.pid), [psutil.Process()]
     for _ in range(_WINDOWS):
+        idle = cpu_percent(processes, window) / 100
         _read_all(paths, extents)
-        before = cpu_seconds(processes)
-        call(supervisor.runtime_dir, "POST", "/v1/sample", None)
-        ours.append(_cpu_at_rest(processes) - before)
+        before, began, asked_at = cpu_seconds(processes), time.monotonic(), time.time()
+        asked = call(supervisor.runtime_dir, "POST", "/v1/sample", None)["asked"]
+        time.sleep(window)
+        ours.append(cpu_seconds(processes) - before - idle * (time.monotonic() - began))
+        _see_sampled(supervisor, asked, asked_at, time.time() - _OVER)
         before = cpu_seconds(own)
         disk.bare.print(ids)
         bare.append(cpu_seconds(own) - before)
     return ours, bare
+
+
+def _see_sampled(supervisor: Running, asked: int, since: float, until: float) -> None:
+    """Raise AssertionError unless all workers were asked for a sample, and read it within that time."""
+    filemaps = supervisor.status()["filemaps"]
+    at = sorted(seconds_of(filemap["sampled_at"]) for filemap in filemaps)
+    if asked != len(filemaps) or at[0] < since - _TOLD or at[-1] > until:
+        raise AssertionError(
+            f"{asked} of {len(filemaps)} workers were asked for a sample, and had begun to read it "
+            f"{at[0] - since:.1f} to {at[-1] - since:.1f} s later: that is no sample of all"
+        )
 
 
 def _read_all(paths: Sequence[Path], extents: int) -> None:
@@ -224,15 +243,6 @@ def _read_all(paths: Sequence[Path], extents: int) -> None:
         for piece in range(extents):
             os.preadv(fd, [buffer], 2 * piece * BLOCK)
         os.close(fd)
-
-
-def _cpu_at_rest(processes: Sequence[psutil.Process]) -> float:
-    """Wait until the processes are done, and return what CPU they had used by then."""
-    last, used = -1.0, cpu_seconds(processes)
-    while used - last > _REST:
-        time.sleep(1)
-        last, used = used, cpu_seconds(processes)
-    return used
 
 
 def _peer_at_rest(
