@@ -25,11 +25,14 @@ _log = logging.getLogger("filemapd.supervisor")
 
 @dataclass(slots=True)
 class Health:
-    """What psutil last told of the worker."""
+    """What was last seen of the worker's process."""
 
     rss_bytes: int | None = None
     cpu_percent: float | None = None
     """Of one CPU, since the look before."""
+    cpu_ticks: int = 0
+    measured_at: float | None = None
+    """When (monotonic) the process had used so much CPU."""
     status: str | None = None
     open_files: int | None = None
     busy_since: float | None = None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import psutil
 import pytest
 
 from supervisor.config import Health as Limits
 from supervisor.filemap import Health
-from supervisor.health import Verdict, judge
+from supervisor.health import Verdict, judge, parse_stat
 
 LIMITS = Limits(heartbeat="30s", max_rss="64MiB", max_cpu="90%", max_cpu_for="60s", max_open_files=64)  # type: ignore[arg-type] # as the file has it
 WELL = {"rss_bytes": 64 << 20, "cpu_percent": 1.0, "status": "sleeping", "open_files": 64}
@@ -48,3 +52,30 @@ def test_disk_sleep() -> None:
     assert not verdict.kill
     assert "waits for the disk for 40 s" in verdict.reason
     assert judged(99.0, status="disk-sleep") is None
+
+
+# /proc/PID/stat on Linux 6.1, of a worker.
+STAT = (
+    b"705 (python) S 701 701 701 0 -1 4194304 1588 0 0 0 13 7 0 0 20 0 1 0 284 11620352 2113 18446744073709551615"
+    b" 365788049408 365788049749 548679624640 0 0 0 0 16781312 2 1 0 0 17 0 0 0 0 0 0 365788061104 365788061600"
+    b" 365788069888 548679625324 548679625395 548679625395 548679626712 0\n"
+)
+
+
+@pytest.mark.parametrize("name", [b"python", b"a) R 1 (b", b"\xff \n"])
+def test_state_and_cpu(name: bytes) -> None:
+    """They are told as psutil does, whatever the process is called."""
+    text = STAT.replace(b"(python)", b"(" + name + b")")
+    assert parse_stat(text) == ("sleeping", 13 + 7)
+    assert parse_stat(text.replace(b") S ", b") T ")) == ("stopped", 20)
+
+
+def test_own_state_and_cpu() -> None:
+    """What is read of this process agrees with what psutil tells of it."""
+    process, second = psutil.Process(), os.sysconf("SC_CLK_TCK")
+    before = process.cpu_times()
+    status, ticks = parse_stat(Path("/proc/self/stat").read_bytes())
+    after = process.cpu_times()
+    used = [round((times.user + times.system) * second) for times in (before, after)]
+    assert used[0] <= ticks <= used[1]
+    assert status == process.status()
