@@ -14,12 +14,15 @@ from typing import Final
 
 from inotify_simple import INotify, flags
 
+from dmstats.device import Device
 from workers.pace import Pace
 
 SWEEP: Final = 1.0
 # Files that are written all the time are compared more often, but no more than so many a second.
 _BUSY_SWEEP: Final = 0.05
-_BUSY_A_SECOND: Final = 2000
+_BUSY_A_SECOND: Final = 500
+# Of the files on a device that does nothing one in so many is compared in a sweep.
+_RESTING: Final = 10
 
 # Once only: a guest that writes all day wakes nobody between two looks. Closing tells of defragmentation.
 _FILE_EVENTS: Final = (
@@ -64,6 +67,8 @@ class Watch:
         self._turns: list[tuple[float, str]] = []
         self._by_wd: dict[int, set[str]] = {}
         self._folders: dict[int, set[str]] = {}
+        self._io_texts: dict[int, str] = {}
+        self._sweeps = 0
         try:
             self._inotify: INotify | None = INotify(nonblocking=True)
         except OSError:
@@ -151,19 +156,45 @@ class Watch:
         return told
 
     def sweep(self, now: float) -> None:
-        """Compare every file with what it was when it was last looked at."""
-        for key, watched in self._files.items():
+        """Compare every file with what it was when it was last looked at.
+
+        Blocks that got their place on disk from a store through mmap(2) are written there. So of the files whose
+        device did no I/O since the last sweep a part is compared, as whatever else there is inotify tells.
+        """
+        resting = self._resting()
+        self._sweeps += 1
+        for at, (key, watched) in enumerate(self._files.items()):
+            told = watched.wd is not None and watched.path is None
+            if (
+                told
+                and watched.file is not None
+                and watched.file[0] in resting
+                and (at + self._sweeps) % _RESTING
+            ):
+                continue
             self._compare(key, watched, now)
+
+    def _resting(self) -> set[int]:
+        """Return the devices that did no I/O since the last time."""
+        before = self._io_texts
+        self._io_texts = {}
+        for dev in {watched.file[0] for watched in self._files.values() if watched.file is not None}:
+            try:
+                self._io_texts[dev] = Device(dev).io_text()
+            except OSError:
+                continue  # a file system without a block device of its own
+        return {dev for dev, text in self._io_texts.items() if before.get(dev) == text}
 
     def sweep_busy(self, now: float) -> float:
         """Compare the files that are written all the time, whose events are not waited for; return after how many
-        seconds to do so again: the more there are, the later."""
-        count = 0
-        for key, watched in self._files.items():
-            if watched.pace.busy(now):
-                self._compare(key, watched, now)
-                count += 1
-        return max(_BUSY_SWEEP, count / _BUSY_A_SECOND) if count else SWEEP / 2
+        seconds to do so again: the more there are, the later, and from some number on the sweep is enough."""
+        busy = [(key, watched) for key, watched in self._files.items() if watched.pace.busy(now)]
+        interval = max(_BUSY_SWEEP, len(busy) / _BUSY_A_SECOND)
+        if not busy or interval > SWEEP / 2:
+            return SWEEP / 2
+        for key, watched in busy:
+            self._compare(key, watched, now)
+        return interval
 
     def _compare(self, key: str, watched: _Watched, now: float) -> None:
         """Have a file looked at that is not what it was. It costs one system call."""
