@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 
 # What only tests need: PROGRAM=PACKAGE.
 TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base \
-    mmdebstrap=mmdebstrap zsh=zsh fish=fish jq=jq ps=procps openssl=openssl curl=curl
+    mmdebstrap=mmdebstrap zsh=zsh fish=fish jq=jq ps=procps openssl=openssl curl=curl strace=strace
 
 .PHONY: run test torture soak bench man deb check clean guest tools
 # A target whose recipe failed half way is made again.

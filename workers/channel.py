@@ -208,6 +208,9 @@ _KINDS: Final[dict[str, type[Message]]] = {
     )
 }
 
+# Kept, as half a megabyte for each packet is memory that is mapped and unmapped each time.
+_room = bytearray(_LARGEST)
+
 
 def encode(message: Message) -> bytes:
     """Return the packet for `message`."""
@@ -215,7 +218,7 @@ def encode(message: Message) -> bytes:
     return json.dumps([type(message).__name__, *values], separators=(",", ":")).encode()
 
 
-def decode(packet: bytes) -> Message:
+def decode(packet: bytes | bytearray) -> Message:
     """Return the message in `packet`, or raise ValueError."""
     try:
         name, *values = json.loads(packet)
@@ -242,8 +245,8 @@ class Channel:
     def receive(self) -> Message | None:
         """Return the next message, or None where the other end is gone. Raises ValueError for another's packet,
         BlockingIOError where there is none yet and the socket doesn't block."""
-        packet = self.socket.recv(_LARGEST)
-        return decode(packet) if packet else None
+        size = self.socket.recv_into(_room)
+        return decode(_room[:size]) if size else None
 
     def close(self) -> None:
         """Close this end."""

@@ -1,0 +1,109 @@
+"""How many system calls are made: by a worker for each thing that it is asked, and by the supervisor at rest."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from supervisor.client import call
+from tests.kernel.changes import fallocate, opened
+from tests.kernel.conftest import KIB64, Disk, read_direct
+from tests.kernel.running import Running, running, wait_for, wakes_of
+from tests.kernel.tracing import Trace, traced
+
+# No health check while strace stops the process, and no sample but those that are asked for.
+QUIET: dict[str, Any] = {"supervisor": {"health": {"interval": "1h"}}, "defaults": {"sample": "1h"}}
+PIECES = 20
+FILES = 40
+SWEEPS = 10
+# What processes there are is looked for every 5 s; each that is new takes some calls.
+SETTLING = 6
+# In a sweep, whatever the number of files: the loop's own, the device's statistics, its regions, its name.
+FIXED = 60
+
+
+def wait_at_rest(*pids: int) -> None:
+    """Wait until processes have slept for three seconds: a look comes half a second after the last one at most, the
+    supervisor's sweep once a second."""
+    seen, since = wakes(*pids), time.monotonic()
+
+    def asleep() -> bool:
+        nonlocal seen, since
+        now = wakes(*pids)
+        if now != seen:
+            seen, since = now, time.monotonic()
+        return time.monotonic() - since > 3
+
+    wait_for("the processes are at rest", asleep, pause=0.2)
+
+
+def wakes(*pids: int) -> list[int]:
+    """Return how often each process went to sleep."""
+    return [wakes_of(pid) for pid in pids]
+
+
+def calls_for(supervisor: Running, pid: int, answers: int, act: Callable[[], object]) -> Counter[str]:
+    """Return the calls of a worker at rest for what `act` makes the supervisor ask it, until it has sent so many
+    messages."""
+    wait_at_rest(pid)
+    with traced(pid, supervisor.folder) as trace:
+        act()
+        wait_for("the worker answers", lambda: trace.calls()["sendto"] >= answers)
+        return trace.calls()
+
+
+def test_calls_of_a_worker(disk: Disk, tmp_path: Path) -> None:
+    """A message is received by one call and answered by one. In between, an update that changes nothing asks whether
+    the file has a name and for its extents; one more extent takes a list, a create and a set_aux besides; a sample
+    takes one call for each region."""
+    file = disk.pieces("db01.img", PIECES)
+    page = mmap.mmap(-1, 4096)
+    with running(tmp_path, {**QUIET, "filemaps": [{"path": str(file)}]}) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        with opened(file, os.O_RDWR | os.O_DIRECT) as fd:
+            same = calls_for(supervisor, pid, 1, lambda: os.pwrite(fd, page, 0))
+            end = os.fstat(fd).st_size
+            more = calls_for(supervisor, pid, 2, lambda: fallocate(fd, 0, end + KIB64, KIB64))
+        read_direct(file, 0, 1)
+        sampled = calls_for(
+            supervisor, pid, 1, lambda: call(supervisor.runtime_dir, "POST", "/v1/sample", None)
+        )
+    assert same == {"recvfrom": 1, "newfstatat": 1, "ioctl": 1, "sendto": 1}
+    assert more == {"recvfrom": 1, "newfstatat": 1, "ioctl": 4, "getpid": 1, "sendto": 2}
+    assert sampled == {"recvfrom": 1, "ioctl": PIECES + 1, "sendto": 1}
+
+
+def sweeps(trace: Trace) -> int:
+    """Return how many times the supervisor has swept: it reads the device's statistics each time."""
+    return sum("/sys/dev/block/" in line and "/stat" in line for line in trace.lines())
+
+
+def test_calls_at_rest(disk: Disk, tmp_path: Path) -> None:
+    """Workers make no call at all, nor does any of them wake up; of the supervisor it is one for each file in ten
+    sweeps, and what it does for all of them together."""
+    for number in range(FILES):
+        disk.write(f"vm{number:02}.img", KIB64)
+    config = {**QUIET, "directories": [{"path": str(disk.folder)}]}
+    with running(tmp_path, config) as supervisor:
+        wait_for("all run", lambda: states(supervisor) == {"RUNNING": FILES}, 120)
+        pids = [filemap["pid"] for filemap in supervisor.status()["filemaps"]]
+        wait_at_rest(*pids)
+        before = wakes(*pids)
+        with traced(pids[0], tmp_path) as idle, traced(supervisor.process.pid, tmp_path) as trace:
+            wait_for("new processes were seen", lambda: sweeps(trace) > SETTLING)
+            first, calls = sweeps(trace), trace.calls()
+            wait_for("the supervisor has swept", lambda: sweeps(trace) >= first + SWEEPS)
+            made, calls = sweeps(trace) - first, trace.calls() - calls
+            assert idle.calls() == {}
+        assert wakes(*pids[1:]) == before[1:]
+        assert calls.total() <= (made + 1) * (FIXED + FILES / 10), (made, calls)
+
+
+def states(supervisor: Running) -> Counter[str]:
+    """Return how many files are in each state."""
+    return Counter(filemap["state"] for filemap in supervisor.status()["filemaps"])
