@@ -27,7 +27,7 @@ from supervisor.times import seconds_of
 from tests.kernel.running import Running, running, wait_for
 
 _FOLDER: Final = "images"
-_START_DEADLINE: Final = 900.0
+_START_DEADLINE: Final = 1800.0
 _PAUSE: Final = 0.25
 _SETTLING: Final = 20.0
 # A worker's wait after a look that came to nothing doubles up to 10 s.
