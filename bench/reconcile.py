@@ -42,8 +42,8 @@ def unchanged(bench: Bench) -> Iterator[Row]:
 
 
 def unchanged_at(bench: Bench, size: int) -> tuple[Row, Row, Messages]:
-    """Return the row for where nothing changed at all, that for where another region has come to the device, so that
-    the list has to be taken apart, and the messages of the first."""
+    """Return the row for where nothing changed at all, that for where another region has come to the device,
+    and the messages of the first."""
     ours, again, bare, peers = [], [], [], []
     with volume(_VOLUME_MB) as disk:
         fd = disk.fragmented("image", size)

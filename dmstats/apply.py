@@ -16,6 +16,7 @@ import errno
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Protocol
 
 from dmstats.compaction import batches
@@ -81,8 +82,9 @@ def apply(
     made = _make(device, plan, own, spec, mark, retirement)
     left = [region for region in plan.retire if region.id not in made.gone]
     stay = _to_stay(left, plan, made.created)
-    keep = [made.leader if made.leader and made.leader.id == r.id else r for r in plan.keep]
-    members = sorted([*keep, *made.created, *stay.values()], key=lambda r: r.id)
+    leader = made.leader
+    keep = [leader if leader.id == r.id else r for r in plan.keep] if leader is not None else plan.keep
+    members = sorted([*keep, *made.created, *stay.values()], key=attrgetter("id"))
     retire = [_marked(device, region, mark, own) for region in left if region.id not in stay]
     if members:
         _tell_move(own, members[0].id, plan, spec, before_move)
@@ -191,11 +193,13 @@ def _set_aux(device: Device, region: Region, aux: str) -> Region:
 def _set_tag(device: Device, members: Sequence[Region], spec: GroupSpec, mark: str) -> list[Region]:
     """Set the tag on the lowest member; mark the others that bear a tag or another file's mark."""
     leader, *others = members
-    tag = str(spec.tag(as_ranges(region.id for region in members)))
+    tag = str(spec.tag(as_ranges(map(attrgetter("id"), members))))
     if leader.aux != tag:
         leader = _set_aux(device, leader, tag)
     strange = {aux for aux in {region.aux for region in others} if bears_anothers(aux, mark)}
-    return [leader, *(_set_aux(device, r, mark) if r.aux in strange else r for r in others)]
+    if strange:
+        others = [_set_aux(device, r, mark) if r.aux in strange else r for r in others]
+    return [leader, *others]
 
 
 def bears_anothers(aux: str, mark: str) -> bool:
@@ -210,7 +214,7 @@ def bears_anothers(aux: str, mark: str) -> bool:
 def _retire(
     device: Device, regions: Sequence[Region], members: Sequence[Region], retirement: Retirement
 ) -> None:
-    last = _last_counters(device, regions, members)
+    last = _last_counters(device, regions, members) if regions else []
     if not last:
         return
     retired = [Retired(region_key(region), counters) for region, counters in last]

@@ -72,7 +72,7 @@ def compacted(plan: Plan, used: Collection[int], overhead: int, leader: int | No
 def batches(regions: Sequence[Region], group: Group | None) -> Iterator[Sequence[Region]]:
     """Walk `regions` in batches so small that the group's tag, where there is one, still fits without any of them."""
     size = len(regions)
-    if group is not None:
+    if regions and group is not None:
         number = len(str(group.regions[-1].id))
         # "1-9" becomes "1-4,6-9".
         longer = 2 * number + 2

@@ -7,38 +7,26 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from dmstats.bounds import to_kernel
 from dmstats.device import Device
-from dmstats.errors import GroupNotFoundError, NoExtentsError
-from dmstats.fiemap import read_structs, unpack_extents
+from dmstats.fiemap import read_structs
 from dmstats.files import FileIdentity, check_mappable, identify
-from dmstats.group import groups_of
-from dmstats.marker import beginning, file_mark, maker_lives
+from dmstats.marker import file_mark
 from dmstats.mode import FilemapdMode
-from dmstats.ownership import GroupSpec, Own, find_own, may_adopt, spec_of
-from dmstats.ranges import Footprint, footprint
+from dmstats.ownership import GroupSpec, Own
 from dmstats.reconcile import Forget, Limits, reconcile
+from dmstats.seen import SeenDevice
+from dmstats.update import placed, update
 
 # libdm 1.02.185 ends an alias at a space, and then finds no group.
 _UNSAFE_IN_ALIAS = dict.fromkeys([*map(ord, ' ":#\\'), *range(0x20), 0x7F], "_")
 
-
-# Groups that an update found in order, oldest first: while neither the file's extents nor the device's regions are
-# others, there is nothing to be done. Of both 64 bits of a keyed hash (SipHash) are kept.
-_MOST_SEEN: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    state: tuple[int, int]
-    ids: tuple[int, ...]
-
-
-_in_order: dict[tuple[FileIdentity, int], _Seen] = {}
+# What updates left on each device, by its number.
+_devices: dict[int, SeenDevice] = {}
+_MOST_DEVICES: Final = 8
 
 
 def safe_alias(name: str) -> str:
@@ -82,8 +70,8 @@ def create_regions_from_fd(
     `bounds` are those of a histogram, in ns. Raises DmStatsError of the kind that fits; where the kernel refuses a
     region, those made before are deleted again.
     """
-    device, file, structs = _read(fd)
-    where = _placed(structs)
+    device, file = _device_of(fd)
+    where = placed(read_structs(fd))
     spec = new_spec(
         file, alias=alias or default_alias(fd), program=program_id, precise=precise, bounds_ns=bounds or ()
     )
@@ -118,35 +106,15 @@ def create_regions_from_fd(
 
 def update_regions_from_fd(fd: int, group_id: int) -> tuple[int, ...]:
     """Bring a group in step with the extents of the file open at `fd` and return its ids, ascending: the first
-    is the group's id from now on. None are left where the file has no extents. While neither extents nor regions are
-    others than when all was found in order, nothing is taken apart.
+    is the group's id from now on. None are left where the file has no extents. How the last updates left
+    their groups is remembered, and only what is not so any more is taken apart.
 
     Raises GroupNotFoundError where there is no such group or it is another file's, DmError where the kernel refuses.
     """
-    device, file, structs = _read(fd)
-    table = device.table()
-    state = (hash(structs), hash(table.text))
-    seen = _in_order.get((file, group_id))
-    if seen is not None and seen.state == state:
-        return seen.ids
-    where = _placed(structs)
-    regions = table.regions()
-    group = groups_of(regions).get(group_id)
-    if group is None or not may_adopt(group, file, where.ranges):
-        raise GroupNotFoundError(group_id, device.number)
-    spec = spec_of(group)
-    own = find_own(regions, [file], known=[group_id], spec=spec, left_behind=lambda m: not maker_lives(m))
-    outcome = reconcile(device, file, where, table, own, spec, limits=Limits(), retirement=Forget())
-    if outcome.failure is not None:
-        raise outcome.failure
-    ids = tuple(region.id for region in outcome.members)
-    marked = sum(region.aux.startswith(beginning(file)) for region in outcome.members)
-    # A region that somebody else is at work on is to be taken in once its maker has gone, which no list tells.
-    if outcome.in_order and marked == table.text.count(f" {beginning(file)}".encode()):
-        while len(_in_order) >= _MOST_SEEN:
-            del _in_order[next(iter(_in_order))]
-        _in_order[file, group_id] = _Seen(state, ids)
-    return ids
+    device, file = _device_of(fd)
+    seen = _seen_on(device)
+    structs = read_structs(fd, seen.room(file, group_id))
+    return update(seen, device, file, structs, group_id)
 
 
 def start_filemapd(
@@ -175,14 +143,14 @@ def start_filemapd(
     return daemon.pid
 
 
-def _read(fd: int) -> tuple[Device, FileIdentity, bytes]:
+def _device_of(fd: int) -> tuple[Device, FileIdentity]:
     check_mappable(fd)
     file = identify(fd)
-    return Device(file.dev), file, read_structs(fd)
+    return Device(file.dev), file
 
 
-def _placed(structs: bytes) -> Footprint:
-    where = footprint(unpack_extents(structs))
-    if not where.ranges and where.unplaced_bytes and not where.landing:
-        raise NoExtentsError("none of its extents has a place on the device (inline or encoded data)")
-    return where
+def _seen_on(device: Device) -> SeenDevice:
+    """Return what is remembered of a device; of many the one that was seen first is forgotten."""
+    if device.dev not in _devices and len(_devices) == _MOST_DEVICES:
+        del _devices[next(iter(_devices))]
+    return _devices.setdefault(device.dev, SeenDevice())

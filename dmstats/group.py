@@ -60,8 +60,11 @@ class Group:
 
 def as_ranges(ids: Iterable[int]) -> tuple[range, ...]:
     """Return ids as ranges of neighbours, ascending."""
-    ranges: list[range] = []
     ordered = sorted(ids)
+    # Nearly always they are one run.
+    if ordered and ordered == list(range(ordered[0], ordered[0] + len(ordered))):
+        return (range(ordered[0], ordered[-1] + 1),)
+    ranges: list[range] = []
     start = end = ordered[0] if ordered else 0
     for number in ordered:
         if number > end:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
-from dmstats.ranges import Range, limited
+from dmstats.ranges import Range, joined, limited
 from dmstats.region import Region
 
 # So many regions on what one could cover are made one; before, joining costs more than it saves.
@@ -94,7 +95,35 @@ def decide(
     )
 
 
+def decide_growth(
+    regions: Sequence[Region], added: Sequence[Range], *, most: int, leader: int
+) -> Plan | None:
+    """Return what decide() does for `added` and the ranges that `regions`, by their start, cover, once each, but with
+    no other target than near what is added: only regions there are looked at. All are members of a group with that
+    leader. None where it comes to more than `most` regions."""
+    near: set[int] = set()
+    for start, end in added:
+        first = bisect_left(regions, start, key=_end)
+        last = bisect_right(regions, end, key=_start)
+        # One range may be in several pieces, and all of them count.
+        while 0 < first < last and regions[first - 1].end == regions[first].start:
+            first -= 1
+        while first < last < len(regions) and regions[last - 1].end == regions[last].start:
+            last += 1
+        near.update(range(first, last))
+    there = [regions[place] for place in sorted(near)]
+    ranges = joined([*((region.start, region.end) for region in there), *added])
+    members = {leader, *(region.id for region in there)}
+    plan = decide(ranges, there, most=len(ranges) + 2 * len(there), members=members)
+    gone = {region.id for region in plan.retire}
+    keep = tuple(region for region in regions if region.id not in gone) if gone else tuple(regions)
+    if len(keep) + len(plan.create) > most:
+        return None
+    return replace(plan, keep=keep)
+
+
 _start = attrgetter("start")
+_end = attrgetter("end")
 
 
 def _exact(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dmstats.fiemap import NOT_ON_DISK, ExtentFlag
+from dmstats.difference import Records, differing
+from dmstats.fiemap import FIEMAP_EXTENT, NOT_ON_DISK, ExtentFlag, unpack_extents
 
 _SECTOR: Final = 512
 
@@ -71,8 +72,30 @@ def footprint(extents: Iterable[tuple[int, int, int, int]]) -> Footprint:
             count += 1
         logical_end = logical + length
         physical_end = physical + length
-        placed.append((physical // _SECTOR, (physical_end + _SECTOR - 1) // _SECTOR))
+        placed.append(_sectors(physical, physical_end))
     return Footprint(joined(placed), count, unplaced, landing)
+
+
+def growth(before: bytes | bytearray, after: bytes | bytearray) -> tuple[Range, ...] | None:
+    """Return on which sectors extents have come, from what read_structs() gave before and now, if the file has all
+    sectors still that it had. None where it has not, and where much has changed."""
+    pairs = differing(before, after, Records(FIEMAP_EXTENT.size))
+    if pairs is None:
+        return None
+    gone, come = (joined(_placed(b"".join(side))) for side in zip(*pairs, strict=True)) if pairs else ((), ())
+    return come if overlap(gone, come) == total(gone) else None
+
+
+def _placed(structs: bytes) -> Iterator[tuple[int, int]]:
+    """Walk where extents lie that have a place on the device."""
+    for _, physical, length, flags in unpack_extents(structs):
+        if not flags & NOT_ON_DISK:
+            yield _sectors(physical, physical + length)
+
+
+def _sectors(start: int, end: int) -> tuple[int, int]:
+    """Return the sectors that bytes of a device lie in."""
+    return start // _SECTOR, (end + _SECTOR - 1) // _SECTOR
 
 
 def limited(ranges: Sequence[Range], most: int) -> tuple[Range, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 
@@ -90,6 +91,8 @@ def parse_list(text: bytes | bytearray) -> Listing:
         if known is None:
             known = ends[end] = _parse_end(_decoded(end))
         regions.append(Region._make((int(number), int(start), int(length), int(step), *known)))
+    # An aux with a newline in it can make a row of its own, of any id.
+    regions.sort(key=attrgetter("id"))
     if len(regions) == text.count(b"\n") + (not text.endswith(b"\n")):
         return Listing(tuple(regions))
     unread = (_decoded(line) for line in text.split(b"\n") if line and not _ROW.fullmatch(line))

@@ -117,7 +117,7 @@ class Mapping:
         fd, file = self.following.followed()
         structs = read_structs(fd, self._room)
         # 64 bits of a keyed hash (SipHash) rather than the extents, which take a megabyte where there are thousands.
-        extents = hash(structs)
+        extents = hash(bytes(structs))
         if extents == self._extents and file == self._former and not doubt and not join:
             return Look(self._landing, None)
         where = footprint(unpack_extents(structs))

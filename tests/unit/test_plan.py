@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dmstats.plan import MAX_PIECES, Plan, decide
+from dmstats.plan import MAX_PIECES, Plan, decide, decide_growth
 from dmstats.ranges import Range, joined, limited
 from dmstats.region import Region
 
@@ -82,6 +83,43 @@ def test_growth_keeps_what_is_there(before: tuple[Range, ...], more: tuple[Range
     plan = decide(after, regions, most=UNLIMITED)
     assert plan.retire == ()
     assert sorted(sectors(plan.create)) == sorted(set(sectors(after)) - set(sectors(before)))
+
+
+@given(RANGES, RANGES, st.sampled_from([1, 3, 8, UNLIMITED]), st.data())
+def test_plan_for_what_came(
+    before: tuple[Range, ...], added: tuple[Range, ...], most: int, data: st.DataObject
+) -> None:
+    """For regions that cover a file, however its ranges are cut, what came to it has the plan that all of it has."""
+    cuts = {sector for start, end in before for sector in (start, end)}
+    cuts |= set(data.draw(st.lists(st.sampled_from(sectors(before)), max_size=12))) if before else set()
+    pieces = [p for p in pairwise(sorted(cuts)) if any(r.start <= p[0] and p[1] <= r.end for r in before)]
+    ids = data.draw(st.permutations(range(len(pieces))))
+    regions = [region(n, *piece) for n, piece in zip(ids, pieces, strict=True)]
+    assume(regions and decide(before, regions, most=most, members=ids).idle)
+    ranges = joined([*before, *added])
+    plan = decide_growth(regions, added, most=most, leader=0)
+    if plan is None:
+        after = decide(ranges, regions, most=UNLIMITED, members=ids)
+        assert len(after.keep) + len(after.create) > most
+        return
+    after = decide(ranges, regions, most=most, members=ids)
+    assert plan.create == after.create
+    assert plan.retire == after.retire
+    assert sorted(plan.keep) == sorted(after.keep)
+    assert all(piece in after.target for piece in plan.target)
+
+
+def test_what_came_is_told_from_the_rest() -> None:
+    """Only ranges near what came are looked at; pieces of one range count together, whichever of them it touches."""
+    far, near = region(0, 0, 10), region(1, 20, 30)
+    plan = decide_growth([far, near], [Range(30, 40)], most=UNLIMITED, leader=0)
+    assert plan == Plan((Range(20, 40),), (far, near), (Range(30, 40),), ())
+    pieces = [region(i, 10 * i, 10 * i + 10) for i in range(MAX_PIECES)]
+    for came in (Range(10 * MAX_PIECES, 10 * MAX_PIECES + 10), Range(5, 10 * MAX_PIECES + 10)):
+        plan = decide_growth(pieces, [came], most=UNLIMITED, leader=0)
+        assert plan is not None
+        assert (plan.keep, plan.retire) == ((pieces[0],), tuple(pieces[1:]))
+    assert decide_growth([far, near], [Range(50, 60)], most=2, leader=0) is None
 
 
 def test_growth_of_a_range_adds_one_region() -> None:

@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmstats.fiemap import Extent, ExtentFlag
-from dmstats.ranges import Range, footprint, joined, limited, overlap, total
+from dmstats.fiemap import FIEMAP_EXTENT, Extent, ExtentFlag
+from dmstats.ranges import Range, footprint, growth, joined, limited, overlap, total
 
 PAIRS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(1, 8)).map(lambda p: (p[0], p[0] + p[1])), max_size=12
@@ -70,15 +70,26 @@ FLAGS = st.sampled_from(
 EXTENTS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 4), st.integers(0, 2), FLAGS), max_size=10)
 
 
-@given(EXTENTS, st.sampled_from([1024, 4096]))
-def test_footprint(drawn: list[tuple[int, int, int, int]], block: int) -> None:
-    """What has a place on the device is covered to the sector; what has none is counted in bytes."""
+def laid_out(drawn: list[tuple[int, int, int, int]], block: int) -> list[Extent]:
+    """Return extents that follow each other in a file: place, length, hole before it, all in blocks, and flags."""
     extents: list[Extent] = []
     logical = 0
     for physical, blocks, hole, flags in drawn:
         logical += hole * block
         extents.append(Extent(logical, physical * block, blocks * block, int(flags)))
         logical += blocks * block
+    return extents
+
+
+def packed(extents: list[Extent]) -> bytes:
+    """Return extents as the kernel has them."""
+    return b"".join(FIEMAP_EXTENT.pack(*extent) for extent in extents)
+
+
+@given(EXTENTS, st.sampled_from([1024, 4096]))
+def test_footprint(drawn: list[tuple[int, int, int, int]], block: int) -> None:
+    """What has a place on the device is covered to the sector; what has none is counted in bytes."""
+    extents = laid_out(drawn, block)
     where = footprint(extents)
     unplaced = [e for e in extents if e.flags & 0x20E]
     placed = [e for e in extents if not e.flags & 0x20E]
@@ -96,6 +107,23 @@ def test_footprint(drawn: list[tuple[int, int, int, int]], block: int) -> None:
         != (e.logical, e.physical)
     )
     assert where.extents == separate
+
+
+@given(EXTENTS, EXTENTS, st.booleans())
+def test_growth(
+    before: list[tuple[int, int, int, int]], after: list[tuple[int, int, int, int]], more: bool
+) -> None:
+    """What came to a file, with what it had, is what it has; where a sector it had is another's now, that is told."""
+    old, new = laid_out(before, 1024), laid_out([*before, *after] if more else after, 1024)
+    came = growth(packed(old), bytearray(packed(new)))
+    one, other = footprint(old).ranges, footprint(new).ranges
+    if came is not None:
+        assert joined([*one, *came]) == other
+    else:
+        gone = {e for e in old if e not in new and not e.flags & 0x20E}
+        assert not sectors(footprint(gone).ranges) <= sectors(footprint(set(new) - set(old)).ranges)
+    if more and all(not e.flags & 0x20E for e in old):
+        assert came is not None
 
 
 def test_pieces_of_sectors_are_covered_whole() -> None:
