@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base \
     mmdebstrap=mmdebstrap zsh=zsh fish=fish jq=jq ps=procps openssl=openssl curl=curl strace=strace
 
-.PHONY: run test torture soak bench man deb check clean guest tools
+.PHONY: run test test-host test-guests torture soak bench man deb check clean guest tools
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -34,8 +34,15 @@ run: $(INSTALLED)
 	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
 	@$(BIN)/python -m demo --config '$(CONFIG)' --duration '$(DURATION)'
 
-test: check tools deb out/debian.tar
+# The tests on the host are one process, which mostly waits.
+test: tools
+	@$(MAKE) --jobs 3 --output-sync=line check deb out/debian.tar
+	@$(MAKE) --jobs 2 --output-sync=line test-host test-guests
+
+test-host: $(INSTALLED)
 	$(BIN)/python -m pytest --ignore=tests/kernel
+
+test-guests: guest
 	$(BIN)/python -m tests.guests
 
 torture: guest
