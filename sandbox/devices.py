@@ -16,7 +16,7 @@ from typing import Literal
 PREFIX = "fmd-sandbox"
 # A tmpfs: a loop device can punch holes into a file there, which gives the memory back.
 _FILES = Path("/run/sandbox")
-_BUSY = 10.0
+_BUSY = 60.0
 _RETRY = 0.05
 _SECTOR = 512
 # What mkfs.xfs takes without complaint.

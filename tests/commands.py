@@ -21,7 +21,7 @@ _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMPT: Final = re.compile(r"[#$] ")
 # What may be asked again until it answers as shown: it changes nothing.
 _READS: Final = ("filemapd status", "filemapd top", "filemapd events", "filemapd map", "dmstats list", "grep")
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 60.0
 # As wide as the widest table that is shown.
 _COLUMNS: Final = 90
 _MARK: Final = "the command ended with status"

@@ -70,7 +70,7 @@ def fleet() -> Iterator[None]:
         yield
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("fleet")
 @pytest.mark.parametrize("name", HERE)
 def test_commands(name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.torture.run import Kind, torture
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_nothing_is_missed(kind: Kind, tmp_path: Path) -> None:
     """A stream of changes, kills and interference leaves nothing uncovered, orphaned, uncounted or restarted."""
