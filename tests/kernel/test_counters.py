@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -143,4 +144,5 @@ def test_ledger_damaged(fs: Filesystem, tmp_path: Path) -> None:
         assert supervisor.wait_state(file)["group_id"] == group
         wait_for("the kernel's counters are there", lambda: drive.counted(supervisor))
         assert list((tmp_path / "state").glob("*set-aside*"))
-        assert sqlite3.connect(ledger).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        with closing(sqlite3.connect(ledger)) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

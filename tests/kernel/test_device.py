@@ -66,7 +66,7 @@ def test_delete_gives_the_id_back(device: devices.Device) -> None:
 def test_print_and_clear(device: devices.Device) -> None:
     """Counters are those of the region's own I/O; clearing and reading with clearing start them anew."""
     stats = Device(device.dev_t)
-    stats.create(0, 64, precise=True, bounds=(1_000_000_000,))
+    stats.create(0, 64, precise=True, bounds=(3_600_000_000_000,))
     stats.create(64, 64)
     first, second = stats.list().regions
     touch(device, 8, reads=3, writes=2)

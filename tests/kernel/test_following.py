@@ -51,8 +51,8 @@ def test_change_is_followed(scene: Scene, name: str) -> None:
         return
     change(scene.file)
     wait_for(f"{name} is followed", scene.exact)
-    filemap = scene.supervisor.filemap(scene.file)
-    assert filemap["state"] == "RUNNING"
+    # The worker says so a moment after it is so: a file that was empty is WAITING until then.
+    filemap = scene.supervisor.wait_state(scene.file)
     assert filemap["restarts"] == 0
     assert filemap["excess_bytes"] == 0
 

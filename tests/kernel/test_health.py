@@ -33,10 +33,10 @@ def mended(supervisor: Running, file: Path, before: dict[str, Any], because: str
         now = supervisor.filemap(file)
         assert now["state"] == "RUNNING", now
         assert now["pid"] != before["pid"], now
-        assert because in now["last_crash"], now
+        assert because in (now["last_crash"] or ""), now
         return now
 
-    return wait_for(f"a worker is replaced as it {because}", there, 60)
+    return wait_for(f"a worker is replaced as it {because}", there)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,8 @@ def test_misbehaving_worker_is_replaced(fs: Filesystem, tmp_path: Path, what: st
     write(other, 1)
     health = {"interval": "500ms", "heartbeat": "1h", "max_rss": "150MiB"}
     if what == "spin":
-        health |= {"max_cpu": "40%", "max_cpu_for": "2s"}
+        # Where the machine is busy it gets no more than a part of a CPU.
+        health |= {"max_cpu": "10%", "max_cpu_for": "2s"}
     config = {"filemaps": [{"path": str(file)}, {"path": str(other)}], "supervisor": {"health": health}}
     with running(tmp_path, config, fault.program(tmp_path)) as supervisor:
         before, beside = supervisor.wait_state(file), supervisor.wait_state(other)
@@ -112,7 +113,9 @@ def test_figures_of_health(fs: Filesystem, tmp_path: Path) -> None:
         config["supervisor"]["health"]["max_rss"] = "1MiB"
         supervisor.write(config)
         assert supervisor.command("reload").returncode == 0
-        wait_for("the new limit is kept to", lambda: "max_rss" in supervisor.filemap(file)["last_crash"])
+        wait_for(
+            "the new limit is kept to", lambda: "max_rss" in (supervisor.filemap(file)["last_crash"] or "")
+        )
 
 
 @pytest.mark.timeout(600)
@@ -137,7 +140,7 @@ def test_crash_loop_of_many(fs: Filesystem, tmp_path: Path) -> None:
 
         def failed() -> bool:
             """Every single request must be answered."""
-            answer = call(supervisor.runtime_dir, "GET", "/v1/status")
+            answer = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=60)
             states = Counter(f["state"] for f in answer["filemaps"])
             assert states == {"FAILED": CRASH_LOOPS, "RUNNING": 1}
             return True

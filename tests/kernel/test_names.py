@@ -86,9 +86,13 @@ def test_any_name_is_mapped_and_shown_safely(fs: Filesystem, tmp_path: Path) -> 
             assert done.stdout
             assert_harmless(done.stdout.encode())
         assert_harmless(supervisor.log.read_bytes())
-        metrics = wait_for("they are exported", lambda: fetch(port))
-        assert metrics.count(b"\nfilemapd_mapping_regions{") == len(files)
-        assert_harmless(metrics)
+
+        def exported() -> bytes:
+            metrics = fetch(port)
+            assert metrics.count(b"\nfilemapd_mapping_regions{") == len(files)
+            return metrics
+
+        assert_harmless(wait_for("they are exported", exported))
         page = fetch(port, "/")
         assert b"no utf-8" in page
         assert b"<script>alert" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from sandbox.devices import filesystem
 from tests.kernel import oracle
@@ -59,9 +60,14 @@ def test_a_group_of_several_kinds(tmp_path: Path) -> None:
             drive = Driver(file)
             drive.read(20, 0)
             drive.write(12, 4)
-            wait_for("all is counted", lambda: supervisor.filemap(file)["writes"] == drive.writes)
-            filemap = supervisor.filemap(file)
-            assert (filemap["reads"], filemap["restarts"]) == (drive.reads, 0)
+
+            def counted() -> dict[str, Any]:
+                filemap = supervisor.filemap(file)
+                assert (filemap["reads"], filemap["writes"]) == (drive.reads, drive.writes)
+                return filemap
+
+            filemap = wait_for("all is counted", counted)
+            assert filemap["restarts"] == 0
             assert (filemap["bounds_ns"], sum(filemap["histogram"])) == ([5_000_000], drive.reads)
 
 

@@ -14,7 +14,7 @@ from dmstats.device import Device
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES
-from tests.kernel.running import running, wait_for, write
+from tests.kernel.running import DEADLINE, running, wait_for, write
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_stops_cleanly(fs: Filesystem, tmp_path: Path, number: int, on_stop: str
     ) as supervisor:
         supervisor.wait_state(file)
         supervisor.process.send_signal(number)
-        assert supervisor.process.wait(20) == 0
+        assert supervisor.process.wait(DEADLINE) == 0
         assert bool(oracle.table(name)) is (on_stop == "keep")
         assert not (supervisor.runtime_dir / "control.sock").exists()
 
@@ -139,7 +139,7 @@ def test_reload(fs: Filesystem, tmp_path: Path) -> None:
         supervisor.write({"filemaps": [{"path": str(two)}]})
         assert "removed: one.img" in supervisor.command("reload").stdout
         wait_for("the group of what is not wanted goes", lambda: len(oracle.groups(fs.device.name)) == 1)
-        assert not supervisor.filemap(one)
+        wait_for("so does its worker", lambda: not supervisor.filemap(one))
 
 
 def test_directory(fs: Filesystem, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_commands(fs: Filesystem, tmp_path: Path) -> None:
         assert second.returncode == 1
         assert "runs already" in second.stderr
         assert supervisor.command("stop").returncode == 0
-        assert supervisor.process.wait(20) == 0
+        assert supervisor.process.wait(DEADLINE) == 0
         gone = supervisor.command("status")
         assert gone.returncode == 3
         assert "not running" in gone.stderr

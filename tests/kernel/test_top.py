@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,14 @@ def wait_measuring(top: subprocess.Popen[str], supervisor: Running, after: str, 
     """Return once it has read the counters and but waits for its interval's end.
 
     It looks at the device itself a moment after the workers have read theirs, and asks again each 0.2 s until then.
+    So it was not woken in forty looks 0.02 s apart: time alone may pass while the whole machine stands still.
     """
     wait_sampled(supervisor, *files, after=after)
-    seen = [wakes_of(top.pid)]
-    since = [time.monotonic()]
+    looks = Counter[int]()
 
     def still() -> bool:
-        if (now := wakes_of(top.pid)) != seen[0]:
-            seen[0], since[0] = now, time.monotonic()
-        return time.monotonic() - since[0] > 0.8
+        looks[now := wakes_of(top.pid)] += 1
+        return looks[now] > 40
 
     wait_for("top waits", still)
 

@@ -112,7 +112,7 @@ def grow(supervisor: Running, fs: Filesystem, *files: Path) -> None:
             with opened(file) as fd:
                 fallocate(fd, 0, at * MIB, 2 * MIB)
     wait_for("the growth is followed", lambda: followed(fs, *files))
-    assert all(supervisor.filemap(file)["regions"] >= 3 for file in files)
+    wait_for("that is told", lambda: all(supervisor.filemap(file)["regions"] >= 3 for file in files))
 
 
 def move(supervisor: Running, fs: Filesystem, *files: Path) -> None:
