@@ -35,7 +35,7 @@ _LONG = (
 # A worker has some 5 MiB, with what the kernel keeps for it.
 _MEMORY = {"test_many": "8G"}
 # Beyond the deadlines of the tests in a file.
-_GIVEN_UP = 1800
+_GIVEN_UP = 3600
 
 
 @dataclass(frozen=True)

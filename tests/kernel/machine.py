@@ -52,7 +52,17 @@ class Machine:
     def called(self, pattern: str) -> list[str]:
         """Return the paths of all that has such a name, but for what lies in root's folder."""
         return self.run(
-            "find", "/", "-xdev", "-path", "/root", "-prune", "-o", "-name", pattern, "-print"
+            "find",
+            "/",
+            "-xdev",
+            "-ignore_readdir_race",
+            "-path",
+            "/root",
+            "-prune",
+            "-o",
+            "-name",
+            pattern,
+            "-print",
         ).split()
 
 

@@ -20,7 +20,7 @@ def followed(supervisor: Running, names: list[str]) -> bool:
 
 def follows(supervisor: Running, *names: str) -> None:
     """Wait until just these files are followed."""
-    wait_for(f"{names} are followed", partial(followed, supervisor, list(names)), 30)
+    wait_for(f"{names} are followed", partial(followed, supervisor, list(names)))
 
 
 def test_a_missing_directory_is_waited_for(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dmstats.mode import FilemapdMode
 from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, punch, punch_region, read_direct, sync
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def check(disk: Disk, path: Path, ids: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +21,7 @@ from sandbox.devices import Device, Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
 from tests.kernel.driver import Driver
-from tests.kernel.running import Running, running, wait_for, write
+from tests.kernel.running import Running, running, stopped, wait_for, write
 from tests.kernel.test_moves import assert_chain, moves
 
 
@@ -127,9 +128,11 @@ def test_deleted_while_running(fs: Filesystem, tmp_path: Path) -> None:
         supervisor.wait_state(file)
         case = Case(supervisor, file, fs.device.name)
         case.live_through_changes()
-        for left in folder.iterdir():
-            left.unlink()
-        folder.rmdir()
+        # Else it might be found in the midst of that, and be there anew.
+        with stopped(supervisor.process.pid):
+            for left in folder.iterdir():
+                left.unlink()
+            folder.rmdir()
         case.drive.write(3, 4)
         wait_for("it is written anew", lambda: mended(supervisor))
         case.counted()
@@ -267,7 +270,7 @@ class Turmoil:
         time.sleep(self._random.uniform(0, 0.05))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_supervisor_killed_at_any_moment(fs: Filesystem, tmp_path: Path) -> None:
     """Killed 15 times while files change and are read and written: each file has one group that covers it exactly,
     nothing is left behind, every I/O to a part that stayed is counted once, and the moves are a chain."""
@@ -293,11 +296,17 @@ def test_supervisor_killed_at_any_moment(fs: Filesystem, tmp_path: Path) -> None
         wait_for("all is in step", at_rest)
         for drive in turmoil.drives:
             wait_for("all is counted", as_done(drive, supervisor))
-            found = moves(tmp_path / "state", drive.file)
-            status = supervisor.filemap(drive.file)
-            assert status["moves_total"] == len(found)
-            if found:
-                assert_chain(found, status["group_id"])
+            supervisor.wait_state(drive.file)
+            wait_for("all moves are told", partial(moves_told, tmp_path / "state", drive.file, supervisor))
+
+
+def moves_told(state_dir: Path, file: Path, supervisor: Running) -> bool:
+    """Fail unless the status and the ledger tell the same moves, a chain to the group's id."""
+    found, status = moves(state_dir, file), supervisor.filemap(file)
+    assert status["moves_total"] == len(found)
+    if found:
+        assert_chain(found, status["group_id"])
+    return True
 
 
 def as_done(drive: Driver, supervisor: Running) -> Callable[[], bool]:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sandbox.devices import Filesystem, filesystem
@@ -70,12 +71,7 @@ def switches(pid: int) -> int:
     return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line)
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process started."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_thousand_files(fs: Filesystem, tmp_path: Path) -> None:
     """1,000 workers come up within the bound, all are followed; at rest no worker gets the CPU; after kill -9 of a
     hundred at once all are RUNNING again with the groups they had, and a stop ends them all."""
@@ -90,11 +86,11 @@ def test_a_thousand_files(fs: Filesystem, tmp_path: Path) -> None:
     with running(tmp_path, config) as supervisor:
         wait_for("the supervisor answers", lambda: "version" in supervisor.status(), 60, PAUSE)
         all_running(supervisor, MANY, 600)
-        log = supervisor.log.read_text()
-        assert "starting: " in log, "a long start is told of"
-        assert f"started: all {MANY} files looked at after" in log
+        ended = f"started: all {MANY} files looked at after"
+        wait_for("its end is told", lambda: ended in supervisor.log.read_text())
+        assert "starting: " in supervisor.log.read_text(), "a long start is told of"
         pids = [f["pid"] for f in files_of(supervisor)]
-        assert set(pids) <= set(children(supervisor.process.pid))
+        assert {psutil.Process(pid).ppid() for pid in pids} == {supervisor.process.pid}
 
         chosen = random.Random(1).sample(files, 10)
         for file in chosen:
@@ -108,7 +104,7 @@ def test_a_thousand_files(fs: Filesystem, tmp_path: Path) -> None:
             wait_for("the supervisor turns", lambda: switches(supervisor.process.pid) > turns + 20)
             return before == {pid: switches(pid) for pid in pids}
 
-        wait_for("idle workers are left alone", at_rest, 120)
+        wait_for("idle workers are left alone", at_rest, 300)
 
         groups = {f["path"]: f["group_id"] for f in files_of(supervisor)}
         for pid in pids[:100]:
@@ -116,19 +112,19 @@ def test_a_thousand_files(fs: Filesystem, tmp_path: Path) -> None:
         wait_for(
             "a hundred have restarted",
             lambda: sum(f["restarts"] for f in files_of(supervisor)) == 100,
-            120,
+            300,
             PAUSE,
         )
-        all_running(supervisor, MANY, 120)
+        all_running(supervisor, MANY, 300)
         assert groups == {f["path"]: f["group_id"] for f in files_of(supervisor)}
         assert len(oracle.groups(fs.device.name)) == MANY
         oracle.assert_no_orphan(fs.device.name)
         supervisor.process.send_signal(signal.SIGTERM)
-        assert supervisor.process.wait(60) == 0
+        assert supervisor.process.wait(120) == 0
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_many_files_appear_at_once(fs: Filesystem, tmp_path: Path) -> None:
     """500 files that come at once are taken in, not one is lost though inotify's queue overflows; and dropped again
     when they go."""
@@ -153,7 +149,7 @@ def test_many_files_appear_at_once(fs: Filesystem, tmp_path: Path) -> None:
             assert len(oracle.groups(fs.device.name)) == AT_ONCE
             for file in list(folder.iterdir())[: AT_ONCE - 1]:
                 file.unlink()
-            all_running(supervisor, 1, 120)
+            all_running(supervisor, 1, 300)
 
             def only_one_is_left() -> bool:
                 assert list(oracle.groups(fs.device.name)) == [files_of(supervisor)[0]["group_id"]]

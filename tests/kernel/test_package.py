@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from tests.kernel import oracle
 from tests.kernel.conftest import read_direct
 from tests.kernel.machine import Machine, machine
 from tests.kernel.running import wait_for, write
+from tests.kernel.scraping import fetch
 
 # dpkg writes some thousand files each time.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
 IMAGES = "var/lib/libvirt/images"
@@ -109,14 +109,13 @@ def test_the_page() -> None:
     """The page is served with all that it loads, and so are the metrics."""
 
     def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:9737{path}") as answer:
-            return str(answer.read(), "utf-8")
+        return fetch(9737, path).decode()
 
     wait_for("the page has the files", lambda: "web01.qcow2" in get("/"))
     loaded = re.findall(r'(?:href|src)="(/static/[^"]+)"', get("/"))
     assert {Path(path).suffix for path in loaded} == {".css", ".js", ".svg"}
     assert all(get(path) for path in loaded)
-    assert "filemapd_build_info" in get("/metrics")
+    wait_for("the metrics are there", lambda: "filemapd_build_info" in get("/metrics"))
 
 
 def test_completion_in_bash(installed: Machine) -> None:
@@ -157,9 +156,8 @@ def test_what_systemd_says_of_the_unit(installed: Machine) -> None:
     right = config.read_text()
     config.write_text(f"{right}defualts: {{}}\n")
     assert installed.call("systemctl", "reload", "filemapd").returncode == 1
-    assert "defualts: unknown key" in installed.run(
-        "journalctl", "--unit=filemapd", "--lines=20", "--no-pager"
-    )
+    lines = ("journalctl", "--unit=filemapd", "--lines=20", "--no-pager")
+    wait_for("the journal has it", lambda: "defualts: unknown key" in installed.run(*lines))
     assert installed.run("systemctl", "is-active", "filemapd").strip() == "active"
     config.write_text(right)
 
@@ -171,9 +169,8 @@ def test_what_the_unit_allows(installed: Machine, fs: Filesystem) -> None:
     assert float(re.findall(r"Overall exposure level for \S+: (\d+\.\d)", told)[0]) < 4.0
 
     main = int(installed.run("systemctl", "show", "--value", "--property=MainPID", "filemapd"))
-    children = installed.run("cat", f"/proc/{main}/task/{main}/children").split()
-    assert len(children) >= 4, "what forks workers, two of those, the web process"
-    for pid in (str(main), *children):
+    children = wait_for("the files are followed", lambda: lasting_children(installed, main))
+    for pid in (main, *children):
         held = installed.run("grep", "--extended-regexp", "^(NoNewPrivs|Seccomp):", f"/proc/{pid}/status")
         assert held.split() == ["NoNewPrivs:", "1", "Seccomp:", "2"]
     inside = ("nsenter", f"--target={main}", "--mount")
@@ -183,13 +180,23 @@ def test_what_the_unit_allows(installed: Machine, fs: Filesystem) -> None:
     file = fs.mountpoint / "grows.img"
     write(file, 1)
     worker = wait_for("it is taken in", lambda: filemap(installed, file.name).get("pid"))
-    served = (
-        int(pid) for pid in children if "workers.server" in installed.run("cat", f"/proc/{pid}/cmdline")
-    )
-    installed.run("sh", "-c", f"kill -KILL {worker} {min(served)}")
+    server = min(pid for pid, command in children.items() if "workers.server" in command)
+    installed.run("sh", "-c", f"kill -KILL {worker} {server}")
     write(file, 1, at=4)
     wait_for("another worker follows it", lambda: filemap(installed, file.name)["extents"] == 2)
     oracle.assert_exact_cover(file, fs.device.name)
+
+
+def lasting_children(debian: Machine, main: int) -> dict[int, str]:
+    """Return the commands of the supervisor's children by pid, of those that don't end by themselves, as searches
+    for virtual machines do."""
+    found = {}
+    for pid in debian.run("cat", f"/proc/{main}/task/{main}/children").split():
+        command = debian.call("cat", f"/proc/{pid}/cmdline").stdout
+        if "workers.server" in command or "supervisor.web" in command:
+            found[int(pid)] = command
+    assert len(found) >= 4, "what forks workers, two of those, the web process"
+    return found
 
 
 def test_life_of_a_package(installed: Machine, package: str, fs: Filesystem) -> None:

@@ -21,7 +21,7 @@ import pytest
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.driver import Driver
-from tests.kernel.running import Running, running, wait_for, write
+from tests.kernel.running import Running, open_files, running, wait_for, write
 from tests.kernel.scraping import fetch, free_port, listen, scrape
 from tests.unit.certificates import Authority, openssl
 
@@ -127,11 +127,8 @@ def test_it_has_no_privileges(supervisor: Running) -> None:
     } == dict.fromkeys(["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"], 0)
     assert status["NoNewPrivs"] == "1"
     assert status["Threads"] == "1"
-    open_files = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # a connection that is just being closed
-            open_files.add(os.readlink(entry))
-    others = {name for name in open_files if not name.startswith(("socket:", "anon_inode:[eventpoll]"))}
+    sockets = ("socket:", "anon_inode:[eventpoll]")
+    others = {name for name in open_files(pid) if not name.startswith(sockets)}
     assert others == {os.devnull, str(supervisor.log)}
     assert Path(f"/proc/{pid}/environ").read_bytes() == b""
 
@@ -179,15 +176,16 @@ def test_tls_and_passwords(file: Path, port: int, tmp_path: Path) -> None:
             assert status["Uid"].split() == [str(nobody)] * 4
             assert {int(value, 16) for name, value in status.items() if name.startswith("Cap")} == {0}
         assert (own.key.stat().st_uid, own.key.stat().st_mode & 0o777) == (0, 0o600)
-        open_files = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-        assert not {name for name in open_files if name.startswith(str(tmp_path))} - {str(supervisor.log)}
+        ours = {name for name in open_files(pid) if name.startswith(str(tmp_path))}
+        assert not ours - {str(supervisor.log)}
         authority.issue("server")
         assert supervisor.command("reload").returncode == 0
         wait_for("the new one is shown", lambda: own.serial == shown(port) and metrics())
         own.key.write_bytes(other.key.read_bytes())
         assert supervisor.command("reload").returncode == 0
         wait_for("it is told", lambda: "the log says" in (supervisor.status()["web"]["reason"] or ""))
-        assert f"key_file {own.key} are no certificate" in supervisor.log.read_text()
+        reason = f"key_file {own.key} are no certificate"
+        wait_for("the log says it", lambda: reason in supervisor.log.read_text())
         assert supervisor.filemap(file)["pid"] == worker
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.kernel.changes import opened
 from tests.kernel.oracle import message, run
-from tests.kernel.running import wait_for
+from tests.kernel.running import DEADLINE, wait_for
 from tests.soak.processes import state
 from tests.soak.scene import Scene
 from tests.soak.volume import ROOM, Volume
@@ -56,7 +56,7 @@ def block_fiemap(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
         assert state(pid) == "D"
     finally:
         run("dmsetup", "resume", one.name)
-    assert changing.wait(30) == 0
+    assert changing.wait(DEADLINE) == 0
 
 
 def _followed(scene: Scene, file: Path, where: Volume) -> tuple[int, int]:

@@ -106,7 +106,7 @@ def stop_worker(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     pid = rng.choice(workers(scene))
     os.kill(pid, signal.SIGSTOP)
     yield ()
-    wait_for("a stopped worker is replaced", lambda: pid not in workers(scene), 30)
+    wait_for("a stopped worker is replaced", lambda: pid not in workers(scene))
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def stop_web(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
     pid = web(scene)
     os.kill(pid, signal.SIGSTOP)
     yield scene.volumes
-    wait_for("a stopped web process is replaced", lambda: web(scene) != pid, 60)
+    wait_for("a stopped web process is replaced", lambda: web(scene) != pid)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ Kind = Literal["ext4", "xfs"]
 
 _MKFS: Final = {"ext4": ("mkfs.ext4", "-q", "-b", "4096"), "xfs": ("mkfs.xfs", "-q")}
 ROOM: Final = 16 * 2048
-_BUSY: Final = 20.0
+_BUSY: Final = 60.0
 
 
 @dataclass(slots=True)
