@@ -36,8 +36,8 @@ run: $(INSTALLED)
 
 # The tests on the host are one process, which mostly waits.
 test: tools
-	@$(MAKE) --jobs 3 --output-sync=line check deb out/debian.tar
-	@$(MAKE) --jobs 2 --output-sync=line test-host test-guests
+	@$(MAKE) --jobs 3 --no-print-directory --output-sync=line check deb out/debian.tar
+	@$(MAKE) --jobs 2 --no-print-directory --output-sync=line test-host test-guests
 
 test-host: $(INSTALLED)
 	$(BIN)/python -m pytest --ignore=tests/kernel

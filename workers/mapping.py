@@ -272,7 +272,7 @@ class Mapping:
             self._last_id.gone("regions of the group were deleted by somebody else")
             self._notice(
                 "lost",
-                f"{len(gone)} regions of group {self.group_id} were deleted, or taken into another group",
+                f"group {self.group_id} lost regions, which were deleted or taken into another group: {len(gone)}",
             )
             last = [Retired(region_key(r), self.totals.gone(r.id).settled()) for r in gone]
             self._retirement.intend(last)

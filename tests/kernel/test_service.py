@@ -102,7 +102,10 @@ def test_level_of_the_log_follows_a_reload(fs: Filesystem, tmp_path: Path) -> No
         assert supervisor.command("reload").returncode == 0
         wait_for("the region is back", lambda: bool(oracle.assert_exact_cover(file, fs.device.name)))
         oracle.message(fs.device.name, "@stats_delete 0")
-        wait_for("the worker says so", lambda: f"disk.img[{pid}]: 1 regions of" in supervisor.log.read_text())
+        wait_for(
+            "the worker says so",
+            lambda: f"disk.img[{pid}]: group 0 lost regions" in supervisor.log.read_text(),
+        )
         assert supervisor.filemap(file)["pid"] == pid
 
 
@@ -125,7 +128,7 @@ def test_json_records_tell_the_file(fs: Filesystem, tmp_path: Path) -> None:
             return {name: found(text)[name] for name in ("level", "file", "device", "group_id", "pid")}
 
         about = {"file": "disk.img", "device": fs.device.name, "group_id": 0}
-        assert wait_for("the worker says so", lambda: said("were deleted")) == {
+        assert wait_for("the worker says so", lambda: said("group 0 lost regions")) == {
             **about,
             "level": "warning",
             "pid": pid,
