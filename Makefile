@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base \
     mmdebstrap=mmdebstrap zsh=zsh fish=fish jq=jq ps=procps openssl=openssl curl=curl strace=strace
 
-.PHONY: run test test-host test-guests torture soak bench man deb check clean guest tools
+.PHONY: run test torture soak bench man deb check clean guest tools
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -34,16 +34,9 @@ run: $(INSTALLED)
 	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
 	@$(BIN)/python -m demo --config '$(CONFIG)' --duration '$(DURATION)'
 
-# The tests on the host are one process, which mostly waits.
 test: tools
-	@$(MAKE) --jobs 3 --no-print-directory --output-sync=line check deb out/debian.tar
-	@$(MAKE) --jobs 2 --no-print-directory --output-sync=line test-host test-guests
-
-test-host: $(INSTALLED)
-	$(BIN)/python -m pytest --ignore=tests/kernel
-
-test-guests: guest
-	$(BIN)/python -m tests.guests
+	@$(MAKE) --jobs 3 --no-print-directory --output-sync check deb out/debian.tar
+	$(BIN)/python -m tests.run
 
 torture: guest
 	$(BIN)/python -m sandbox --memory 3G -- python -m tests.torture --seed '$(SEED)' --count '$(COUNT)'

@@ -1,10 +1,9 @@
-"""Runs the tests that need device-mapper: each file of them in a guest of its own, as many at once as there are
-processors.
+"""Runs all tests: each file of those that need device-mapper in a guest of its own, beside them those on the host.
 
-    python -m tests.guests [--jobs N] [--out DIR] [FILE...]
+    python -m tests.run [--jobs N] [--out DIR] [FILE...]
 
-Tells how each file went when it is through, with all its output where a test failed. What it printed and left is in
-DIR/NAME. Gives 0 where all passed.
+As many are run at once as there are processors. Tells how each went when it is through, with all its output where a
+test failed. What it printed and left is in DIR/NAME. Gives 0 where all passed.
 """
 
 import argparse
@@ -17,9 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TESTS = Path("tests/kernel")
+_HOST = Path("tests/host")
+"""Stands for all that run on the host, in one process."""
 # Those that take longest are begun with, so that none of them is alone at the end.
 _LONG = (
     "many",
+    "host",
     "package",
     "commands",
     "health",
@@ -54,7 +56,7 @@ class Ended:
 
 def main() -> int:
     options = _parse()
-    files = ordered(options.files or _TESTS.glob("test_*.py"))
+    files = ordered(options.files or [_HOST, *_TESTS.glob("test_*.py")])
     failed = []
     with ThreadPoolExecutor(options.jobs) as guests:
         futures = [guests.submit(run, file, options.out) for file in files]
@@ -70,34 +72,47 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.guests", description="Run tests in guests.")
+    parser = argparse.ArgumentParser(prog="python -m tests.run", description="Run the tests.")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at once (default: processors)")
+    parser.add_argument("--out", type=Path, default=Path("out/tests"), help="what they print and leave")
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count(), help="guests at once (default: processors)"
+        "files", nargs="*", type=Path, metavar="FILE", help="default: all of tests/kernel, and the host's"
     )
-    parser.add_argument("--out", type=Path, default=Path("out/kernel"), help="what they print and leave")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all of tests/kernel")
     return parser.parse_args()
 
 
 def ordered(files: Iterable[Path]) -> list[Path]:
     """Return the files in the order in which to begin them."""
-    rank = {f"test_{name}": place for place, name in enumerate(_LONG)}
-    return sorted(files, key=lambda file: (rank.get(file.stem, len(rank)), file.name))
+    rank = {name: place for place, name in enumerate(_LONG)}
+    return sorted(files, key=lambda file: (rank.get(_name(file), len(rank)), file.name))
 
 
 def run(file: Path, out: Path) -> Ended:
-    """Run the tests of a file in a guest."""
-    folder = out / file.stem.removeprefix("test_")
+    """Run the tests of a file, in a guest where they need one."""
+    folder = out / _name(file)
     folder.mkdir(parents=True, exist_ok=True)
-    memory = _MEMORY.get(file.stem, "3G")
-    guest = [sys.executable, "-m", "sandbox", "--out", str(folder), "--memory", memory]
-    command = [*guest, "--timeout", str(_GIVEN_UP), "--", sys.executable, "-m", "pytest", "-q", str(file)]
     ended = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        _command(file, folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     output = ended.stdout.decode(errors="replace")
     (folder / "log").write_text(output)
     return Ended(file, ended.returncode, output)
+
+
+def _command(file: Path, folder: Path) -> list[str]:
+    pytest = [sys.executable, "-m", "pytest", "-q"]
+    if file == _HOST:
+        return [*pytest, f"--ignore={_TESTS}"]
+    guest = [sys.executable, "-m", "sandbox", "--out", str(folder), "--memory", _MEMORY.get(file.stem, "3G")]
+    return [*guest, "--timeout", str(_GIVEN_UP), "--", *pytest, str(file)]
+
+
+def _name(file: Path) -> str:
+    return file.stem.removeprefix("test_")
 
 
 if __name__ == "__main__":
