@@ -85,15 +85,24 @@ def _confirm(fleet: Fleet, filemap: Filemap, seq: int) -> None:
 
 
 def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
-    """Open just what the worker holds, by way of its descriptor, so as to watch it whatever its name is."""
     if filemap.child is None:
         return
     device = Device(message.dev)
     filemap.device = device.name()
     fleet.let_go(filemap)
     filemap.holds = message
+    watch_held(fleet, filemap)
+
+
+def watch_held(fleet: Fleet, filemap: Filemap) -> None:
+    """Open just what the worker holds, by way of its descriptor, so as to watch it whatever its name is.
+
+    Where there is no descriptor to be had, nothing is done: it is to be tried again.
+    """
+    if filemap.child is None or filemap.holds is None:
+        return
     try:
-        filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{message.fd}", os.O_PATH | os.O_CLOEXEC)
+        filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{filemap.holds.fd}", os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         filemap.log(logging.DEBUG, "the worker's file can't be opened: %s", error)
         return

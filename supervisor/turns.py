@@ -13,6 +13,7 @@ from dmstats.errors import DmStatsError
 from dmstats.region import Region, parse_list
 from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
+from supervisor.reports import watch_held
 from workers import channel as say
 
 _log = logging.getLogger("filemapd.supervisor")
@@ -83,6 +84,9 @@ class Turns:
         for dev, filemaps in devices.items():
             device = Device(dev)
             self._name(device, filemaps)
+            for filemap in filemaps:
+                if filemap.fd is None:
+                    watch_held(self._fleet, filemap)
             try:
                 table = device.list_text()
             except DmStatsError as error:

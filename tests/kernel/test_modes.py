@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,3 +160,32 @@ def test_open_elsewhere(fs: Filesystem) -> None:
             other.stdin.close()
             other.wait()
         assert not following.open_elsewhere(fd)
+
+
+def test_no_descriptor_to_watch_with(fs: Filesystem, tmp_path: Path) -> None:
+    """A file that could not be opened, as descriptors were used up, is held and watched once there are some."""
+    file, other = fs.mountpoint / "disk.img", fs.mountpoint / "other"
+    write(file, 2)
+    with running(tmp_path, {"filemaps": [{"path": str(file), "mode": "path"}]}) as supervisor:
+        supervisor.wait_state(file)
+        pid = supervisor.process.pid
+
+        def held() -> bool:
+            for path in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                    if path.readlink() == file:
+                        return True
+            return False
+
+        wait_for("it is held", held)
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        # Those below are stdio, which is open: none is left.
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        write(other, 3)
+        other.rename(file)
+        wait_for("the new file is followed", lambda: exact(file, fs))
+        assert not held()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        wait_for("it is held", held)
+        CHANGES["append"](file)
+        wait_for("it is followed", lambda: exact(file, fs))
