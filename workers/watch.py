@@ -67,6 +67,8 @@ class Watch:
         self._turns: list[tuple[float, str]] = []
         self._by_wd: dict[int, set[str]] = {}
         self._folders: dict[int, set[str]] = {}
+        # The files that may be busy: a look makes one so.
+        self._busy: set[str] = set()
         self._io_texts: dict[int, str] = {}
         self._sweeps = 0
         try:
@@ -138,6 +140,8 @@ class Watch:
         watched = self._files.get(key)
         if watched is not None:
             watched.pace.looked(now, changed=changed, landing=landing, joinable=joinable)
+            if watched.pace.busy(now):
+                self._busy.add(key)
             self._queue(key, watched)
 
     def read(self, now: float) -> list[FolderEvent]:
@@ -188,11 +192,13 @@ class Watch:
     def sweep_busy(self, now: float) -> float:
         """Compare the files that are written all the time, whose events are not waited for; return after how many
         seconds to do so again: the more there are, the later, and from some number on the sweep is enough."""
-        busy = [(key, watched) for key, watched in self._files.items() if watched.pace.busy(now)]
+        known = ((key, self._files.get(key)) for key in self._busy)
+        busy = {key: watched for key, watched in known if watched is not None and watched.pace.busy(now)}
+        self._busy = set(busy)
         interval = max(_BUSY_SWEEP, len(busy) / _BUSY_A_SECOND)
         if not busy or interval > SWEEP / 2:
             return SWEEP / 2
-        for key, watched in busy:
+        for key, watched in busy.items():
             self._compare(key, watched, now)
         return interval
 
@@ -221,6 +227,8 @@ class Watch:
             watched = self._files[key]
             watched.queued = None
             join = watched.pace.start(now)
+            if watched.pace.busy(now):
+                self._busy.add(key)
             self._arm(key, watched)
             self._remember(watched)
             yield key, join
