@@ -38,7 +38,8 @@ def find_peer(program: Path) -> Peer:
     if found is None:
         raise PeerError(f"{program} finds no libdevmapper: name its folder in LD_LIBRARY_PATH")
     library = Path(found[1])
-    return Peer(program, library, _version(_loaded(library)))
+    # A name without a folder would be looked for in PATH, where there is another dmfilemapd: ours.
+    return Peer(program.absolute(), library, _version(_loaded(library)))
 
 
 def _loaded(library: Path) -> ctypes.CDLL:
