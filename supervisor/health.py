@@ -17,8 +17,6 @@ from supervisor.fleet import GRACE, Fleet
 from supervisor.states import Event, State
 from supervisor.timers import Timer, Timers
 
-_log = logging.getLogger("filemapd.supervisor")
-
 # A round is made in so many parts, so that the main loop is never held up for long.
 _PARTS: Final = 10
 # Who used no CPU has neither grown nor opened anything, but for what is too little to be counted: all is read only in

@@ -13,8 +13,6 @@ from supervisor.limits import raise_descriptors
 from supervisor.selection import Wanted
 from supervisor.states import Event, State
 
-_log = logging.getLogger("filemapd.supervisor")
-
 
 def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> dict[str, list[str]]:
     """Run just `files`; return the names added, changed and removed.

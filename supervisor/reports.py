@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from supervisor.filemap import Filemap
     from supervisor.fleet import Fleet
 
-_log = logging.getLogger("filemapd.supervisor")
-
 
 def take(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
     """Take in one message of a filemap's worker."""
