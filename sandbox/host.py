@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from sandbox import modules
-
+# What sandbox/kernel.sh brings.
+_OWN_KERNEL = Path(__file__).resolve().parent.parent / "out/sandbox/linux.uml"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 # A socket's address holds 108 bytes; the kernel puts one into the job's folder.
 _LONGEST_BASE = 50
@@ -21,12 +21,15 @@ class Unavailable(SandboxError):  # noqa: N818 - it says what happened
     """This host can't run a guest, or not such a one; the message says what is missing."""
 
 
+def kernel_program() -> str | None:
+    """The kernel that guests run: the one of sandbox/kernel.sh, or else the system's."""
+    return str(_OWN_KERNEL) if _OWN_KERNEL.exists() else shutil.which("linux.uml")
+
+
 def available() -> str | None:
     """What is missing to run a guest here, None if nothing is."""
-    if shutil.which("linux.uml") is None:
-        return "linux.uml is not installed: apt-get install user-mode-linux"
-    if not modules.ROOT.is_dir():
-        return f"{modules.ROOT} is missing: apt-get install user-mode-linux"
+    if kernel_program() is None:
+        return "there is no user-mode-linux kernel: make guest, or apt-get install user-mode-linux"
     return None
 
 

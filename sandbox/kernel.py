@@ -2,13 +2,13 @@
 
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.host import kernel_program
 from sandbox.job import CONTROL_LINE, STDERR_LINE, STDOUT_LINE
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -61,7 +61,7 @@ def start_kernel(folder: Path, memory: int, memory_at: str) -> Kernel:
 
 def _command(folder: Path, memory: int, lines: dict[int, int]) -> list[str]:
     return [
-        str(shutil.which("linux.uml")),
+        str(kernel_program()),
         f"mem={memory}",
         f"uml_dir={folder}/",
         "umid=uml",  # its pid goes to FOLDER/uml/pid

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sandbox import syscalls
 
-ROOT = Path("/usr/lib/uml/modules")
+# Of the kernel that sandbox/kernel.sh brings, and of the system's package.
+_ROOTS = (Path(__file__).resolve().parent.parent / "out/sandbox/modules", Path("/usr/lib/uml/modules"))
 
 
 def load(name: str, parameters: str = "") -> None:
@@ -13,7 +14,8 @@ def load(name: str, parameters: str = "") -> None:
 
     Raises FileNotFoundError if the kernel has no such module, OSError if it can't be loaded.
     """
-    folder = ROOT / os.uname().release
+    release = os.uname().release
+    folder = next((root / release for root in _ROOTS if (root / release).is_dir()), _ROOTS[-1] / release)
     table = _dependencies((folder / "modules.dep").read_text())
     wanted = name.replace("-", "_")
     try:

@@ -3,12 +3,31 @@
 # Does nothing where all of it is there.
 set -eu
 
+cd "$(dirname "$0")/.."
+kernel=out/sandbox
 # A plain user's PATH often lacks the last ones.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-missing=
-for pair in linux.uml=user-mode-linux dmsetup=dmsetup losetup=mount \
-    filefrag=e2fsprogs mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs "$@"; do
-    command -v "${pair%%=*}" >/dev/null || missing="$missing ${pair#*=}"
-done
-# shellcheck disable=SC2086 # one word for each package
-exec "$(dirname "$0")/packages.sh" $missing
+
+# The packages of those that are missing: install PROGRAM=PACKAGE...
+install() {
+    missing=
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null || missing="$missing ${pair#*=}"
+    done
+    # shellcheck disable=SC2086 # one word for each package
+    sandbox/packages.sh $missing
+}
+
+boots() {
+    "${PYTHON:-.venv/bin/python}" -m sandbox --timeout 60 -- true
+}
+
+install dmsetup=dmsetup losetup=mount filefrag=e2fsprogs mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs "$@"
+if [ ! -e "$kernel/linux.uml" ] && ! { command -v linux.uml >/dev/null && boots 2>/dev/null; }; then
+    install patchelf=patchelf
+    if ! { sandbox/kernel.sh "$kernel" && boots; }; then
+        echo "Guests run this system's own kernel instead"
+        rm -rf "$kernel"
+        install linux.uml=user-mode-linux
+    fi
+fi

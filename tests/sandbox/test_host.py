@@ -24,8 +24,9 @@ def test_memory_size_wrong(text: str) -> None:
 
 
 def test_available_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the kernel there is an error with the package's name."""
+    """Without a kernel there is an error with the package's name."""
     monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr("sandbox.host._OWN_KERNEL", Path("/nonexistent/linux.uml"))
     assert "apt-get install user-mode-linux" in str(available())
     with pytest.raises(Unavailable, match="user-mode-linux"):
         Guest(["true"])
