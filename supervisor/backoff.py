@@ -13,14 +13,14 @@ class Policy:
     """How a crashed worker is restarted. All but `give_up` are seconds."""
 
     initial: float = 0.1
-    """The wait before the first restart; each further one waits twice as long."""
+    """The first wait before a restart; each further one is twice as long."""
     max: float = 60.0
     """The longest wait, before jitter."""
     give_up: int = 12
     """So many crashes within `within` end in FAILED."""
     within: float = 600.0
     healthy: float = 10.0
-    """A worker that has lived so long is well: its next wait is `initial` again."""
+    """A worker that has lived so long is well: after its next crash it starts again at once, then after `initial`."""
 
 
 def delay(attempt: int, policy: Policy, jitter: float) -> float:

@@ -137,7 +137,7 @@ class Record:
     restarts: int = 0
     """How many processes followed the first."""
     attempt: int = 0
-    """Restarts since it was last well: how often the wait has doubled."""
+    """Waits since it was last well: how often the next one has doubled."""
     crashes: tuple[float, ...] = ()
     """When it crashed, as far as that counts against it."""
     last_crash: str = ""
@@ -234,23 +234,27 @@ def advance(
 
 
 def _crashed(record: Record, now: float, policy: backoff.Policy, jitter: float, reason: str) -> Record:
-    """Count a crash; `retry_at` is None where it was one too many."""
+    """Count a crash; `retry_at` is None where it was one too many. Who was well starts again at once."""
     crashes = (*backoff.recent(record.crashes, now, policy), now)
-    wait = None if backoff.gives_up(crashes, policy) else backoff.delay(record.attempt, policy, jitter)
-    return replace(
-        record,
-        crashes=crashes,
-        attempt=record.attempt + 1,
-        last_crash=reason,
-        retry_at=None if wait is None else now + wait,
-    )
+    record = replace(record, crashes=crashes, last_crash=reason)
+    if backoff.gives_up(crashes, policy):
+        return replace(record, retry_at=None)
+    if record.attempt == 0 and record.state is not State.STARTING and _lived(record, now) >= policy.healthy:
+        return replace(record, retry_at=now)
+    wait = backoff.delay(record.attempt, policy, jitter)
+    return replace(record, attempt=record.attempt + 1, retry_at=now + wait)
+
+
+def _lived(record: Record, now: float) -> float:
+    """Return for how many seconds its last process has run; 0 before the first."""
+    return 0.0 if record.started_at is None else now - record.started_at
 
 
 def _settle(record: Record, effect: Effect, now: float, policy: backoff.Policy) -> Record:
     """Return `record` with what `effect` says of the past and of the intent."""
     if effect in {Effect.FRESH, Effect.AGAIN}:
         record = replace(record, attempt=0, crashes=(), last_crash="")
-    if effect is Effect.WELL and record.started_at is not None and now - record.started_at >= policy.healthy:
+    if effect is Effect.WELL and _lived(record, now) >= policy.healthy:
         record = replace(record, attempt=0)
     if effect is Effect.UNABLE:
         record = replace(record, unable=True)

@@ -149,6 +149,24 @@ def test_healthy_while_resets_the_wait() -> None:
     assert late.crashes, "giving up still counts what a healthy while lies between"
 
 
+def test_who_was_well_starts_again_at_once() -> None:
+    """The first crash after a healthy while asks for no wait, the one after it for the first."""
+    record, actions = run(Event.START, Event.READY)
+    record, actions = advance(record, Event.CRASHED, POLICY.healthy, POLICY, reason="killed")
+    assert (record.state, record.retry_at, actions) == (State.BACKOFF, POLICY.healthy, (Action.SCHEDULE,))
+    record, actions = advance(record, Event.TIMER, POLICY.healthy, POLICY)
+    assert actions == (Action.SPAWN,)
+    record, _ = advance(record, Event.CRASHED, POLICY.healthy + 0.5, POLICY, reason="killed")
+    assert record.retry_at == POLICY.healthy + 0.5 + POLICY.initial
+
+
+def test_who_never_reported_waits() -> None:
+    """However long a worker lived that has not reported, it was not well."""
+    record, _ = run(Event.START)
+    record, _ = advance(record, Event.CRASHED, 2 * POLICY.healthy, POLICY, reason="killed")
+    assert record.retry_at == 2 * POLICY.healthy + POLICY.initial
+
+
 def test_unable_waits_for_the_file_to_change() -> None:
     """A file that can't be mapped is not tried in a loop, but once something about it has changed."""
     record, actions = run(Event.START, Event.UNABLE)
