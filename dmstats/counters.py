@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -60,6 +61,17 @@ class Counters:
             self.histogram_ns + other.histogram_ns,
             self.bounds_ns or other.bounds_ns,
         )
+
+    def lacks_nothing_of(self, other: Counters) -> bool:
+        """Tell whether nothing that `other` counted is lacking here, but for what was in flight."""
+        return (
+            self.bounds_ns == other.bounds_ns
+            and len(self.histogram) == len(other.histogram)
+            and all(map(operator.ge, self._growing(), other._growing()))
+        )
+
+    def _growing(self) -> tuple[int, ...]:
+        return (*self.scalars()[:6], self.busy_ns, self.queue_ns, self.histogram_ns, *self.histogram)
 
     def take(self, other: Counters) -> tuple[Counters, Counters]:
         """Return `self` less what `other` holds too, and what is then left of `other`; neither below zero."""

@@ -33,8 +33,8 @@ class Account:
         A total never goes back: what it then lacks was cleared by somebody else, or deleted while nobody looked;
         as last seen it goes into the retired total.
         """
-        if gone is None and live == self.live:
-            return self
+        if gone is None and live.lacks_nothing_of(self.live):
+            return self if live == self.live else Account(self.retired, live)
         retired = self.retired if gone is None else add(self.retired, gone)
         lost, _ = self.total().take(add(retired, live))
         if live.histogram and lost.bounds_ns != live.bounds_ns:

@@ -309,10 +309,13 @@ class Fleet:
 
     # Turns.
 
-    def look(self, filemap: Filemap, *, doubt: bool = False, join: bool = False) -> None:
-        """Have a file looked at: by its worker, or, where it has none, by whether it is another now."""
+    def look(
+        self, filemap: Filemap, *, doubt: bool = False, join: bool = False, sample: bool = False
+    ) -> None:
+        """Have a file looked at: by its worker, which may read the counters then, too, or, where it has none, by
+        whether it is another now."""
         if filemap.child is not None:
-            self.send(filemap, say.Look(doubt, join))
+            self.send(filemap, say.Look(doubt, join, sample))
         elif filemap.record.state is State.STOPPED and not self.stopping and not filemap.unseen:
             if stands_at(filemap.path) is not None:
                 self.event(filemap, Event.START, "a file came to the path")

@@ -31,6 +31,8 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
             _holds(fleet, filemap, message)
         case say.Mapped():
             _mapped(fleet, filemap, message)
+        case say.Unchanged():
+            _unchanged(fleet, filemap)
         case say.Waiting(reason):
             _waiting(fleet, filemap, reason)
         case say.Placed(starts, lengths):
@@ -141,6 +143,17 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
         fleet.event(filemap, Event.WAIT, "the file is empty")
     else:
         fleet.event(filemap, Event.READY)
+
+
+def _unchanged(fleet: Fleet, filemap: Filemap) -> None:
+    mapped = filemap.mapped
+    if mapped is None:
+        fleet.look(filemap, doubt=True)
+        return
+    filemap.happened_at = None
+    fleet.watch.looked(
+        filemap.path, time.monotonic(), changed=False, landing=mapped.landing, joinable=mapped.joinable
+    )
 
 
 def _keep(fleet: Fleet, filemap: Filemap, message: say.Mapped, *, other: bool) -> None:

@@ -20,6 +20,8 @@ _log = logging.getLogger("filemapd.supervisor")
 
 # A group deleted or changed by somebody else is noticed within this time.
 TABLE_INTERVAL: Final = 2.0
+# A look and a sample are done together where the one is due within this part of the sample's interval.
+_NEAR: Final = 0.5
 # However often somebody asks, counters are not read more often than the sweep would.
 _SHORTEST_SAMPLE: Final = 1.0
 
@@ -32,18 +34,26 @@ class Turns:
         self._tables: dict[int, bytes] = {}
 
     def looks(self, now: float) -> None:
-        """Have the files looked at whose turn it is."""
-        for path, join in self._fleet.watch.due(now):
-            filemap = self._fleet.filemaps.get(path)
-            if filemap is not None:
-                pace = self._fleet.watch.pace(path)
-                filemap.happened_at = pace.happened_at if pace is not None else now
-                self._fleet.changed(path)
-                self._fleet.look(filemap, join=join)
+        """Have the files looked at whose turn it is, and the counters of those read whose turn for that is near."""
+        known = [(self._fleet.filemaps.get(path), join) for path, join in self._fleet.watch.due(now)]
+        due = {filemap: join for filemap, join in known if filemap is not None}
+        sampled = set(self._to_sample((f for f in due if _is_near(f, now)), now))
+        for filemap, join in due.items():
+            pace = self._fleet.watch.pace(filemap.path)
+            filemap.happened_at = pace.happened_at if pace is not None else now
+            self._fleet.changed(filemap.path)
+            self._fleet.look(filemap, join=join, sample=filemap in sampled)
 
     def samples(self, now: float) -> None:
-        """Have counters read where the interval is over and the device did I/O since the last time."""
-        self._sample((f for f in self._running() if f.sample_at <= now), now)
+        """Have counters read where the interval is over and the device did I/O since the last time. A file that is
+        written all the time has its look soon, which is worth the wait: its worker is woken once for both."""
+        due = (f for f in self._running() if f.sample_at <= now and not self._is_looked_at_soon(f, now))
+        self._sample(due, now)
+
+    def _is_looked_at_soon(self, filemap: Filemap, now: float) -> bool:
+        pace = self._fleet.watch.pace(filemap.path)
+        latest = filemap.sample_at + filemap.wanted.options.sample_seconds * _NEAR
+        return pace is not None and pace.due is not None and now < pace.due <= latest
 
     def sample_now(self, now: float, device: str | None) -> int:
         """Have counters read that were not within the last second, on `device` (its name) or all; return how many
@@ -59,7 +69,14 @@ class Turns:
         )
 
     def _sample(self, filemaps: Iterable[Filemap], now: float) -> int:
-        asked = 0
+        asked = self._to_sample(filemaps, now)
+        for filemap in asked:
+            self._fleet.send(filemap, say.Sample())
+        return len(asked)
+
+    def _to_sample(self, filemaps: Iterable[Filemap], now: float) -> list[Filemap]:
+        """Return those of `filemaps` whose workers are to be asked, as their device did I/O since the last time."""
+        asked = []
         for dev, on_it in self._by_device(filemaps).items():
             try:
                 io_text = Device(dev).io_text()
@@ -69,8 +86,7 @@ class Turns:
                 filemap.sample_at = now + filemap.wanted.options.sample_seconds
                 if filemap.io_text != io_text:
                     filemap.io_text, filemap.sampling = io_text, True
-                    self._fleet.send(filemap, say.Sample())
-                    asked += 1
+                    asked.append(filemap)
                 elif not filemap.sampling:
                     filemap.sampled_at = time.time()  # nothing was done since: they hold as of now
         return asked
@@ -129,3 +145,10 @@ class Turns:
             if filemap.holds is not None:
                 devices[filemap.holds.dev].append(filemap)
         return devices
+
+
+def _is_near(filemap: Filemap, now: float) -> bool:
+    """Tell whether a running worker's next sample is due, or will be soon."""
+    if filemap.child is None or filemap.mapped is None:
+        return False
+    return filemap.sample_at - filemap.wanted.options.sample_seconds * _NEAR <= now

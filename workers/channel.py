@@ -67,6 +67,11 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Up: a look found the extents as they were, and all is as Mapped told last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Up: there is no file at the path; no group is kept meanwhile."""
 
@@ -136,10 +141,12 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Down: look at the file; `doubt`: at the group too, `join`: its regions may be joined now."""
+    """Down: look at the file; `doubt`: at the group too, `join`: its regions may be joined now, `sample`: read the
+    counters then."""
 
     doubt: bool = False
     join: bool = False
+    sample: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +179,7 @@ Message = (
     Holds
     | Moving
     | Mapped
+    | Unchanged
     | Waiting
     | Placed
     | Sampled
@@ -192,6 +200,7 @@ _KINDS: Final[dict[str, type[Message]]] = {
         Holds,
         Moving,
         Mapped,
+        Unchanged,
         Waiting,
         Placed,
         Sampled,

@@ -81,6 +81,7 @@ class Worker:
         self._outcome = NOTHING
         self._placement: Placement | None = None
         self._busy = False
+        self._told_mapped = False
         self._following = Following(job.path, job.mode, job.fd, job.within)
         self._mapping = Mapping(
             self._following, job.wanted, job.known, self, notice=self._noticed, moving=self._moving
@@ -96,8 +97,10 @@ class Worker:
             match self._next():
                 case None:
                     self._look(doubt=True)
-                case say.Look(doubt, join):
+                case say.Look(doubt, join, sample):
                     self._look(doubt=doubt, join=join)
+                    if sample:
+                        self._sample()
                 case say.Sample():
                     self._sample()
                 case say.LogLevel(level):
@@ -198,9 +201,7 @@ class Worker:
             self._wait_for_group(str(error))
             return
         self._busy = False
-        self._tell_mapped(look, (time.monotonic() - started) * 1000)
-        if look.outcome is not None:
-            self._tell_placed()
+        self._tell_look(look, (time.monotonic() - started) * 1000)
         self._plan_retry(look)
 
     def _wait_for_group(self, reason: str) -> None:
@@ -223,11 +224,20 @@ class Worker:
 
     def _tell_waiting(self, reason: str) -> None:
         self._channel.send(say.Waiting(reason))
+        self._told_mapped = False
         self._placement = None
 
     def _tell_holds(self) -> None:
         fd, file = self._following.followed()
         self._channel.send(say.Holds(file.dev, file.inode, file.generation, fd))
+
+    def _tell_look(self, look: Look, took_ms: float) -> None:
+        if look.outcome is None and self._told_mapped:
+            self._channel.send(say.Unchanged())
+            return
+        self._tell_mapped(look, took_ms)
+        if look.outcome is not None:
+            self._tell_placed()
 
     def _tell_mapped(self, look: Look, took_ms: float) -> None:
         mapping, outcome = self._mapping, look.outcome
@@ -253,6 +263,7 @@ class Worker:
                 took_ms=took_ms,
             )
         )
+        self._told_mapped = True
 
     def _tell_placed(self) -> None:
         """Tell where the regions lie, if that is not what was told last."""

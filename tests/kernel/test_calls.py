@@ -78,6 +78,25 @@ def test_calls_of_a_worker(disk: Disk, tmp_path: Path) -> None:
     assert sampled == {"recvfrom": 1, "ioctl": PIECES + 1, "sendto": 1}
 
 
+def test_look_and_sample_are_one_turn(disk: Disk, tmp_path: Path) -> None:
+    """A file's counters are read along with a look at it where their turn is near: one message asks for both."""
+    file = disk.pieces("db01.img", PIECES)
+    page = mmap.mmap(-1, 4096)
+    config = {**QUIET, "defaults": {"sample": "4s"}, "filemaps": [{"path": str(file)}]}
+    with running(tmp_path, config) as supervisor, opened(file, os.O_RDWR | os.O_DIRECT) as fd:
+        pid = supervisor.wait_state(file)["pid"]
+
+        def both() -> bool:
+            os.pwrite(fd, page, 0)
+            with traced(pid, tmp_path) as trace:
+                os.pwrite(fd, page, 0)
+                wait_for("the worker answers", lambda: trace.calls()["sendto"] >= 1)
+                calls = trace.calls()
+            return calls == {"recvfrom": 1, "newfstatat": 1, "ioctl": 1 + PIECES, "sendto": 2}
+
+        wait_for("a look takes a sample along", both, pause=0.3)
+
+
 def sweeps(trace: Trace) -> int:
     """Return how many times the supervisor has swept: it reads the device's statistics each time."""
     return sum("/sys/dev/block/" in line and "/stat" in line for line in trace.lines())
