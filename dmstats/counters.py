@@ -141,19 +141,21 @@ def parse_print(text: str) -> list[int]:
 
     Raises ValueError for a line of another form.
     """
+    if text.count("\n") == 1:
+        return _parse_area(text)
     areas = [_parse_area(line) for line in text.rstrip("\n").split("\n")]
-    return areas[0] if len(areas) == 1 else [sum(column) for column in zip(*areas, strict=True)]
+    return [sum(column) for column in zip(*areas, strict=True)]
 
 
 def _parse_area(line: str) -> list[int]:
-    _, *words = line.split(" ")
-    if len(words) == COUNTED + 1:
-        words[COUNTED:] = words[COUNTED].split(":")
-    elif len(words) != COUNTED:
+    words = line.split()
+    if len(words) == COUNTED + 2:
+        words[-1:] = words[-1].split(":")
+    elif len(words) != COUNTED + 1:
         raise ValueError(
-            f"a line of @stats_print with {len(words)} fields instead of 13 or 14: {line[:80]!r}"
+            f"a line of @stats_print with {len(words) - 1} fields instead of 13 or 14: {line[:80]!r}"
         )
-    return list(map(int, words))
+    return list(map(int, words[1:]))
 
 
 def from_numbers(numbers: Sequence[int], *, precise: bool, bounds_ns: tuple[int, ...] = ()) -> Counters:

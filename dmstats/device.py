@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from dmstats import ioctl
@@ -115,18 +115,25 @@ class Device:
     def name(self) -> str:
         """Return the device's name, or its number where it has gone."""
         try:
-            return Path(f"/sys/dev/block/{self.number}/dm/name").read_text(encoding="utf-8").rstrip("\n")
+            return self._attribute("dm/name").decode().rstrip("\n")
         except OSError:
             return self.number
 
     def size(self) -> int:
         """Return the device's size in bytes. Raises OSError where it has gone."""
-        sectors = Path(f"/sys/dev/block/{self.number}/size").read_text(encoding="ascii")
-        return int(sectors) * SECTOR
+        return int(self._attribute("size")) * SECTOR
 
     def io_text(self) -> str:
         """Return /sys/dev/block/M:m/stat: the same text twice means that no I/O was done in between."""
-        return Path(f"/sys/dev/block/{self.number}/stat").read_text(encoding="ascii")
+        return self._attribute("stat").decode("ascii")
+
+    def _attribute(self, name: str) -> bytes:
+        """Return a file of the device's in sysfs, which one read(2) gives as a whole: it is a page at most."""
+        fd = os.open(f"/sys/dev/block/{self.number}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 4096)
+        finally:
+            os.close(fd)
 
 
 def _counters(numbers: Numbers, region: Region) -> Counters:

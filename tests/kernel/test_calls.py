@@ -21,10 +21,10 @@ QUIET: dict[str, Any] = {"supervisor": {"health": {"interval": "1h"}}, "defaults
 PIECES = 20
 FILES = 40
 SWEEPS = 10
-# What processes there are is looked for every 5 s; each that is new takes some calls.
-SETTLING = 6
+# What processes there are is looked for every 5 s; each that is new takes some calls, three times.
+SETTLING = 16
 # In a sweep, whatever the number of files: the loop's own, the device's statistics, its regions, its name.
-FIXED = 60
+FIXED = 25
 
 
 def wait_at_rest(*pids: int) -> None:
