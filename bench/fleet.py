@@ -29,7 +29,8 @@ from tests.kernel.running import Running, running, wait_for
 _FOLDER: Final = "images"
 _START_DEADLINE: Final = 1800.0
 _PAUSE: Final = 0.25
-_SETTLING: Final = 20.0
+SETTLING: Final = 20.0
+"""Seconds until a fleet is at rest whose files are all mapped: new processes are looked at for 15 s, for one."""
 # A worker's wait after a look that came to nothing doubles up to 10 s.
 _BACKING_OFF: Final = 30.0
 # A file that is written all the time is looked at once in 10 s, and sampled as often.
@@ -104,7 +105,7 @@ def thousand(bench: Bench) -> Iterator[Row]:
                 goals=(Goal(most=1.5, of="floor", plus=0.015 * count),),
             )
             processes = tree(supervisor.process.pid)
-            time.sleep(bench.pick(_SETTLING, 1))
+            time.sleep(bench.pick(SETTLING, 1))
             window = bench.pick(_WINDOW, 1.0)
             idle = [cpu_percent(processes, window) for _ in range(_WINDOWS)]
             yield Row(
@@ -175,7 +176,7 @@ def regions(bench: Bench) -> Iterator[Row]:
         paths = files(disk, count, extents)
         with fleet(disk, count, defaults={"max_regions": 20_000, "sample": _OWN_SAMPLES}) as supervisor:
             processes = tree(supervisor.process.pid)
-            time.sleep(bench.pick(_SETTLING, 1))
+            time.sleep(bench.pick(SETTLING, 1))
             idle = [cpu_percent(processes, bench.pick(_WINDOW, 1.0)) for _ in range(_WINDOWS)]
             pss = total_pss(processes)
             sampled, bare = _sampled(bench, disk, paths, extents, supervisor)

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.context import Bench, Measurement, timed
 from bench.daemons import daemons
-from bench.fleet import cpu_percent, files, fleet, map_bare
+from bench.fleet import SETTLING, cpu_percent, files, fleet, map_bare
 from bench.hosts import OF_FILE, OF_HOST
 from bench.processes import total_pss, tree
 from bench.reconcile import unchanged_at
@@ -25,7 +25,6 @@ _EXTENTS: Final = (100, 300, 1_000, 3_000, 10_000, 20_000, 50_000)
 _FILES: Final = (10, 30, 120, 500, 2_000)
 _INSTANCES: Final = Path("/proc/sys/fs/inotify/max_user_instances")
 _VOLUME_MB: Final = 600
-_SETTLING: Final = 10.0
 _WINDOWS: Final = 2
 _WINDOW: Final = 10.0
 _SCRAPED: Final = (2, 6)
@@ -102,7 +101,7 @@ def _at_rest(
     bench: Bench, processes: Sequence[psutil.Process]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the CPU in percent, of a few whiles, and the PSS in MiB of processes, once they have settled."""
-    time.sleep(bench.pick(_SETTLING, 1.0))
+    time.sleep(bench.pick(SETTLING, 1.0))
     used = tuple(cpu_percent(processes, bench.pick(_WINDOW, 1.0)) for _ in range(_WINDOWS))
     return used, (total_pss(processes),)
 
