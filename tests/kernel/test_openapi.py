@@ -105,6 +105,15 @@ def harmless(case: Case[Any]) -> bool:
     return case.path != "/v1/stop" or case.body not in ({}, NOT_SET)
 
 
+def test_restart_as_documented(fleet: Fleet, control: requests.Session) -> None:
+    """A restart of a file that there is, whose name nothing at random hits upon, is answered as documented."""
+    before = fleet.supervisor.filemap(fleet.file)["pid"]
+    case = SCHEMA["/v1/restart"]["POST"].Case(body={"name": fleet.file.name})
+    assert case.call_and_validate("http://localhost", session=control).status_code == 200
+    wait_for("another worker runs", lambda: fleet.supervisor.filemap(fleet.file)["pid"] not in {None, before})
+    fleet.supervisor.wait_state(fleet.file)
+
+
 def test_pages(fleet: Fleet) -> None:
     """The port has an answer to any method and query at each of its addresses, and it only reads."""
     before = fleet.facts()
