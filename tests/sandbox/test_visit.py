@@ -30,6 +30,8 @@ class Visit:
 def visit(start: Start, place: Path) -> Iterator[Visit]:
     checkout, out = place / "a checkout", place / "out, here"
     shutil.copytree(CHECKOUT / "sandbox", checkout / "sandbox")
+    (checkout / "out").mkdir()
+    (checkout / "out/sandbox").symlink_to(CHECKOUT / "out/sandbox")
     script = shutil.copy(CHECKOUT / "tests/sandbox/visit.py", checkout)
     arguments = ["python", str(script), STRAY, "/etc", "/tmp", str(CHECKOUT), str(checkout)]  # noqa: S108
     process = start("--out", str(out), "--timeout", "90", "--", *arguments, cwd=checkout)
