@@ -78,7 +78,7 @@ class Daemon:
         )
         self._fleet.listeners.append(self._on_move.tell)
         self._web = WebProcess(self._feed, self._loop.timers, children, self._log_pipe.end, self._tell_all)
-        self._directories = Directories(self._fleet, self._loop.timers)
+        self._directories = Directories(self._fleet, self._loop.selector, self._loop.timers)
         self._turns = Turns(self._fleet)
         self._vms = Vms(self._fleet, self._loop.selector)
         self._health = HealthCheck(self._fleet, self._loop.timers)
@@ -108,6 +108,7 @@ class Daemon:
     def close(self) -> None:
         """Give up what is open; the logs last."""
         self._control.close()
+        self._directories.close()
         self._on_move.close()
         self._feed.close()
         self._watch.close()
@@ -148,7 +149,7 @@ class Daemon:
         now = time.monotonic()
         self._watch.sweep(now)
         self._turns.samples(now)
-        self._directories.look_for_missing()
+        self._directories.tick(now)
         self._control.tick(now)
         states = [filemap.record.state for filemap in self._fleet.filemaps.values()]
         self._progress.tick(now, states)

@@ -18,6 +18,7 @@ from supervisor.placed import Placed
 from supervisor.selection import Wanted
 from supervisor.states import Record, State
 from supervisor.timers import Timer
+from workers import cached
 from workers.channel import Holds, Mapped
 
 _log = logging.getLogger("filemapd.supervisor")
@@ -158,9 +159,12 @@ class Filemap:
 
 
 def stands_at(path: str) -> tuple[int, ...] | None:
-    """Return what tells whether the file at `path` is another, or under other rights, than before."""
+    """Return what tells whether the file at `path` is another, or under other rights, than before; None where there
+    is none, an empty tuple where that is not known without asking the disk."""
     try:
-        found = os.stat(path)
-    except OSError:
+        found = cached.status(path)
+    except BlockingIOError:
+        return ()
+    if found is None:
         return None
     return found.st_dev, found.st_ino, found.st_mode, found.st_uid

@@ -317,7 +317,7 @@ class Fleet:
         if filemap.child is not None:
             self.send(filemap, say.Look(doubt, join, sample))
         elif filemap.record.state is State.STOPPED and not self.stopping and not filemap.unseen:
-            if stands_at(filemap.path) is not None:
+            if stands_at(filemap.path):
                 self.event(filemap, Event.START, "a file came to the path")
         elif filemap.record.state is State.FAILED and stands_at(filemap.path) != filemap.failed_on:
             self.event(filemap, Event.LOOK_AGAIN, "the file at the path is another")

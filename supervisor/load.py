@@ -12,21 +12,23 @@ from supervisor import checks, explain
 from supervisor.config import Config
 from supervisor.problems import ConfigError, Problem, key_path
 from supervisor.yamltext import Document, Place, YamlError, read_document
+from workers import cached
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from supervisor.yamltext import Location
 
-__all__ = ["ConfigError", "Problem", "device_of", "load", "parse"]
+__all__ = ["ConfigError", "Problem", "device_of", "known_device_of", "load", "parse"]
 
 # A host has thousands of images, not millions: more is a wrong file.
 MAX_BYTES = 16 * 2**20
 
 
-def load(path: str) -> Config:
-    """Return the configuration in the file `path`. Raises ConfigError."""
-    return parse(_read(path), path, device_of)
+def load(path: str, *, wait: bool = True) -> Config:
+    """Return the configuration in the file `path`. Without `wait` no file's disk is waited for, and it is not checked
+    what only that could tell. Raises ConfigError."""
+    return parse(_read(path), path, device_of if wait else known_device_of)
 
 
 def device_of(path: str) -> int | None:
@@ -35,6 +37,15 @@ def device_of(path: str) -> int | None:
         return os.stat(path).st_dev
     except OSError:
         return None
+
+
+def known_device_of(path: str) -> int | None:
+    """Return the same; None also where it can't be had without asking the disk, which may not answer."""
+    try:
+        found = cached.status(path)
+    except BlockingIOError:
+        return None
+    return None if found is None else found.st_dev
 
 
 def parse(content: bytes, file: str, device: Callable[[str], int | None]) -> Config:

@@ -12,6 +12,7 @@ from supervisor.fleet import Fleet
 from supervisor.limits import raise_descriptors
 from supervisor.selection import Wanted
 from supervisor.states import Event, State
+from workers.cached import has_name
 
 
 def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> dict[str, list[str]]:
@@ -55,7 +56,7 @@ def _take_renamed(fleet: Fleet, files: dict[str, Wanted]) -> None:
     }
     for path, wanted in files.items() if gone else ():
         stands = stands_at(path) if path not in fleet.filemaps else None
-        filemap = gone.pop((stands[0], stands[1]), None) if stands is not None else None
+        filemap = gone.pop((stands[0], stands[1]), None) if stands else None
         if filemap is not None and wanted.options == filemap.wanted.options:
             filemap.log(logging.INFO, "%s was renamed to %s", filemap.path, path)
             _rename(fleet, filemap, wanted)
@@ -96,10 +97,10 @@ def _outlives_its_name(filemap: Filemap) -> bool:
     """Tell whether it left its directory and may be open still, or be elsewhere (mode inode)."""
     return (
         filemap.wanted.source.startswith("directories")
-        and not os.path.lexists(filemap.path)
         and filemap.follows_inode
         and filemap.record.state is State.RUNNING
         and filemap.fd is not None
+        and not has_name(filemap.path)
     )
 
 

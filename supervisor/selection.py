@@ -14,7 +14,7 @@ from supervisor.config import Config, Directory, Filemap, FileOptions, resolve
 from supervisor.display import display
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,21 @@ def selects(directory: Directory, relative_path: str) -> bool:
     return matches(directory.include) and not matches(directory.exclude)
 
 
-def scan(directory: Directory, followed: Container[str] = frozenset()) -> Scan:
+def scan(
+    directory: Directory,
+    followed: Container[str] = frozenset(),
+    enter: Callable[[str], object] = lambda _folder: None,
+) -> Scan:
     """Return the regular files that `directory` selects. What can't be read is told in the reason.
 
     Where there are more than it allows, those among the paths `followed` come first: what is new takes no place of
-    a file that is followed already.
+    a file that is followed already. `enter` is called with each folder before it is read, and with those that others
+    are mounted on.
 
     Links are not followed, except where the directory's own path is one, and neither are mounts: a
     link or a mount could lead to what nobody listed.
     """
-    walk = _Walk(directory)
+    walk = _Walk(directory, enter)
     try:
         device = os.stat(directory.path).st_dev
     except OSError as error:
@@ -89,6 +94,7 @@ class _Walk:
     """One pass over a directory; counts what it yields and keeps the first trouble."""
 
     directory: Directory
+    enter: Callable[[str], object]
     found: int = 0
     reason: str | None = None
     pending: list[str] = field(default_factory=list)
@@ -105,29 +111,35 @@ class _Walk:
 
     def _entries(self, path: str, device: int) -> Iterator[os.DirEntry[str]]:
         """Yield the regular files of one directory, and remember its directories."""
+        self.enter(path)
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    kind = self._kind(entry, device)
-                    if kind == stat.S_IFREG:
+                    status = self._status(entry)
+                    if status is None:
+                        continue
+                    if stat.S_ISREG(status.st_mode) and status.st_dev == device:
                         yield entry
-                    elif kind == stat.S_IFDIR and self.directory.recursive:
-                        self.pending.append(entry.path)
+                    elif stat.S_ISDIR(status.st_mode) and self.directory.recursive:
+                        self._below(entry.path, mounted=status.st_dev != device)
         except OSError as error:
             self._trouble(path, error)
 
-    def _kind(self, entry: os.DirEntry[str], device: int) -> int | None:
-        """Return the entry's file type; None for what is gone, is a link or is not on `device`."""
+    def _below(self, path: str, *, mounted: bool) -> None:
+        if mounted:
+            self.enter(path)  # the mount may go
+        else:
+            self.pending.append(path)
+
+    def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Return the entry's status; None for what is gone or is a link."""
         try:
-            if entry.is_symlink():
-                return None
-            status = entry.stat(follow_symlinks=False)
+            return None if entry.is_symlink() else entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as error:
             self._trouble(entry.path, error)
             return None
-        return stat.S_IFMT(status.st_mode) if status.st_dev == device else None
 
     def _trouble(self, path: str, error: OSError) -> None:
         if self.reason is None:

@@ -1,4 +1,4 @@
-"""What of the kernel Python lacks: prctl(2), capset(2), munmap(2), and clone(2) with CLONE_PARENT."""
+"""What of the kernel Python lacks: prctl(2), capset(2), munmap(2), openat2(2), and clone(2) with CLONE_PARENT."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ _CLONE_PARENT = 0x8000
 # Of machines whose clone(2) has the flags first. Not clone3(2): systemd's RestrictNamespaces= has it fail, as a
 # filter can't see its flags.
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "loongarch64": 220, "ppc64le": 120}
+
+# The same on all machines but Alpha.
+_SYS_OPENAT2 = 437
+_RESOLVE_CACHED = 0x20
+_OPEN_HOW = struct.Struct("=3Q")
+_AT_FDCWD = -100
+# A sweep calls it for each file that is waited for.
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent(parent: int) -> None:
@@ -82,6 +90,24 @@ def unmap(start: int, length: int) -> None:
     """Have nothing mapped any more at these addresses; nothing may use them. Raises OSError."""
     if ctypes.CDLL(None, use_errno=True).munmap(ctypes.c_void_p(start), ctypes.c_size_t(length)) != 0:
         raise OSError(ctypes.get_errno(), "munmap")
+
+
+def open_cached(path: str, flags: int = 0) -> int:
+    """Open what stands at a path with O_PATH and `flags`, if the kernel knows that without asking a disk or a server,
+    which may not answer. Before Linux 5.12 it is waited for.
+
+    Raises OSError; BlockingIOError where it would have to ask.
+    """
+    flags |= os.O_PATH | os.O_CLOEXEC
+    how = _OPEN_HOW.pack(flags, 0, _RESOLVE_CACHED)
+    words = (ctypes.c_long(_SYS_OPENAT2), ctypes.c_long(_AT_FDCWD), os.fsencode(path), how)
+    fd = int(_LIBC.syscall(*words, ctypes.c_size_t(len(how))))
+    if fd >= 0:
+        return fd
+    number = ctypes.get_errno()
+    if number in {errno.ENOSYS, errno.EINVAL}:
+        return os.open(path, flags)
+    raise OSError(number, os.strerror(number), path)
 
 
 def _prctl(option: int, value: int, name: str) -> None:

@@ -15,6 +15,8 @@ from typing import Final
 from inotify_simple import INotify, flags
 
 from dmstats.device import Device
+from workers import cached
+from workers.libc import open_cached
 from workers.pace import Pace
 
 SWEEP: Final = 1.0
@@ -51,7 +53,8 @@ class _Watched:
 
 @dataclass(frozen=True, slots=True)
 class FolderEvent:
-    """Something happened to `name` in a folder that is watched; an empty name: to any of them."""
+    """Something happened to `name` in a folder that is watched; an empty name: to any of them; an empty folder: to
+    one that was not taken over yet."""
 
     folder: str
     name: str
@@ -95,7 +98,7 @@ class Watch:
         watched = self._files[key] = _Watched(fd, path, known.pace if known else Pace())
         if path is not None:
             self._by_path.setdefault(path, set()).add(key)
-            self.add_folder(os.path.dirname(path))
+            self._add_folder(os.path.dirname(path))
         self._remember(watched)
         self._arm(key, watched)
         self._queue(key, watched)
@@ -112,16 +115,30 @@ class Watch:
             if not keys:
                 del self._by_path[watched.path]
 
-    def add_folder(self, folder: str) -> bool:
-        """Tell of names in `folder` too; False where there is no such folder to watch."""
-        if self._inotify is None:
-            return False
+    def _add_folder(self, folder: str) -> None:
+        """Tell of names in `folder` too, unless it is not there or not known: then it is left to the sweep."""
         try:
-            wd = self._inotify.add_watch(folder, _FOLDER_EVENTS)
+            fd = open_cached(folder)
         except OSError:
-            return False
+            return
+        wd = self.watch_folder(f"/proc/self/fd/{fd}")
+        os.close(fd)
+        if wd is not None:
+            self.take_over(folder, wd)
+
+    def watch_folder(self, folder: str) -> int | None:
+        """Have names in `folder` be told of once take_over() is called with the number that this returns; None where
+        there is no such folder to watch. A child of this process may call it, which may have to wait for a disk."""
+        if self._inotify is None:
+            return None
+        try:
+            return int(self._inotify.add_watch(folder, _FOLDER_EVENTS))
+        except OSError:
+            return None
+
+    def take_over(self, folder: str, wd: int) -> None:
+        """Tell of names in `folder`, which is watched under the number `wd`."""
         self._folders.setdefault(wd, set()).add(folder)
-        return True
 
     def pace(self, key: str) -> Pace | None:
         """Return the turns of a file."""
@@ -152,6 +169,8 @@ class Watch:
                 told += self._overflow(now)
             elif wd in self._folders:
                 told += self._in_folder(wd, mask, name, now)
+            elif name:
+                told.append(FolderEvent("", name))
             else:
                 for key in self._by_wd.pop(wd, ()):
                     self._files[key].wd = None
@@ -204,7 +223,12 @@ class Watch:
 
     def _compare(self, key: str, watched: _Watched, now: float) -> None:
         """Have a file looked at that is not what it was. It costs one system call."""
-        status = _status(watched)
+        try:
+            status = _status(watched)
+        except BlockingIOError:
+            watched.pace.urgent(now)  # who looks may wait for the disk
+            self._queue(key, watched)
+            return
         if status is None or (status.st_dev, status.st_ino) != watched.file:
             if status is None and watched.file is None:
                 return
@@ -299,11 +323,15 @@ class Watch:
 
 
 def _status(watched: _Watched) -> os.stat_result | None:
-    """Return the status of what stands at the path, where the name matters, else of the file; None without one."""
+    """Return the status of what stands at the path, where the name matters, else of the file; None without one.
+
+    Raises BlockingIOError where that is not known. The kernel keeps the name of a file that is open, so stat(2) does
+    not wait for the disk there.
+    """
+    if watched.fd is None:
+        return cached.status(watched.path) if watched.path is not None else None
     try:
-        if watched.path is not None:
-            return os.stat(watched.path)
-        return os.fstat(watched.fd) if watched.fd is not None else None
+        return os.stat(watched.path) if watched.path is not None else os.fstat(watched.fd)
     except OSError:
         return None
 

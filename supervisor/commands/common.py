@@ -39,18 +39,18 @@ def runtime_dir(context: click.Context) -> Path:
     return Path(context.find_root().params.get("runtime_dir") or DEFAULT_RUNTIME_DIR)
 
 
-def load_config(path: str, context: click.Context) -> Config:
-    """Return the configuration with the command line's folders, or end with status 78."""
+def load_config(path: str, context: click.Context, *, wait: bool = True) -> Config:
+    """Return the configuration with the command line's folders, or end with status 78; `wait` as for load()."""
     from supervisor.problems import ConfigError  # noqa: PLC0415 - `--help` needs none of these
 
     try:
-        return load_or_raise(path, context)
+        return load_or_raise(path, context, wait=wait)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(EX_CONFIG)
 
 
-def load_or_raise(path: str, context: click.Context) -> Config:
+def load_or_raise(path: str, context: click.Context, *, wait: bool = True) -> Config:
     """Return the same, or raise ConfigError."""
     from supervisor.load import load  # noqa: PLC0415 - as above
 
@@ -58,7 +58,7 @@ def load_or_raise(path: str, context: click.Context) -> Config:
     folders = {
         key: str(Path(given[key]).absolute()) for key in ("runtime_dir", "state_dir") if given.get(key)
     }
-    return load(path).model_copy(update=folders)
+    return load(path, wait=wait).model_copy(update=folders)
 
 
 def ask(

@@ -25,11 +25,11 @@ def run(context: click.Context, config: str) -> None:
     from supervisor.daemon import Daemon  # noqa: PLC0415
 
     path = os.path.abspath(config)
-    loaded = load_config(path, context)
+    loaded = load_config(path, context, wait=False)
     try:
         ioctl.control()
         lock = single.take(Path(loaded.runtime_dir))
-        daemon = Daemon(loaded, lambda: load_or_raise(path, context))
+        daemon = Daemon(loaded, lambda: load_or_raise(path, context, wait=False))
     except (DmStatsError, OSError, single.AnotherSupervisorError, AlreadyRunning) as error:
         fail(str(error))
     try:

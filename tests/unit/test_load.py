@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 from pathlib import Path
@@ -201,6 +202,21 @@ def test_group_id_twice_on_one_device() -> None:
     assert line.startswith(
         "f:4:16: filemaps[1].group_id: the group 0 is that of line 3 already, on the same device"
     )
+
+
+def test_which_disks_are_asked(tmp_path: Path) -> None:
+    """Without a wait two files share a group only where the kernel knows both."""
+    config, known, unknown = tmp_path / "config", tmp_path / "known", tmp_path / "never" / "asked for"
+    known.touch()
+
+    def both(one: Path, other: Path) -> str:
+        entries = [{"path": str(path), "group_id": 0} for path in (one, other)]
+        config.write_text(json.dumps({"version": 1, "filemaps": entries}))
+        return str(config)
+
+    load(both(known, unknown), wait=False)
+    with pytest.raises(ConfigError, match="on the same device"):
+        load(both(known, tmp_path), wait=False)
 
 
 def test_duplicate_group_ids() -> None:

@@ -1,0 +1,157 @@
+"""A disk that answers nothing holds up its own files' service, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from sandbox.devices import Filesystem, filesystem
+from supervisor.client import call
+from tests.kernel import oracle
+from tests.kernel.running import DEADLINE, Running, running, wait_for, write
+
+# A loaded machine takes seconds for what filemapd does within milliseconds.
+ANSWERS = 10.0
+
+
+def forget(fs: Filesystem) -> None:
+    """Have the kernel keep nothing of a file system in memory but what is in use."""
+    os.sync()
+    for _ in range(2):
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        oracle.run("blockdev", "--flushbufs", str(fs.device.path))
+
+
+def waits(pid: int) -> bool:
+    """Tell whether a process waits for a disk."""
+    return psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP
+
+
+@contextlib.contextmanager
+def hanging(fs: Filesystem, folder: Path) -> Iterator[None]:
+    """Have a file system's device answer nothing for as long as it takes, and nothing be known of `folder` on it."""
+    forget(fs)
+    oracle.run("dmsetup", "suspend", "--nolockfs", "--noflush", fs.device.name)
+    looking = subprocess.Popen(
+        ["stat", str(folder / "none")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        wait_for("who looks there waits", lambda: waits(looking.pid))
+        yield
+        assert waits(looking.pid)
+    finally:
+        oracle.run("dmsetup", "resume", fs.device.name)
+        looking.communicate(timeout=DEADLINE)
+
+
+def serves(supervisor: Running, fs: Filesystem, file: Path) -> None:
+    """See that a supervisor answers, starts a worker that is to be restarted, and has a change followed."""
+    before = supervisor.wait_state(file)["pid"]
+    status = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=ANSWERS)
+    assert status["pid"] == supervisor.process.pid
+    assert supervisor.command("restart", str(file)).returncode == 0
+    wait_for("another worker runs", lambda: supervisor.wait_state(file)["pid"] != before)
+    write(file, 1, at=os.stat(file).st_size >> 20)
+    wait_for("its change is followed", lambda: oracle.assert_exact_cover(file, fs.device.name))
+
+
+def waiting(supervisor: Running) -> list[int]:
+    """Return those of the supervisor's processes that wait for a disk."""
+    return [one.pid for one in psutil.Process(supervisor.process.pid).children() if waits(one.pid)]
+
+
+class Pools:
+    """A directory on each of two file systems, with an image each."""
+
+    def __init__(self, hung: Filesystem, sound: Filesystem) -> None:
+        self.hung, self.sound = hung, sound
+        self.hung_pool, self.sound_pool = (fs.mountpoint / "pool" for fs in (hung, sound))
+        for pool in (self.hung_pool, self.sound_pool):
+            pool.mkdir()
+        self.image, self.other = self.hung_pool / "hung.img", self.sound_pool / "sound.img"
+        for file in (self.image, self.other):
+            write(file, 1)
+
+    def config(self) -> dict[str, Any]:
+        """Have the images of both followed."""
+        pools = (self.hung_pool, self.sound_pool)
+        return {"directories": [{"path": str(pool), "include": ["*.img"]} for pool in pools]}
+
+
+@pytest.fixture
+def pools() -> Iterator[Pools]:
+    """Two of them on ext4."""
+    with filesystem("ext4", 64) as hung, filesystem("ext4", 64) as sound:
+        yield Pools(hung, sound)
+
+
+def test_a_directory_that_hangs(pools: Pools, tmp_path: Path) -> None:
+    """While one can't be read its files are followed on, files that come to others are taken, and the supervisor does
+    what it is told; one process waits. What came meanwhile is taken once it can be read."""
+    with running(tmp_path, pools.config()) as supervisor:
+        before = supervisor.wait_state(pools.image)
+        supervisor.wait_state(pools.other)
+        with hanging(pools.hung, pools.hung_pool):
+            write(pools.sound_pool / "new.img", 1)
+            supervisor.wait_state(pools.sound_pool / "new.img")
+            reloaded = supervisor.command("reload")
+            assert reloaded.returncode == 0, reloaded
+            supervisor.process.send_signal(signal.SIGHUP)
+            serves(supervisor, pools.sound, pools.other)
+            told = f"directory {pools.hung_pool}: does not answer: waiting for it"
+            wait_for("it is told", lambda: told in supervisor.log.read_text())
+            (pools.sound_pool / "new.img").unlink()
+            wait_for("one that goes is let go", lambda: not supervisor.filemap(pools.sound_pool / "new.img"))
+            assert len(waiting(supervisor)) == 1
+            coming = subprocess.Popen(["cp", str(pools.other), str(pools.hung_pool / "late.img")])
+            wait_for("it can't be made yet", lambda: waits(coming.pid))
+        assert coming.wait(DEADLINE) == 0
+        supervisor.wait_state(pools.hung_pool / "late.img")
+        assert supervisor.wait_state(pools.image)["pid"] == before["pid"]
+        assert not waiting(supervisor)
+
+
+def test_start_and_end_while_a_directory_hangs(pools: Pools, tmp_path: Path) -> None:
+    """Files elsewhere are followed from the start, and nothing keeps the supervisor from ending. Groups are kept."""
+    with running(tmp_path, pools.config()) as supervisor:
+        group = supervisor.wait_state(pools.image)["group_id"]
+        supervisor.wait_state(pools.other)
+        assert supervisor.stop() == 0
+        with hanging(pools.hung, pools.hung_pool):
+            supervisor.again()
+            serves(supervisor, pools.sound, pools.other)
+            assert supervisor.stop() == 0
+            supervisor.again()
+            serves(supervisor, pools.sound, pools.other)
+            assert not supervisor.filemap(pools.image)
+        assert supervisor.wait_state(pools.image)["group_id"] == group
+
+
+@pytest.mark.parametrize("mode", ["inode", "path"])
+def test_a_listed_file_that_hangs(pools: Pools, tmp_path: Path, mode: str) -> None:
+    """One that is waited for, or that can't be mapped, where the disk hangs: only workers wait for it."""
+    missing, folder = pools.hung_pool / "missing.img", pools.hung_pool / "folder.img"
+    folder.mkdir()
+    files = (missing, folder, pools.image, pools.other)
+    filemaps: list[dict[str, Any]] = [{"path": str(file)} for file in files]
+    filemaps[0]["group_id"] = 7
+    with running(tmp_path, {"defaults": {"mode": mode}, "filemaps": filemaps}) as supervisor:
+        supervisor.wait_state(missing, "WAITING")
+        supervisor.wait_state(folder, "FAILED")
+        for file in (pools.image, pools.other):
+            supervisor.wait_state(file)
+        with hanging(pools.hung, pools.hung_pool):
+            wait_for("a worker waits", lambda: waiting(supervisor))
+            assert supervisor.command("reload").returncode == 0
+            serves(supervisor, pools.sound, pools.other)
+        write(missing, 1)
+        for file in (missing, pools.image):
+            supervisor.wait_state(file)
