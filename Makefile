@@ -1,5 +1,6 @@
 # make run      the supervisor on CONFIG; without device-mapper in a sandbox, for DURATION seconds
 # make test     the checks and all tests, those that need device-mapper in the sandbox
+# make coverage all tests, and which branches they take, on the host and in guests together
 # make torture  COUNT changes from SEED to files on ext4 and XFS, with interference, in the sandbox
 # make soak     faults for MINUTES from SEED under a fleet with I/O, in the sandbox
 # make bench    measures it beside dmfilemapd (PEER, if given) and the kernel's own limit; BENCH takes options
@@ -26,7 +27,7 @@ BIN := $(VENV)/bin
 TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base \
     mmdebstrap=mmdebstrap zsh=zsh fish=fish jq=jq ps=procps openssl=openssl curl=curl strace=strace
 
-.PHONY: run test torture soak bench man deb check clean guest tools
+.PHONY: run test coverage torture soak bench man deb check clean guest tools
 # A target whose recipe failed half way is made again.
 .DELETE_ON_ERROR:
 
@@ -37,6 +38,11 @@ run: $(INSTALLED)
 test: tools
 	@$(MAKE) --jobs 3 --no-print-directory --output-sync check deb out/debian.tar
 	$(BIN)/python -m tests.run
+
+coverage: tools
+	@$(MAKE) --jobs 3 --no-print-directory --output-sync deb out/debian.tar
+	rm -rf out/coverage
+	$(BIN)/python -m tests.coverage
 
 torture: guest
 	$(BIN)/python -m sandbox --memory 3G -- python -m tests.torture --seed '$(SEED)' --count '$(COUNT)'

@@ -10,7 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,10 @@ _MEMORY = {"test_many": "8G"}
 _GIVEN_UP = 3600
 
 
+Around = Callable[[list[str], Path], list[str]]
+"""Returns the command that runs a command of tests, which leaves what it leaves in a folder."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """How the tests of a file went: the guest's exit status and all that was printed."""
@@ -55,11 +59,27 @@ class Ended:
 
 
 def main() -> int:
-    options = _parse()
-    files = ordered(options.files or [_HOST, *_TESTS.glob("test_*.py")])
+    options = parser("python -m tests.run", "Run the tests.", Path("out/tests")).parse_args()
+    return 1 if run_all(options.files, options.jobs, options.out, _bare) else 0
+
+
+def parser(program: str, does: str, out: Path) -> argparse.ArgumentParser:
+    """Return the parser of a command that runs tests."""
+    made = argparse.ArgumentParser(prog=program, description=does)
+    made.add_argument("--jobs", type=int, default=os.cpu_count(), help="at once (default: processors)")
+    made.add_argument("--out", type=Path, default=out, help="what they print and leave")
+    made.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="default: all of tests/kernel, and the host's"
+    )
+    return made
+
+
+def run_all(files: Sequence[Path], jobs: int, out: Path, around: Around) -> list[Path]:
+    """Run the tests of `files`, of all where there are none, and return those that failed."""
+    files = ordered(files or every())
     failed = []
-    with ThreadPoolExecutor(options.jobs) as guests:
-        futures = [guests.submit(run, file, options.out) for file in files]
+    with ThreadPoolExecutor(jobs) as guests:
+        futures = [guests.submit(run, file, out, around) for file in files]
         for done, future in enumerate(as_completed(futures), 1):
             ended = future.result()
             print(f"[{done}/{len(files)}] {ended.line()}", flush=True)
@@ -68,17 +88,12 @@ def main() -> int:
                 print(f"{ended.output}\n{ended.file}: exit status {ended.status}", flush=True)
     if failed:
         print("failed:", *failed)
-    return 1 if failed else 0
+    return failed
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.run", description="Run the tests.")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at once (default: processors)")
-    parser.add_argument("--out", type=Path, default=Path("out/tests"), help="what they print and leave")
-    parser.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="default: all of tests/kernel, and the host's"
-    )
-    return parser.parse_args()
+def every() -> list[Path]:
+    """Return all files of tests, and what stands for those on the host."""
+    return [_HOST, *_TESTS.glob("test_*.py")]
 
 
 def ordered(files: Iterable[Path]) -> list[Path]:
@@ -87,12 +102,12 @@ def ordered(files: Iterable[Path]) -> list[Path]:
     return sorted(files, key=lambda file: (rank.get(_name(file), len(rank)), file.name))
 
 
-def run(file: Path, out: Path) -> Ended:
-    """Run the tests of a file, in a guest where they need one."""
+def run(file: Path, out: Path, around: Around) -> Ended:
+    """Run the tests of a file, in a guest where they need one, by the command in which `around` puts theirs."""
     folder = out / _name(file)
     folder.mkdir(parents=True, exist_ok=True)
     ended = subprocess.run(
-        _command(file, folder),
+        _command(file, folder, around),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -103,12 +118,17 @@ def run(file: Path, out: Path) -> Ended:
     return Ended(file, ended.returncode, output)
 
 
-def _command(file: Path, folder: Path) -> list[str]:
-    pytest = [sys.executable, "-m", "pytest", "-q"]
+def _bare(tests: list[str], _folder: Path) -> list[str]:
+    return tests
+
+
+def _command(file: Path, folder: Path, around: Around) -> list[str]:
+    which = f"--ignore={_TESTS}" if file == _HOST else str(file)
+    tests = around([sys.executable, "-m", "pytest", "-q", which], folder)
     if file == _HOST:
-        return [*pytest, f"--ignore={_TESTS}"]
+        return tests
     guest = [sys.executable, "-m", "sandbox", "--out", str(folder), "--memory", _MEMORY.get(file.stem, "3G")]
-    return [*guest, "--timeout", str(_GIVEN_UP), "--", *pytest, str(file)]
+    return [*guest, "--timeout", str(_GIVEN_UP), "--", *tests]
 
 
 def _name(file: Path) -> str:
