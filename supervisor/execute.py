@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 _NOT_FOUND: Final = 127
+_TOLD_TO_END: Final = frozenset({signal.SIGTERM})
 # What systemd tells this process is not for others.
 _OURS: Final = frozenset(
     {
@@ -46,7 +47,7 @@ def start(command: Sequence[str], facts: Mapping[str, str], limit: float) -> tup
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     try:
         os.set_blocking(ours, False)
-        pid = os.fork()
+        pid = _fork()
     except OSError:
         os.close(ours)
         os.close(theirs)
@@ -57,6 +58,18 @@ def start(command: Sequence[str], facts: Mapping[str, str], limit: float) -> tup
     return pid, ours
 
 
+def _fork() -> int:
+    """fork(2); in the child SIGTERM is held back: a handler of ours would swallow it, and the command run on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD_TO_END)
+    pid = None
+    try:
+        pid = os.fork()
+    finally:
+        if pid != 0:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_END)
+    return pid
+
+
 def _child(command: list[str], environment: dict[str, str], output: int, limit: float) -> NoReturn:
     try:
         os.setsid()
@@ -65,9 +78,10 @@ def _child(command: list[str], environment: dict[str, str], output: int, limit: 
         os.dup2(output, 2)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.chdir("/")
-        # Python ignores these, and what is ignored stays so in another program.
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        # Python ignores the last two, and what is ignored stays so in another program.
+        for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_END)
         signal.alarm(int(limit) + 5)
         os.execve(command[0], command, environment)
     except OSError as error:

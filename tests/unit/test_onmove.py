@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import onmove
+from supervisor import execute, onmove
 from supervisor.children import Children
 from supervisor.events import MOVED, Happening
 from supervisor.loop import Loop
@@ -209,6 +209,19 @@ def test_bounded_and_in_order(bench: Bench, tmp_path: Path, caplog: pytest.LogCa
     assert caplog.text.count("moves wait for on_move") == 1
     bench.command = ()
     assert bench.settle()["waiting"] == 0
+
+
+def test_told_to_end_at_once() -> None:
+    """A command that is told to end before it runs ends so: what this process does at SIGTERM is not for it."""
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    try:
+        for _ in range(20):
+            pid, output = execute.start(("/bin/sleep", "60"), {}, 60.0)
+            os.kill(pid, signal.SIGTERM)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+            os.close(output)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_filemapd_stops(caplog: pytest.LogCaptureFixture) -> None:
