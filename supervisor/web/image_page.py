@@ -109,10 +109,8 @@ def _in_words(event: Mapping[str, Any]) -> str:
             return _moved(details, event["reason"])
         case "restarted":
             return f"Its worker was started anew, restart {details['restarts']}{because}"
-        case "state":
+        case _:
             return f"{details['from']} became {details['to']}{because}"
-        case other:
-            return f"{other}{because}"
 
 
 def _moved(ids: Mapping[str, Any], reason: str | None) -> str:

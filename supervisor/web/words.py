@@ -108,13 +108,6 @@ def moment(text: str) -> str:
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def share(part: float, whole: float) -> str:
-    """Return a part as a percentage."""
-    if not whole:
-        return UNKNOWN
-    return f"{100 * part / whole:.0f}%" if part >= whole / 100 or not part else "<1%"
-
-
 def cut(text: str, most: int) -> str:
     """Return text in at most so many letters, its end cut where it is longer."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 import pytest
 
-from supervisor.address import Address, listening, parse_address
+from supervisor.address import Address, _advice, listening, parse_address
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,21 @@ def test_an_address_that_is_not_there() -> None:
     """An address of no interface: the error says so (192.0.2.0/24 is nobody's, RFC 5737)."""
     with pytest.raises(OSError, match="no interface has it"):
         listening(Address("192.0.2.1", 9737))
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (
+            errno.EACCES,
+            "Permission denied: ports below 1024 take CAP_NET_BIND_SERVICE; set web.listen to another port",
+        ),
+        (errno.EMFILE, "Too many open files"),
+    ],
+)
+def test_what_to_do_about_it(number: int, told: str) -> None:
+    """A port that takes a privilege is told of; of what else fails the system's reason is all there is to say."""
+    assert _advice(OSError(number, "x"), Address("127.0.0.1", 80)) == told
 
 
 def test_all_addresses() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -32,6 +33,26 @@ def test_written_to_disk_by_another_process(tmp_path: Path) -> None:
     assert ledger.problem is None
     ledger.mend()
     assert not ledger._checkpoint.running, "nothing was written since"
+    ledger.close()
+
+
+def test_no_process_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, and tried again the next time."""
+    children = Children()
+    ledger = Ledger(tmp_path, children)
+    fill(ledger)
+    with monkeypatch.context() as without:
+        without.setattr(sys, "executable", str(tmp_path / "nowhere"))
+        ledger.mend()
+    assert "the ledger is not brought to disk for now" in caplog.text
+    ledger.mend()
+    deadline = time.monotonic() + 60
+    while ledger._checkpoint.running:
+        assert time.monotonic() < deadline
+        children.reap()
+    assert b"/images/a.img" in (tmp_path / "ledger.sqlite3").read_bytes()
     ledger.close()
 
 

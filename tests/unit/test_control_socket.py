@@ -9,12 +9,18 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import click
 import pytest
 
+from supervisor.cli import main
 from supervisor.client import ControlError, NotRunning, call
+from supervisor.commands.common import complete_names
 from supervisor.control import AlreadyRunning, Control
+from supervisor.requests import Request
+from supervisor.routes import Response, Route
 from tests.unit.controlling import ROUTES, Loop, ask, connect, raw, running
 
 
@@ -176,6 +182,35 @@ def test_no_answer(loop: Loop, tmp_path: Path) -> None:
     with pytest.raises(ControlError, match=r"did not answer on .* within 0\.05 s"):
         call(tmp_path, "GET", "/v1/status", timeout=0.05)
     loop.settle()
+
+
+def test_somebody_else_answers(tmp_path: Path) -> None:
+    """What is no JSON is told as such, with its beginning."""
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as thread:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+        asked = thread.submit(call, tmp_path, "GET", "/v1/status")
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
+        with pytest.raises(ControlError, match="answered 200 with what is no JSON: b'<html>'"):
+            asked.result(60)
+
+
+def test_names_are_completed(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By those of the running supervisor's files; where it can't be asked there are none."""
+    status = {"filemaps": [{"name": "db01.img"}, {"name": "web01.img"}]}
+    monkeypatch.setitem(ROUTES, ("GET", "/v1/status"), Route(Request, lambda _: Response(200, status)))
+    context = click.Context(main)
+    parameter = click.Argument(["name"])
+    context.params["runtime_dir"] = str(tmp_path / "elsewhere")
+    assert complete_names(context, parameter, "") == []
+    context.params["runtime_dir"] = str(tmp_path)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(complete_names, context, parameter, "d")
+        loop.until(asked.done)
+        assert asked.result() == ["db01.img"]
 
 
 def test_no_permission(loop: Loop, tmp_path: Path) -> None:

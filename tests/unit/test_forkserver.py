@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_another_takes_over(server: ForkServer, tmp_path: Path, number: int) -> 
     assert psutil.Process(after.pid).ppid() == os.getpid()
     assert ended(before) == 0
     assert ended(after) == 0
+
+
+def test_none_to_be_had(server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the server can't be started the reason is raised, and the next request tries again."""
+    with monkeypatch.context() as without:
+        without.setattr(sys, "executable", str(tmp_path / "nowhere"))
+        with pytest.raises(FileNotFoundError):
+            waiting(server, tmp_path / "one")
+    assert ended(waiting(server, tmp_path / "two")) == 0
 
 
 def test_the_file_is_handed_over(server: ForkServer, tmp_path: Path) -> None:

@@ -12,6 +12,11 @@ import pytest
 from supervisor.limits import needed_descriptors, raise_descriptors
 from workers.libc import keep_capabilities
 
+TOO_FEW = (
+    "1000 files need 2128 descriptors, only 512 may be had: "
+    "set LimitNOFILE=2128 in the unit, or ulimit -n 2128\n"
+)
+
 
 def limits_after(work: Callable[[], None]) -> tuple[tuple[int, int], str]:
     """Do something in a child that may raise no limit above the hard one; return its limits then, and its log."""
@@ -39,12 +44,8 @@ def limits_after(work: Callable[[], None]) -> tuple[tuple[int, int], str]:
     [
         ((64, 4096), (2128, 4096), ""),
         ((4096, 4096), (4096, 4096), ""),
-        (
-            (64, 512),
-            (512, 512),
-            "1000 files need 2128 descriptors, only 512 may be had: "
-            "set LimitNOFILE=2128 in the unit, or ulimit -n 2128\n",
-        ),
+        ((64, 512), (512, 512), TOO_FEW),
+        ((512, 512), (512, 512), TOO_FEW),
     ],
 )
 def test_as_many_as_the_files_take(before: tuple[int, int], after: tuple[int, int], told: str) -> None:

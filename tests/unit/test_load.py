@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supervisor.checks import duplicate_group_ids
 from supervisor.config import Config
-from supervisor.load import load, parse
+from supervisor.load import MAX_BYTES, load, parse
 from supervisor.problems import ConfigError, Problem
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "filemaps.yaml"
@@ -255,6 +255,22 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     assert ": can't be read: " in str(problem)
 
 
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    """Nobody writes so much configuration: it is not even taken apart."""
+    file = tmp_path / "filemaps.yaml"
+    file.write_bytes(b"#" * (MAX_BYTES + 1))
+    with pytest.raises(ConfigError, match=r"filemaps\.yaml: is larger than \d+ MiB"):
+        load(str(file))
+
+
+def test_group_ids_of_files_that_are_not_there(tmp_path: Path) -> None:
+    """On which device they will be is not known: both may adopt the group with one id."""
+    file = tmp_path / "filemaps.yaml"
+    entries = [f"{{path: {tmp_path}/{name}, group_id: 3}}" for name in ("a", "b")]
+    file.write_text(f"version: 1\nfilemaps: [{', '.join(entries)}]\n")
+    assert [entry.group_id for entry in load(str(file)).filemaps] == [3, 3]
+
+
 HASH = "$2y$10$" + "a" * 21 + "u" + "b" * 31
 
 
@@ -300,6 +316,16 @@ def test_wrong_tls() -> None:
         "client_auth_type: no client is asked for a certificate, so client_ca_file is of no use"
         in (problems(files + "client_ca_file: c}}")[0])
     )
+
+
+def test_the_web_process_is_some_user_without_privileges() -> None:
+    """Root is refused, as is a user who is not there."""
+    for name, told in (
+        ("root", "'root' has all privileges"),
+        ("no-such-user", "there is no user 'no-such-user'"),
+    ):
+        (problem,) = problems(f"version: 1\nweb: {{user: {name}}}")
+        assert f"web.user: {told}" in problem
 
 
 def test_wrong_users() -> None:

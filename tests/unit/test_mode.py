@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+import dmstats
 from dmstats.mode import FilemapdMode
+
+
+def test_what_the_package_offers() -> None:
+    """All that it names is to be had from it, and nothing else."""
+    assert {getattr(dmstats, name).__name__ for name in dmstats.__all__} == set(dmstats.__all__)
+    with pytest.raises(AttributeError, match="module 'dmstats' has no attribute 'Devices'"):
+        dmstats.Devices  # noqa: B018 - it is asked for
 
 
 def test_names() -> None:

@@ -234,7 +234,8 @@ def test_filemapd_stops(caplog: pytest.LogCaptureFixture) -> None:
     bench.on_move.close()
     assert time.monotonic() - before < 5
     assert not bench.loop.selector.get_map()
-    assert os.waitpid(pid, 0)[1] == signal.SIGTERM
+    assert os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT).si_status == signal.SIGTERM  # type: ignore[union-attr]
+    bench.until(lambda: not bench.on_move.status()["running"])
     assert "1 moves waited for on_move and are dropped" in caplog.text
     bench.move()
     assert bench.on_move.status()["waiting"] == 0

@@ -25,7 +25,7 @@ from supervisor.config import Config, Log
 from supervisor.feed import Feed
 from supervisor.load import parse
 from supervisor.loop import Loop
-from supervisor.webprocess import WebProcess
+from supervisor.webprocess import WebProcess, _user
 from tests.unit.certificates import Authority, Certificate, openssl
 
 DEADLINE = 60.0
@@ -276,6 +276,24 @@ def test_one_that_does_not_read_is_killed(parent: Parent) -> None:
 
     parent.turn_until(restarted)
     assert "has not read what it was told for" in parent.web.status()["last_crash"]
+
+
+def test_one_that_does_not_end_is_killed(parent: Parent) -> None:
+    """Stopped, it does not end when it is told to: it is killed after a while, and another listens elsewhere."""
+    before, after = free_port(), free_port()
+    parent.web.apply(listen(f"127.0.0.1:{before}"))
+    parent.turn_until(lambda: parent.answers(before))
+    former = pid(parent)
+    os.kill(former, signal.SIGSTOP)
+    parent.web.apply(listen(f"127.0.0.1:{after}"))
+    parent.turn_until(lambda: parent.answers(after))
+    assert pid(parent) != former
+
+
+def test_its_user_is_not_there() -> None:
+    """Where the user was removed since the configuration was read, the reason says what to do."""
+    with pytest.raises(LookupError, match=r"there is no user 'gone': make it, or set web\.user to another"):
+        _user("gone")
 
 
 def test_its_records_are_in_the_log(parent: Parent, log: Path) -> None:
