@@ -149,6 +149,28 @@ def test_a_dead_supervisors_socket_is_replaced(tmp_path: Path) -> None:
         assert ask(loop, tmp_path, "GET", "/v1/status") == {"filemaps": []}
 
 
+def test_no_socket_to_be_had(tmp_path: Path) -> None:
+    """A path that is too long for a socket is refused, and what it changed meanwhile is as before."""
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(OSError, match="too long"):
+            Control(tmp_path / ("x" * 200), ROUTES)
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+
+
+def test_a_socket_that_somebody_removed(loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It can't be given to another group: that is told, and those go on who are connected."""
+    with connect(loop, tmp_path) as client:
+        (tmp_path / "control.sock").unlink()
+        loop.control.set_group(os.getegid())
+        assert f"the control socket can't be given to group {os.getegid()}: " in caplog.text
+        client.sendall(b"GET /v1/status HTTP/1.0\r\n\r\n")
+        loop.settle()
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_what_is_no_socket_stays(tmp_path: Path) -> None:
     """A file at the socket's place is not removed."""
     path = tmp_path / "control.sock"

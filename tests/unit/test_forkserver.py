@@ -73,6 +73,13 @@ def test_another_takes_over(server: ForkServer, tmp_path: Path, number: int) -> 
     assert ended(after) == 0
 
 
+def test_a_message_for_somebody_else(server: ForkServer, tmp_path: Path) -> None:
+    """A worker ignores what is not for it, and goes on."""
+    child = waiting(server, tmp_path / "one")
+    child.channel.send(say.Waiting("for what?"))
+    assert ended(child) == 0
+
+
 def test_none_to_be_had(server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the server can't be started the reason is raised, and the next request tries again."""
     with monkeypatch.context() as without:

@@ -211,6 +211,16 @@ def test_bounded_and_in_order(bench: Bench, tmp_path: Path, caplog: pytest.LogCa
     assert bench.settle()["waiting"] == 0
 
 
+def test_a_line_without_an_end(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """What is too long for a line is cut."""
+    bench.command = (sys.executable, "-c", "print('x' * 20_000, end='')")
+    bench.move()
+    bench.settle()
+    told = [text.count("x") for text in caplog.messages if text.endswith("x")]
+    assert told
+    assert max(told) < 20_000
+
+
 def test_told_to_end_at_once() -> None:
     """A command that is told to end before it runs ends so: what this process does at SIGTERM is not for it."""
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from supervisor.children import Children
 from supervisor.ledger import Ledger
 from supervisor.spawn import fork
+from workers.exits import Exit
 
 
 def mapped(folder: Path) -> bool:
@@ -19,6 +22,19 @@ def opened(folder: Path) -> bool:
     """Tell whether it has a file there open."""
     found = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
     return any(folder in file.resolve().parents for file in found)
+
+
+def test_a_fault_in_a_child() -> None:
+    """It is told on stderr and ends the child there, which goes on with nothing of its parent's."""
+    program = """\
+import os
+from supervisor.spawn import fork
+pid = fork((), lambda: {}["key"])
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{int(Exit.FAILED)}\n"
+    assert done.stderr == "a child of filemapd failed: KeyError: 'key'\n"
 
 
 def test_nothing_of_the_ledgers_file_system(tmp_path: Path) -> None:

@@ -197,6 +197,14 @@ def test_once(tmp_path: Path) -> None:
     assert fleet.asked == [None, None]
 
 
+def test_once_on_a_terminal(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
+    """While the first figures are made a bar tells of it."""
+    with serving(tmp_path, "a10.img"):
+        shown = terminal("--once", "--interval", "1")
+        shown.wait_for("measuring", "a10.img", " 10000 ")
+        assert shown.ended() == 0
+
+
 def test_json(tmp_path: Path) -> None:
     """--json is the same for programs, in the order of --sort."""
     with serving(tmp_path, "a10.img", "a500.img", "b20.img"):
@@ -311,6 +319,8 @@ def test_live_outlives_filemapd(tmp_path: Path, terminal: Callable[..., Terminal
     shown.wait_for("filemapd is not running", "a10.img", " 10000 ")
     with serving(tmp_path, "a70.img"):
         shown.wait_for("by iops", "a70.img", " 70000 ")
+        shown.press("q")
+        assert shown.ended() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""What the end of a worker means, and what helps where none is to be had."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+import pytest
+
+from supervisor.entries import Entry
+from supervisor.fleet import _end, _remedy
+from supervisor.jobs import _known
+from supervisor.states import Event
+from workers.exits import Exit
+from workers.mapping import Known
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "meaning"),
+    [
+        (Exit.ENDED, "asked to stop", (Event.ENDED, "asked to stop")),
+        (Exit.UNABLE, "on btrfs", (Event.UNABLE, "on btrfs")),
+        (Exit.FAILED, "ENOMEM", (Event.CRASHED, "ENOMEM")),
+        (Exit.FAILED, "", (Event.CRASHED, f"exit status {Exit.FAILED}")),
+        (-signal.SIGKILL, "", (Event.CRASHED, "killed by SIGKILL")),
+        (-signal.SIGTERM, "too large", (Event.CRASHED, "too large")),
+    ],
+)
+def test_ends(status: int, reason: str, meaning: tuple[Event, str]) -> None:
+    """By its exit status; the reason is what was told of it, else how it ended."""
+    assert _end(status, reason) == meaning
+
+
+@pytest.mark.parametrize(
+    ("number", "limit"),
+    [
+        (errno.EMFILE, "LimitNOFILE="),
+        (errno.ENFILE, "fs.file-max"),
+        (errno.EAGAIN, "TasksMax="),
+        (errno.ENOMEM, ""),
+    ],
+)
+def test_what_to_raise(number: int, limit: str) -> None:
+    """Where a limit was reached, it is named."""
+    remedy = _remedy(OSError(number, os.strerror(number)))
+    assert limit in remedy
+    assert bool(remedy) == bool(limit)
+
+
+def test_a_file_that_never_had_a_group() -> None:
+    """Its worker is told which file it was, so that a group of it is found."""
+    known = _known(Entry(dev=1, inode=2, generation=3))
+    assert known.file is not None
+    assert (known.file.dev, known.file.inode, known.file.generation) == (1, 2, 3)
+    assert known == Known(file=known.file)
