@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -337,6 +338,8 @@ def test_dmstats_starts_it(fs: Filesystem, monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("x 0 /a inode", "Could not parse file descriptor: x"),
         ("0 x /a inode", "Could not parse group identifier: x"),
+        ("0 0 '' inode", "Path argument is required."),
+        ("0 0 /a ''", "Mode argument is required."),
         ("0 0 a inode", "must specify an absolute path"),
         ("0 0 /a foo", "Could not parse dmfilemapd mode"),
         ("0 0", "usage: dmfilemapd"),
@@ -347,6 +350,6 @@ def test_dmstats_starts_it(fs: Filesystem, monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_arguments(words: str, expected: str) -> None:
     """What is wrong with an argument is said, and the exit status is 1."""
-    answer = subprocess.run([*_COMMAND, *words.split()], capture_output=True, text=True, check=False)
+    answer = subprocess.run([*_COMMAND, *shlex.split(words)], capture_output=True, text=True, check=False)
     assert answer.returncode == 1
     assert expected in answer.stderr

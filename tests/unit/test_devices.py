@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from supervisor.devices import device_status
+import os
+from pathlib import Path
+
+from supervisor.devices import device_status, devices_status
+from supervisor.turns import Turns
+from tests.unit.fleets import small_fleet
+from workers.channel import Holds
 
 # A dm device of Linux 6.1: 17 fields, as read from /sys/dev/block/253:0/stat.
 STAT = "     300        7    26624       40      129        3    12392      120        2      160      160        0        0        0        0        5        1\n"  # noqa: E501 - as the kernel writes it
@@ -23,6 +29,15 @@ def test_the_kernels_counters_have_the_units_of_a_files() -> None:
         "read_ns": 40_000_000,
         "write_ns": 120_000_000,
     }
+
+
+def test_a_device_that_has_gone(tmp_path: Path) -> None:
+    """Its files' workers will find that; nothing is told of it meanwhile, and nothing asked of them."""
+    with small_fleet(tmp_path) as fleet:
+        (filemap,) = fleet.filemaps.values()
+        filemap.holds = Holds(os.makedev(4095, 1), 2, 3, 4)
+        assert devices_status(fleet) == []
+        assert Turns(fleet)._sample([filemap], 1000.0) == 0
 
 
 def test_older_kernels_tell_less() -> None:

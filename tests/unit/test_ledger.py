@@ -302,6 +302,39 @@ def test_of_another_version(tmp_path: Path) -> None:
     assert sqlite3.connect(aside).execute("PRAGMA user_version").fetchone() == (99,)
 
 
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    """What can't be opened at all is left alone, and told; the ledger is in memory until it can."""
+    (tmp_path / "ledger.sqlite3").mkdir()
+    ledger = Ledger(tmp_path, Children())
+    assert "unable to open" in str(ledger.problem)
+    fill(ledger)
+    (tmp_path / "ledger.sqlite3").rmdir()
+    ledger.mend()
+    assert not ledger.problem
+    ledger.close()
+    again = Ledger(tmp_path, Children())
+    assert_full(again.entry(PATH))
+    again.close()
+
+
+def test_damaged_in_the_middle(tmp_path: Path) -> None:
+    """One that opens well, but has a page that is none, is set aside with what lies beside it."""
+    ledger = Ledger(tmp_path, Children())
+    fill(ledger)
+    ledger.close()
+    file = tmp_path / "ledger.sqlite3"
+    with file.open("r+b") as damaged:
+        size = sqlite3.connect(file).execute("PRAGMA page_size").fetchone()[0]
+        damaged.seek(size)
+        damaged.write(b"\xff" * size)
+    (tmp_path / "ledger.sqlite3-wal").touch()
+    again = Ledger(tmp_path, Children())
+    assert again.problem is None
+    assert again.entry(PATH) == Entry()
+    again.close()
+    assert list(tmp_path.glob("*.set-aside-*"))
+
+
 def test_a_copy_of_the_folder_is_whole_after_any_write(tmp_path: Path) -> None:
     """A copy of the files, as a machine's crash would leave them, is a sound ledger."""
     ledger = Ledger(tmp_path / "one", Children())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import selectors
 import subprocess
 import sys
@@ -125,6 +126,19 @@ def test_idle_costs_no_process(tmp_path: Path) -> None:
     assert host.names() == ["web"]
     (host.libvirt / "other.xml").write_text(domain("other"))
     assert host.tick()
+
+
+def test_no_descriptor_for_a_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The names stay as they are, and it is told."""
+    host = Host(tmp_path, "a.img")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        host.vms.tick()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert host.vms._pid is None
+    assert "Too many open files" in caplog.text
 
 
 def test_a_folder_that_comes_later(tmp_path: Path) -> None:

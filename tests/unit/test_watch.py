@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from workers.watch import SWEEP, Watch
+from workers.watch import SWEEP, FolderEvent, Watch
 
 
 @pytest.fixture
@@ -55,3 +56,59 @@ def test_one_that_is_written_all_the_time(watch: Watch, tmp_path: Path) -> None:
         watch.forget(key)
         os.close(fd)
     assert watch.sweep_busy(now) == SWEEP / 2
+
+
+def test_more_events_than_the_kernel_keeps(watch: Watch, tmp_path: Path) -> None:
+    """Where some were lost all files are looked at, and all folders counted as changed."""
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    for name in ("a", "b"):
+        (tmp_path / name).touch()
+        watch.add(name, None, str(tmp_path / name))
+    turn(watch, 1000.0)  # files that come to be are events, too
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.touch()
+    for _ in range(most // 4 + 1):  # each rename is told as two events
+        one.rename(two)
+        two.rename(one)
+    told = watch.read(1001.0)
+    assert told[-1] == FolderEvent(str(tmp_path), "")
+    assert sorted(key for key, _ in watch.due(1002.0)) == ["a", "b"]
+
+
+def test_what_happened_as_it_was_forgotten(watch: Watch, tmp_path: Path) -> None:
+    """An event of a file that is not watched any more is nobody's."""
+    file = tmp_path / "file"
+    file.touch()
+    with file.open("rb") as opened:
+        watch.add("file", opened.fileno(), None)
+        file.write_bytes(b"x")
+        watch.forget("file")
+        assert turn(watch, 1000.0) == []
+        watch.urgent("file", 1000.0)
+        watch.looked("file", 1000.0, changed=False, landing=False, joinable=False)
+        assert turn(watch, 1001.0) == []
+
+
+def test_without_inotify(tmp_path: Path) -> None:
+    """Where there is no instance to be had the sweep finds what changed: that the file's time did, is an event."""
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    with file.open("r+b") as opened:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            watch = Watch()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert watch.polling
+        assert watch.fileno() == -1
+        assert not watch.add_folder(str(tmp_path))
+        watch.add("file", opened.fileno(), None)
+        watch.sweep(1000.0)
+        assert turn(watch, 1001.0) == []
+        opened.write(b"y")
+        opened.flush()
+        os.utime(file)
+        watch.sweep(1002.0)
+        assert turn(watch, 1004.0) == ["file"]
+        watch.close()
