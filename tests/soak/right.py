@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from supervisor.times import seconds_of
 from tests.soak.images import Image
 from tests.soak.load import BLOCK
 from tests.soak.scene import Scene
@@ -59,7 +60,8 @@ class Judge:
     def until_exact(self, where: Sequence[Volume]) -> None:
         """Wait until the counted images' totals are just what was done; nothing may be under way. Raises Lost."""
         images = [image for one in where for image in self._scene.on(one, counted=True)]
-        self._until("I/O", DEADLINE, lambda: self._miscounted(images))
+        since = time.time()
+        self._until("I/O", DEADLINE, lambda: self._miscounted(images, since))
         self._forgive(images)
 
     def _until(self, kind: str, deadline: float, wrong: Callable[[], list[str]]) -> float:
@@ -92,14 +94,19 @@ class Judge:
                 found.append(f"{image.path.name}: on {filemap.get('device')}, not on {image.volume.name}")
         return found
 
-    def _miscounted(self, images: Sequence[Image]) -> list[str]:
+    def _miscounted(self, images: Sequence[Image], since: float) -> list[str]:
+        """Tell of images whose totals are not what was done; where some failed, which may be in them or not, only a
+        sample from `since` on has all that the device saw."""
         told = self.statuses()
         found = []
         for image in images:
             filemap = told.get(str(image.path), {})
-            counted = [filemap.get(key, 0) for key in _COUNTED]
-            if not _accounted(counted, self._scene.done(image)):
-                found.append(f"{image.path.name}: {counted}, done {self._scene.done(image)}")
+            counted, done = [filemap.get(key, 0) for key in _COUNTED], self._scene.done(image)
+            sampled_at = filemap.get("sampled_at")
+            if done[2] and (sampled_at is None or seconds_of(sampled_at) < since):
+                found.append(f"{image.path.name}: read at {sampled_at} for the last time")
+            elif not _accounted(counted, done):
+                found.append(f"{image.path.name}: {counted}, done {done}")
         return found
 
     def _forgive(self, images: Sequence[Image]) -> None:
