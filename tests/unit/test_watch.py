@@ -102,7 +102,7 @@ def test_without_inotify(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         assert watch.polling
         assert watch.fileno() == -1
-        assert not watch.add_folder(str(tmp_path))
+        assert watch.watch_folder(str(tmp_path)) is None
         watch.add("file", opened.fileno(), None)
         watch.sweep(1000.0)
         assert turn(watch, 1001.0) == []
