@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner, Result
 
 from supervisor.cli import main
 from supervisor.client import ControlError, NotRunning, call
 from supervisor.commands.common import complete_names
 from supervisor.control import AlreadyRunning, Control
-from supervisor.requests import Request
+from supervisor.requests import EventsRequest, Request
 from supervisor.routes import Response, Route
 from tests.unit.controlling import ROUTES, Loop, ask, connect, raw, running
 
@@ -233,6 +235,34 @@ def test_names_are_completed(loop: Loop, tmp_path: Path, monkeypatch: pytest.Mon
         asked = thread.submit(complete_names, context, parameter, "d")
         loop.until(asked.done)
         assert asked.result() == ["db01.img"]
+
+
+def test_events_by_the_page(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All after an event are walked, however many there are more than an answer holds."""
+
+    def answer(query: EventsRequest) -> Response:
+        first = (query.after or 0) + 1
+        events = [{"id": number} for number in range(first, min(first + query.limit, 2501))]
+        return Response(200, {"events": events, "last": 2500})
+
+    monkeypatch.setitem(ROUTES, ("GET", "/v1/events"), Route(EventsRequest, answer))
+    lines = command(loop, tmp_path, "events", "--since", "0", "--json").output.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(range(1, 2501))
+
+
+def test_changes_for_machines(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reload changed, as JSON."""
+    changes = {"added": ["a.img"], "removed": [], "changed": []}
+    monkeypatch.setitem(ROUTES, ("POST", "/v1/reload"), Route(Request, lambda _: Response(200, changes)))
+    assert json.loads(command(loop, tmp_path, "reload", "--json").output) == changes
+
+
+def command(loop: Loop, directory: Path, *words: str) -> Result:
+    """Run a command of filemapd's against the loop's socket."""
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(CliRunner().invoke, main, ["--runtime-dir", str(directory), *words])
+        loop.until(done.done)
+        return done.result()
 
 
 def test_no_permission(loop: Loop, tmp_path: Path) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import selectors
 import signal
+from pathlib import Path
 
 import pytest
 
+from supervisor import reports
 from supervisor.entries import Entry
 from supervisor.fleet import _end, _remedy
 from supervisor.jobs import _known
 from supervisor.states import Event
+from tests.unit.fleets import small_fleet
+from workers import channel as say
 from workers.exits import Exit
 from workers.mapping import Known
 
@@ -46,6 +51,25 @@ def test_what_to_raise(number: int, limit: str) -> None:
     remedy = _remedy(OSError(number, os.strerror(number)))
     assert limit in remedy
     assert bool(remedy) == bool(limit)
+
+
+def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:
+    """What is left in the loop of a worker that was reaped changes nothing; its end is told once."""
+    with small_fleet(tmp_path) as fleet:
+        (filemap,) = fleet.filemaps.values()
+        before = filemap.record
+        fleet._readable(filemap, selectors.EVENT_READ)
+        fleet._exited(filemap, 0)
+        reports.take(fleet, filemap, say.Holds(1, 2, 3, 4))
+        assert (filemap.record, filemap.holds) == (before, None)
+
+
+def test_a_message_for_somebody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What a worker says that is for workers is told of, and that is all."""
+    with small_fleet(tmp_path) as fleet:
+        (filemap,) = fleet.filemaps.values()
+        reports.take(fleet, filemap, say.Stop())
+    assert "ignored a message that is not for a supervisor: Stop" in caplog.text
 
 
 def test_a_file_that_never_had_a_group() -> None:

@@ -37,6 +37,20 @@ def test_the_supervisors_records_are_written_at_once(output: Output) -> None:
     )
 
 
+def test_a_fault_is_told_with_its_place(output: Output) -> None:
+    """The traceback comes along, whichever form lines have."""
+    for form in ("text", "json"):
+        with logging_to(output.writer, format=form):
+            try:
+                int("none")
+            except ValueError:
+                _log.exception("a fault")
+        told = "\n".join(output.lines())
+        assert "a fault" in told
+        assert "ValueError: invalid literal" in told
+        assert "test_a_fault_is_told_with_its_place" in told
+
+
 def test_neither_thread_nor_queue(output: Output) -> None:
     """The handler has no thread, and two descriptors, which close() gives back."""
     before = (threading.active_count(), os.listdir("/proc/self/fd"))

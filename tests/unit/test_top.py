@@ -205,6 +205,13 @@ def test_once_on_a_terminal(tmp_path: Path, terminal: Callable[..., Terminal]) -
         assert shown.ended() == 0
 
 
+def test_no_files(tmp_path: Path) -> None:
+    """There is no table then."""
+    with serving(tmp_path):
+        done = top(tmp_path, "--interval", "1")
+    assert (done.returncode, done.stdout) == (0, "filemapd 9.9: 0 files, 0 with I/O, by iops\n")
+
+
 def test_json(tmp_path: Path) -> None:
     """--json is the same for programs, in the order of --sort."""
     with serving(tmp_path, "a10.img", "a500.img", "b20.img"):

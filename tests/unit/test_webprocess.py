@@ -290,6 +290,15 @@ def test_one_that_does_not_end_is_killed(parent: Parent) -> None:
     assert pid(parent) != former
 
 
+def test_none_is_wanted(parent: Parent) -> None:
+    """Before there is a configuration, and by one that says so, there is no process and nothing to do."""
+    parent.web.stop()
+    parent.web.check()
+    parent.web.apply(listen("off"))
+    assert parent.web.over
+    assert parent.state("STOPPED")
+
+
 def test_its_user_is_not_there() -> None:
     """Where the user was removed since the configuration was read, the reason says what to do."""
     with pytest.raises(LookupError, match=r"there is no user 'gone': make it, or set web\.user to another"):
