@@ -68,6 +68,8 @@ class Fleet:
         """Called with the path of a file whose status is another now, or which has gone."""
         self._last_lines = last_lines
         self._by_pid: dict[int, Filemap] = {}
+        # When each was sent SIGKILL.
+        self._killed: dict[int, float] = {}
         self._queue: deque[str] = deque()
         self._starting: set[Filemap] = set()
         self._start_is_due = False
@@ -163,10 +165,10 @@ class Fleet:
             filemap.log(logging.WARNING, "worker %d did not stop within %g s: killed", pid, GRACE)
             self.event(filemap, Event.KILL_TIMEOUT)
 
-    @staticmethod
-    def _kill(filemap: Filemap) -> None:
+    def _kill(self, filemap: Filemap) -> None:
         if filemap.child is not None:
             os.kill(filemap.child.pid, signal.SIGKILL)
+            self._killed.setdefault(filemap.child.pid, time.monotonic())
 
     def kill_for(self, filemap: Filemap, reason: str) -> None:
         """End a worker that is not well: SIGTERM, SIGKILL after a grace; its end is then a crash, for this reason."""
@@ -281,6 +283,7 @@ class Fleet:
         if child is None:
             return
         del self._by_pid[child.pid]
+        self._killed.pop(child.pid, None)
         registered = child.channel.fileno() in self._selector.get_map()
         if registered:
             self._readable(filemap, selectors.EVENT_READ)
@@ -336,8 +339,10 @@ class Fleet:
 
     @property
     def over(self) -> bool:
-        """Tell whether no worker is left."""
-        return not self._by_pid
+        """Tell whether no worker is left but such as a disk keeps from ending, which do nothing any more once it
+        doesn't."""
+        now = time.monotonic()
+        return all(now - self._killed.get(pid, now) > GRACE for pid in self._by_pid)
 
 
 def _remedy(error: OSError) -> str:

@@ -137,7 +137,8 @@ def test_start_and_end_while_a_directory_hangs(pools: Pools, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("mode", ["inode", "path"])
 def test_a_listed_file_that_hangs(pools: Pools, tmp_path: Path, mode: str) -> None:
-    """One that is waited for, or that can't be mapped, where the disk hangs: only workers wait for it."""
+    """One that is waited for, or that can't be mapped, where the disk hangs: only workers wait for it. They keep the
+    supervisor neither from ending nor from starting again."""
     missing, folder = pools.hung_pool / "missing.img", pools.hung_pool / "folder.img"
     folder.mkdir()
     files = (missing, folder, pools.image, pools.other)
@@ -151,6 +152,9 @@ def test_a_listed_file_that_hangs(pools: Pools, tmp_path: Path, mode: str) -> No
         with hanging(pools.hung, pools.hung_pool):
             wait_for("a worker waits", lambda: waiting(supervisor))
             assert supervisor.command("reload").returncode == 0
+            serves(supervisor, pools.sound, pools.other)
+            assert supervisor.stop() == 0
+            supervisor.again()
             serves(supervisor, pools.sound, pools.other)
         write(missing, 1)
         for file in (missing, pools.image):
