@@ -135,11 +135,16 @@ def test_reload(fs: Filesystem, tmp_path: Path) -> None:
         assert answer.returncode == 78
         assert ":3:" in answer.stderr
         assert "pth" in answer.stderr
+        supervisor.process.send_signal(signal.SIGHUP)
+        wait_for("it is told by the log, too", lambda: "not reloaded: " in supervisor.log.read_text())
         assert supervisor.filemap(two)["state"] == "RUNNING"
         supervisor.write({"filemaps": [{"path": str(two)}]})
         assert "removed: one.img" in supervisor.command("reload").stdout
         wait_for("the group of what is not wanted goes", lambda: len(oracle.groups(fs.device.name)) == 1)
         wait_for("so does its worker", lambda: not supervisor.filemap(one))
+        supervisor.write({"filemaps": [{"path": str(two)}], "state_dir": str(tmp_path / "elsewhere")})
+        assert supervisor.command("reload").returncode == 0
+        assert "state_dir takes effect at the next start" in supervisor.log.read_text()
 
 
 def test_directory(fs: Filesystem, tmp_path: Path) -> None:

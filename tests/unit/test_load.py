@@ -309,6 +309,8 @@ def test_wrong_tls() -> None:
         "f:7:5: web.tls_server_config.max_version: unknown key; did you mean 'min_version'?",
     ]
     files = "version: 1\nweb: {tls_server_config: {cert_file: a, key_file: b, "
+    (problem,) = problems(files + "client_ca_file: c/, client_auth_type: RequireAndVerifyClientCert}}")
+    assert problem.endswith("client_ca_file: 'c/' names no file")
     assert problems(files + "client_auth_type: RequireAndVerifyClientCert}}")[0].endswith(
         "client_auth_type: RequireAndVerifyClientCert needs client_ca_file: whose certificates clients may have"
     )

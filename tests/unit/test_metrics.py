@@ -256,3 +256,14 @@ def test_negotiation(status: dict[str, Any], accept: str, content_type: str) -> 
     assert told.startswith(content_type)
     assert body.endswith(b"# EOF\n") == ("openmetrics" in told)
     assert re.match(rb"# HELP filemapd_", body)
+
+
+def test_what_is_not_known_just_now(status: dict[str, Any]) -> None:
+    """It is left out: neither the supervisor's memory nor a device's regions are 0."""
+    status["rss_bytes"] = None
+    device = status["devices"][0]
+    device["regions"] = None
+    told = families(status)
+    assert "filemapd_supervisor_resident_memory_bytes" not in told
+    assert device["device"] not in {s.labels["device"] for s in told["filemapd_device_regions"].samples}
+    assert device["device"] in {s.labels["device"] for s in told["filemapd_device_max_regions"].samples}

@@ -117,6 +117,17 @@ def test_without_a_histogram_there_is_no_heat_map() -> None:
     assert len(titles(tree)) == 114
 
 
+def test_what_came_before_the_first_reading() -> None:
+    """It is hatched; that it was not watched is said where there is room for words."""
+    series = Series(at(0, 0))
+    series.add(at(600, 5), T0)
+    half, most = (draw_hour(series, T0 + SPAN * part) for part in (0.5, 0.9))
+    assert "not-watched" in half
+    assert "not watched yet" in half
+    assert "not-watched" in most
+    assert "not watched yet" not in most
+
+
 def test_an_hour_of_nothing() -> None:
     """A file without I/O has a chart that says so."""
     assert parsed(draw_hour(Series(at(0, 0)), T0 + SPAN)).get("aria-label") == "The last hour: no I/O"

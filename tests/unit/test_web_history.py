@@ -52,6 +52,12 @@ def test_what_is_done_now() -> None:
     assert rates.latency_ns == pytest.approx((10 * 50_000 + 5_000_000) / 11)
 
 
+def test_what_is_older_than_an_hour() -> None:
+    """Of that no interval is told, though it is known still."""
+    assert list(steady(100).intervals(T0 + 103))
+    assert list(steady(100).intervals(T0 + 100 + SPAN)) == []
+
+
 def test_idle_is_told_as_nothing() -> None:
     """A file that is not read any more since its device does nothing comes to rest, and its hour stays."""
     series = steady(100)
