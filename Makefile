@@ -51,8 +51,13 @@ soak: guest
 	$(BIN)/python -m sandbox --memory 3G -- python -m tests.soak --seed '$(SEED)' --minutes '$(MINUTES)'
 
 bench: $(INSTALLED)
-	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
+	@$(BIN)/python -m demo --have-device-mapper || { \
+		sandbox/setup.sh linux.uml=user-mode-linux cc=build-essential && $(MAKE) --no-print-directory out/xstate.so; }
 	@$(BIN)/python -m bench $(if $(PEER),--peer '$(PEER)') $(BENCH)
+
+out/xstate.so: sandbox/xstate.c
+	mkdir -p out
+	cc -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
 man: $(INSTALLED)
 	$(BIN)/python -m package.man out/man

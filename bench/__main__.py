@@ -58,6 +58,7 @@ def main() -> int:
             _MEMORY,
             "--out",
             _OUT,
+            "--system-kernel",
             "--",
             "python",
             "-m",

@@ -1,6 +1,6 @@
 """Runs a command in a guest with device-mapper, against this checkout and its virtual environment.
 
-    python -m sandbox [--memory 2G] [--out DIR] [--timeout S] -- COMMAND...
+    python -m sandbox [--memory 2G] [--out DIR] [--timeout S] [--system-kernel] -- COMMAND...
 
 Gives the command's exit status; 125 if the guest was lost, with the end of its console on stderr.
 """
@@ -21,7 +21,12 @@ _LOST = 125
 def main() -> int:
     options = _parse(sys.argv[1:])
     try:
-        with Guest(options.command, memory=options.memory, out=options.out) as guest:
+        with Guest(
+            options.command,
+            memory=options.memory,
+            out=options.out,
+            system_kernel=options.system_kernel,
+        ) as guest:
             _forward_signals(guest)
             return guest.wait(options.timeout)
     except GuestLost as lost:
@@ -40,6 +45,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--memory", type=_memory, default="2G", help="the guest's memory (default: 2G)")
     parser.add_argument("--out", type=Path, help="a folder the guest can write to, $SANDBOX_OUT in it")
     parser.add_argument("--timeout", type=float, help="seconds until the guest is given up")
+    parser.add_argument(
+        "--system-kernel", action="store_true", help="run the system's kernel, not that of sandbox/kernel.sh"
+    )
     parser.add_argument("command", nargs="+", metavar="COMMAND")
     return parser.parse_args(arguments)
 

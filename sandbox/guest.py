@@ -52,8 +52,9 @@ class Guest:
         out: Path | None = None,
         stdout: int | HasFileno | None = None,
         stderr: int | HasFileno | None = None,
+        system_kernel: bool = False,
     ) -> None:
-        if problem := available():
+        if problem := available(system_kernel=system_kernel):
             raise Unavailable(problem)
         size = memory_size(memory)
         if out is not None:
@@ -74,7 +75,7 @@ class Guest:
                 out=None if out is None else str(out),
                 terminal=_terminal(*outputs),
             ).write(self._folder)
-            kernel = start_kernel(self._folder, size, memory_at)
+            kernel = start_kernel(self._folder, size, memory_at, system=system_kernel)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise

@@ -21,14 +21,15 @@ class Unavailable(SandboxError):  # noqa: N818 - it says what happened
     """This host can't run a guest, or not such a one; the message says what is missing."""
 
 
-def kernel_program() -> str | None:
-    """The kernel that guests run: the one of sandbox/kernel.sh, or else the system's."""
-    return str(_OWN_KERNEL) if _OWN_KERNEL.exists() else shutil.which("linux.uml")
+def kernel_program(*, system: bool = False) -> str | None:
+    """The kernel that guests run: the one of sandbox/kernel.sh, or the system's, where that is asked for or there is
+    no other."""
+    return str(_OWN_KERNEL) if _OWN_KERNEL.exists() and not system else shutil.which("linux.uml")
 
 
-def available() -> str | None:
+def available(*, system_kernel: bool = False) -> str | None:
     """What is missing to run a guest here, None if nothing is."""
-    if kernel_program() is None:
+    if kernel_program(system=system_kernel) is None:
         return "there is no user-mode-linux kernel: make guest, or apt-get install user-mode-linux"
     return None
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from sandbox.host import kernel_program
 from sandbox.job import CONTROL_LINE, STDERR_LINE, STDOUT_LINE
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
+# Of sandbox/xstate.c, which make bench builds.
+_XSTATE = _CHECKOUT / "out/xstate.so"
 # Without site: neither the guest's first process nor the keeper needs more than Python's own library.
 _PYTHON = [sys.executable, "-P", "-S", "-m"]
 
@@ -28,16 +31,25 @@ class Kernel:
     console: socket.socket
 
 
-def start_kernel(folder: Path, memory: int, memory_at: str) -> Kernel:
-    """Boot the job in a folder with so many bytes of memory, kept in memory_at. Raises OSError."""
+def start_kernel(folder: Path, memory: int, memory_at: str, *, system: bool = False) -> Kernel:
+    """Boot the job in a folder with so many bytes of memory, kept in memory_at; `system` as for kernel_program().
+    Raises OSError."""
     lifeline_end, lifeline = os.pipe()
     # Sockets: the kernel polls both ways, which a pipe's end or /dev/null doesn't stand.
     lines = {number: socket.socketpair() for number in (STDOUT_LINE, STDERR_LINE, CONTROL_LINE)}
     console, console_end = socket.socketpair()
     ends = {number: end.fileno() for number, (_, end) in lines.items()}
+    program = _system_kernel(folder) if system else [str(kernel_program())]
     try:
         keeper = subprocess.Popen(
-            [*_PYTHON, "sandbox.keeper", str(lifeline_end), str(folder), *_command(folder, memory, ends)],
+            [
+                *_PYTHON,
+                "sandbox.keeper",
+                str(lifeline_end),
+                str(folder),
+                *program,
+                *_arguments(folder, memory, ends),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=console_end.fileno(),
             stderr=console_end.fileno(),
@@ -59,9 +71,18 @@ def start_kernel(folder: Path, memory: int, memory_at: str) -> Kernel:
     return Kernel(keeper, lifeline, stdout, stderr, control, console)
 
 
-def _command(folder: Path, memory: int, lines: dict[int, int]) -> list[str]:
+def _system_kernel(folder: Path) -> list[str]:
+    """The system's kernel as a command, with what has it run on processors of today where that was built."""
+    program = [str(kernel_program(system=True))]
+    if not _XSTATE.exists():
+        return program
+    # A list of libraries has no way to write a path with a space.
+    preloaded = shutil.copy(_XSTATE, folder)
+    return ["env", f"LD_PRELOAD={preloaded}", *program]
+
+
+def _arguments(folder: Path, memory: int, lines: dict[int, int]) -> list[str]:
     return [
-        str(kernel_program()),
         f"mem={memory}",
         f"uml_dir={folder}/",
         "umid=uml",  # its pid goes to FOLDER/uml/pid
