@@ -12,7 +12,7 @@ import pytest
 
 from supervisor.children import Children
 from supervisor.ledger import Ledger
-from tests.unit.test_ledger import fill
+from tests.unit.ledgers import fill
 
 
 def test_written_to_disk_by_another_process(tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
-"""What the ledger keeps: counters added up once and never going back, moves, and all of it when the disk fails."""
+"""What the ledger keeps: counters added up once and never going back, moves, and events."""
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,9 +13,7 @@ from supervisor.accounts import Account
 from supervisor.children import Children
 from supervisor.entries import Entry, Move
 from supervisor.ledger import Ledger
-from workers.channel import Holds
-
-PATH = "/images/a.img"
+from tests.unit.ledgers import PATH, assert_full, fill, reads, stored
 
 
 @pytest.fixture
@@ -27,52 +22,6 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     made = Ledger(tmp_path, Children())
     yield made
     made.close()
-
-
-def reads(count: int) -> Counters:
-    """Return counters of so many reads."""
-    return Counters(reads=count, histogram=(count, 0), histogram_ns=7 * count, bounds_ns=(1_000,))
-
-
-def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
-    """Return what another program finds in the ledger on disk."""
-    db = sqlite3.connect(folder / "ledger.sqlite3")
-    try:
-        return db.execute(query).fetchall()
-    finally:
-        db.close()
-
-
-def fill(ledger: Ledger) -> None:
-    """Let some things be known of a file."""
-    ledger.holds(PATH, "vg-lv", Holds(1, 12, 34, 5))
-    ledger.group(PATH, {"group_id": 0})
-    ledger.moving(PATH, 4, "because")
-    ledger.moved(PATH, "a.img", "vg-lv", 0, 4)
-    ledger.moving(PATH, 7, "of this")
-    ledger.retiring(PATH, [("1:0+8", reads(6))])
-    ledger.counted(PATH, reads(2))
-    ledger.flush()
-
-
-def assert_full(entry: Entry) -> None:
-    """Fail unless the entry is what fill() made it."""
-    (move,) = entry.moves
-    assert (move.old, move.new, move.reason) == (0, 4, "because")
-    assert abs(move.at - time.time()) < 60
-    assert entry == Entry(
-        "vg-lv",
-        1,
-        12,
-        34,
-        {"group_id": 4},
-        7,
-        "of this",
-        1,
-        Account(Counters(), reads(2)),
-        {"1:0+8": reads(6)},
-        (move,),
-    )
 
 
 def test_retired_counts_once_its_region_has_gone(ledger: Ledger) -> None:
@@ -194,161 +143,6 @@ def test_event_ids_are_not_given_twice(tmp_path: Path) -> None:
     third = Ledger(tmp_path, Children())
     assert third.happened("state", PATH, "a.img", "").id > last_of_second
     third.close()
-
-
-def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
-    """It says what is wrong, goes on in memory, and carries all to disk once that works."""
-    (tmp_path / "file").write_text("no folder")
-    ledger = Ledger(tmp_path / "file" / "state", Children())
-    assert str(tmp_path) in str(ledger.problem)
-    fill(ledger)
-    ledger.mend()
-    assert ledger.problem
-    (tmp_path / "file").unlink()
-    ledger.mend()
-    assert not ledger.problem
-    ledger.close()
-    again = Ledger(tmp_path / "file" / "state", Children())
-    assert_full(again.entry(PATH))
-    again.close()
-
-
-def test_what_could_not_be_read_at_the_start_is_added(tmp_path: Path) -> None:
-    """Totals and events from before are joined with those of a supervisor that began without them."""
-    folder = tmp_path / "state"
-    first = Ledger(folder, Children())
-    first.counted(PATH, reads(5))
-    first.retiring(PATH, [("0:0+8", reads(10))])
-    first.counted(PATH, reads(5), ["0:0+8"])
-    first.counted("/images/other.img", reads(1))
-    first.happened("state", PATH, "a.img", "early")
-    first.close()
-    folder.rename(tmp_path / "away")
-    folder.write_text("nothing here")
-    second = Ledger(folder, Children())
-    assert second.counted(PATH, reads(6)) == Account(Counters(), reads(6))
-    second.happened("state", PATH, "a.img", "late")
-    folder.unlink()
-    (tmp_path / "away").rename(folder)
-    second.mend()
-    assert second.problem is None
-    assert second.entry(PATH).account.total() == reads(16)
-    assert second.counted(PATH, reads(7)).total() == reads(17)
-    assert second.entry("/images/other.img").account.total() == reads(1)
-    assert [event.reason for event in second.events_after(0, 9, None)] == ["early", "late"]
-    second.close()
-
-
-@pytest.mark.parametrize("what", ["ledger.sqlite3*", "ledger.sqlite3", "ledger.sqlite3-wal"])
-def test_deleted_while_in_use(tmp_path: Path, what: str) -> None:
-    """A ledger of which files were deleted under us is written anew, with all that was in it."""
-    ledger = Ledger(tmp_path, Children())
-    fill(ledger)
-    for file in tmp_path.glob(what):
-        file.unlink()
-    ledger.mend()
-    assert ledger.problem is None
-    ledger.counted(PATH, reads(3))
-    ledger.close()
-    again = Ledger(tmp_path, Children())
-    assert again.entry(PATH).account.live == reads(3)
-    assert again.events_after(0, 9, None)[0].kind == "moved"
-    again.close()
-
-
-def test_mending_what_is_whole_changes_nothing(ledger: Ledger, tmp_path: Path) -> None:
-    """The files stay what they are."""
-    fill(ledger)
-    files = {file.name: file.stat().st_ino for file in tmp_path.iterdir()}
-    ledger.mend()
-    assert {file.name: file.stat().st_ino for file in tmp_path.iterdir()} == files
-
-
-def test_overwritten_while_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A ledger that somebody wrote over is set aside, and what is known of followed files is written anew."""
-    ledger = Ledger(tmp_path, Children())
-    fill(ledger)
-    file = tmp_path / "ledger.sqlite3"
-    for name in ("ledger.sqlite3", "ledger.sqlite3-wal"):
-        with (tmp_path / name).open("r+b") as damaged:
-            damaged.write(b"\xff" * (tmp_path / name).stat().st_size)
-    with pytest.raises(sqlite3.DatabaseError):
-        stored(tmp_path, "SELECT * FROM files")
-    # Pages that SQLite has in memory would hide it for a while.
-    ledger._database._db.execute("PRAGMA shrink_memory")
-    ledger.moving(PATH, 9, "later")
-    ledger.flush()
-    ledger.mend()
-    assert ledger.problem is None, caplog.text
-    assert list(tmp_path.glob("*.set-aside-*"))
-    ledger.close()
-    again = Ledger(tmp_path, Children())
-    entry = again.entry(PATH)
-    assert (entry.moving_to, entry.account.live, entry.moves_total) == (9, reads(2), 1)
-    again.close()
-    assert sqlite3.connect(file).execute("PRAGMA integrity_check").fetchone() == ("ok",)
-
-
-def test_of_another_version(tmp_path: Path) -> None:
-    """A ledger that another filemapd wrote in another form is set aside, not misread."""
-    db = sqlite3.connect(tmp_path / "ledger.sqlite3")
-    db.executescript("CREATE TABLE files (path TEXT PRIMARY KEY, what TEXT); PRAGMA user_version = 99")
-    db.close()
-    ledger = Ledger(tmp_path, Children())
-    assert ledger.problem is None
-    fill(ledger)
-    ledger.close()
-    (aside,) = tmp_path.glob("*.set-aside-*")
-    assert sqlite3.connect(aside).execute("PRAGMA user_version").fetchone() == (99,)
-
-
-def test_a_folder_in_its_place(tmp_path: Path) -> None:
-    """What can't be opened at all is left alone, and told; the ledger is in memory until it can."""
-    (tmp_path / "ledger.sqlite3").mkdir()
-    ledger = Ledger(tmp_path, Children())
-    assert "unable to open" in str(ledger.problem)
-    fill(ledger)
-    (tmp_path / "ledger.sqlite3").rmdir()
-    ledger.mend()
-    assert not ledger.problem
-    ledger.close()
-    again = Ledger(tmp_path, Children())
-    assert_full(again.entry(PATH))
-    again.close()
-
-
-def test_damaged_in_the_middle(tmp_path: Path) -> None:
-    """One that opens well, but has a page that is none, is set aside with what lies beside it."""
-    ledger = Ledger(tmp_path, Children())
-    fill(ledger)
-    ledger.close()
-    file = tmp_path / "ledger.sqlite3"
-    with file.open("r+b") as damaged:
-        size = sqlite3.connect(file).execute("PRAGMA page_size").fetchone()[0]
-        damaged.seek(size)
-        damaged.write(b"\xff" * size)
-    (tmp_path / "ledger.sqlite3-wal").touch()
-    again = Ledger(tmp_path, Children())
-    assert again.problem is None
-    assert again.entry(PATH) == Entry()
-    again.close()
-    assert list(tmp_path.glob("*.set-aside-*"))
-
-
-def test_a_copy_of_the_folder_is_whole_after_any_write(tmp_path: Path) -> None:
-    """A copy of the files, as a machine's crash would leave them, is a sound ledger."""
-    ledger = Ledger(tmp_path / "one", Children())
-    for count in range(1, 20):
-        ledger.counted(PATH, reads(count))
-        ledger.happened("state", PATH, "a.img", str(count))
-        ledger.flush()
-        shutil.copytree(tmp_path / "one", tmp_path / "copy")
-        copy = Ledger(tmp_path / "copy", Children())
-        assert copy.problem is None
-        assert copy.entry(PATH).account.live == reads(count)
-        copy.close()
-        shutil.rmtree(tmp_path / "copy")
-    ledger.close()
 
 
 def test_moves_are_bounded(ledger: Ledger) -> None:

@@ -1,0 +1,62 @@
+"""A ledger that knows something of a file, and what another program finds in one on disk."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from dmstats.counters import Counters
+from supervisor.accounts import Account
+from supervisor.entries import Entry
+from supervisor.ledger import Ledger
+from workers.channel import Holds
+
+PATH = "/images/a.img"
+
+
+def reads(count: int) -> Counters:
+    """Return counters of so many reads."""
+    return Counters(reads=count, histogram=(count, 0), histogram_ns=7 * count, bounds_ns=(1_000,))
+
+
+def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return what another program finds in the ledger on disk."""
+    db = sqlite3.connect(folder / "ledger.sqlite3")
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
+
+
+def fill(ledger: Ledger) -> None:
+    """Let some things be known of a file."""
+    ledger.holds(PATH, "vg-lv", Holds(1, 12, 34, 5))
+    ledger.group(PATH, {"group_id": 0})
+    ledger.moving(PATH, 4, "because")
+    ledger.moved(PATH, "a.img", "vg-lv", 0, 4)
+    ledger.moving(PATH, 7, "of this")
+    ledger.retiring(PATH, [("1:0+8", reads(6))])
+    ledger.counted(PATH, reads(2))
+    ledger.flush()
+
+
+def assert_full(entry: Entry) -> None:
+    """Fail unless the entry is what fill() made it."""
+    (move,) = entry.moves
+    assert (move.old, move.new, move.reason) == (0, 4, "because")
+    assert abs(move.at - time.time()) < 60
+    assert entry == Entry(
+        "vg-lv",
+        1,
+        12,
+        34,
+        {"group_id": 4},
+        7,
+        "of this",
+        1,
+        Account(Counters(), reads(2)),
+        {"1:0+8": reads(6)},
+        (move,),
+    )
