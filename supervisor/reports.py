@@ -186,4 +186,6 @@ def _waiting(fleet: Fleet, filemap: Filemap, reason: str) -> None:
     fleet.let_go(filemap)
     filemap.mapped = filemap.group_id = filemap.happened_at = None
     filemap.placed.moved((), ())
+    # A sample that was asked for along with the look is not made.
+    filemap.io_text, filemap.sampling = "", False
     fleet.event(filemap, Event.WAIT, reason)

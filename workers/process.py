@@ -99,7 +99,7 @@ class Worker:
                     self._look(doubt=True)
                 case say.Look(doubt, join, sample):
                     self._look(doubt=doubt, join=join)
-                    if sample:
+                    if sample and self._told_mapped:
                         self._sample()
                 case say.Sample():
                     self._sample()
