@@ -1,7 +1,5 @@
 """Brings what the ledger has written to disk, in a process of its own: that one waits for the disk, the main loop
 doesn't. It also finds out whether the disk takes it, which writes to the page cache don't tell.
-
-The process runs this file as a script without anything of ours: SQLite can't be used in a fork.
 """
 
 from __future__ import annotations
@@ -9,19 +7,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from supervisor.children import Children
+from supervisor import todisk
+from supervisor.children import Children
+from supervisor.spawn import fork
 
 _log = logging.getLogger("filemapd.supervisor")
-
-_EX_IOERR: Final = 74
 
 
 class Checkpoint:
@@ -49,9 +45,10 @@ class Checkpoint:
 
     def start(self) -> bool:
         """Begin one while none is under way, and tell whether it has begun."""
-        command = [sys.executable, "-I", "-S", __file__, str(self._path)]
+        command = [sys.executable, "-I", "-S", todisk.__file__, str(self._path)]
         try:
-            self._pid = os.posix_spawn(command[0], command, {})
+            # It ends with the supervisor, also where somebody has stopped it: from before it is another program.
+            self._pid = fork((), partial(_become, command))
         except OSError as error:
             _log.warning("the ledger is not brought to disk for now: %s", error)
             return False
@@ -60,27 +57,12 @@ class Checkpoint:
 
     def _ended(self, status: int) -> None:
         self._pid = None
-        if status == _EX_IOERR:
+        if status == os.EX_IOERR:
             self._failed()
         elif status != 0:
             _log.warning("the ledger was not brought to disk: exit status %d", status)
             self._unfinished()
 
 
-def checkpoint(path: str) -> None:
-    """Bring the database's log of writes to disk and into the database. Raises sqlite3.Error."""
-    with closing(sqlite3.connect(path)) as db:
-        # What somebody reads just now waits for the next time.
-        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-def main() -> None:
-    """Do so for the database that the command line names."""
-    try:
-        checkpoint(sys.argv[1])
-    except sqlite3.Error:
-        sys.exit(_EX_IOERR)
-
-
-if __name__ == "__main__":
-    main()
+def _become(command: list[str]) -> NoReturn:
+    os.execve(command[0], command, {})
