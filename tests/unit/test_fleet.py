@@ -72,6 +72,16 @@ def test_a_message_for_somebody_else(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "ignored a message that is not for a supervisor: Stop" in caplog.text
 
 
+def test_a_sample_that_is_not_made(tmp_path: Path) -> None:
+    """Counters that were asked for along with a look are not waited for where that found no file, and are asked for
+    again though the device has done nothing since."""
+    with small_fleet(tmp_path) as fleet:
+        (filemap,) = fleet.filemaps.values()
+        filemap.io_text, filemap.sampling = "what the device had done", True
+        reports.take(fleet, filemap, say.Waiting("there is no file"))
+        assert (filemap.io_text, filemap.sampling) == ("", False)
+
+
 def test_a_file_that_never_had_a_group() -> None:
     """Its worker is told which file it was, so that a group of it is found."""
     known = _known(Entry(dev=1, inode=2, generation=3))

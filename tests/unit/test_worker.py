@@ -1,0 +1,26 @@
+"""What a worker tells where there is no file."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from dmstats.mode import FilemapdMode
+from workers import channel as say
+from workers.exits import Exit
+from workers.mapping import Wanted
+from workers.process import Job, run
+
+
+def test_no_sample_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """Counters that are to be read along with a look are told only where the look found the file: of none, nothing is
+    counted that could stand in for what was."""
+    upper, lower = say.pair()
+    with closing(upper), closing(lower):
+        upper.send(say.Look(doubt=False, join=False, sample=True))
+        upper.send(say.Stop(delete=False))
+        job = Job(str(tmp_path / "none.img"), FilemapdMode.PATH, Wanted())
+        assert run(lower, job) == Exit.ENDED
+        told = [upper.receive() for _ in range(3)]
+    waiting = say.Waiting(f"there is no file at {job.path}")
+    assert told == [waiting, waiting, say.Ending(int(Exit.ENDED), "asked to stop")]
