@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from random import Random
 from typing import Final
 
-from tests.soak import devices, filesystems, machine, messages, processes, shortlived, state
+from tests.soak import devices, filesystems, machine, messages, moves, processes, shortlived, state
 from tests.soak.scene import Scene
 from tests.soak.volume import Volume
 
@@ -21,6 +21,7 @@ FAULTS: Final[dict[str, Fault]] = {
         processes.kill_supervisor, processes.stop_worker, processes.stop_fork_server, processes.stop_web,
         processes.stop_supervisor,
         shortlived.kill_finder, shortlived.stop_finder, shortlived.kill_checkpoint, shortlived.stop_checkpoint,
+        moves.kill_on_move, moves.stop_on_move,
         devices.suspend, devices.block_fiemap, devices.reload, devices.resize, devices.rename, devices.delay,
         devices.flakey, devices.remove_and_make_again,
         filesystems.read_only, filesystems.full, filesystems.unmount, filesystems.stop_and_unmount,

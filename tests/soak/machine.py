@@ -8,7 +8,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -79,7 +79,8 @@ def _cgroup(scene: Scene) -> Path:
     group.mkdir(exist_ok=True)
     supervisor = scene.supervisor.process.pid
     for pid in (supervisor, *children(supervisor)):
-        (group / "cgroup.procs").write_text(str(pid))
+        with suppress(ProcessLookupError):  # a command for a move that has ended meanwhile
+            (group / "cgroup.procs").write_text(str(pid))
     return group
 
 

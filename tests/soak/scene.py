@@ -23,11 +23,14 @@ from tests.soak.volume import Kind, Volume, insist, volume
 KINDS: Final[tuple[Kind, ...]] = ("ext4", "xfs")
 QUEUE: Final = 64
 """So many events fit into the supervisor's queue of inotify(7)."""
+ON_MOVE: Final = ("/bin/sleep", "1")
+"""What is run for each move; it takes long enough to be caught."""
 _SIZE_MB: Final = 700
 _SETTINGS: Final[dict[str, Any]] = {
     "defaults": {"sample": "1s", "max_regions": 1000},
     "devices": {"max_regions": 10_000},
     "supervisor": {
+        "on_move": ON_MOVE,
         # A worker is killed more often than any would crash, and each time another must come at once.
         "restart": {"initial": "50ms", "max": "500ms", "give_up": 100000, "within": "1m"},
         "health": {"interval": "1s", "heartbeat": "5s"},

@@ -29,21 +29,21 @@ _FINDERS_NICENESS: Final = 10
 @contextmanager
 def kill_finder(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     """Kill a search; the names of machines have to be right in the end."""
-    _stopped(scene, _finds, lambda: _define(scene, rng), then=signal.SIGKILL)
+    stopped(scene, _finds, lambda: _define(scene, rng), then=signal.SIGKILL)
     yield scene.volumes
 
 
 @contextmanager
 def stop_finder(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     """Stop one, and don't let it go on; likewise."""
-    _stopped(scene, _finds, lambda: _define(scene, rng))
+    stopped(scene, _finds, lambda: _define(scene, rng))
     yield scene.volumes
 
 
 @contextmanager
 def kill_checkpoint(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     """Kill the process that brings the ledger to disk."""
-    _stopped(scene, _checkpoints, lambda: _have_written(scene, rng), then=signal.SIGKILL)
+    stopped(scene, _checkpoints, lambda: _have_written(scene, rng), then=signal.SIGKILL)
     yield scene.volumes
     _wait_on_disk(scene)
 
@@ -51,12 +51,12 @@ def kill_checkpoint(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 @contextmanager
 def stop_checkpoint(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     """Stop it, and don't let it go on."""
-    _stopped(scene, _checkpoints, lambda: _have_written(scene, rng))
+    stopped(scene, _checkpoints, lambda: _have_written(scene, rng))
     yield scene.volumes
     _wait_on_disk(scene)
 
 
-def _stopped(
+def stopped(
     scene: Scene, is_one: Callable[[int], bool], begin: Callable[[], None], then: signal.Signals | None = None
 ) -> None:
     """Stop a child of the supervisor's in the middle of its work, which `begin` gives cause for, and send it another
