@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -101,6 +102,41 @@ def delay(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
         time.sleep(rng.uniform(*_HELD))
     finally:
         one.below("linear")
+
+
+@contextmanager
+def hang(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
+    """Have the device, or the disk below it, answer nothing for some seconds, when the kernel keeps nothing of its
+    file system in memory but what is in use."""
+    one = rng.choice(scene.volumes)
+    hanging = rng.choice((one.name, one.lower))
+    os.sync()
+    for _ in range(2):
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        run("blockdev", "--flushbufs", str(one.device))
+    run("dmsetup", "suspend", "--noflush", "--nolockfs", hanging)
+    try:
+        # Past the page cache, which has what the file system uses of the device; no file lies there.
+        command = [
+            "dd",
+            f"if={one.device}",
+            "of=/dev/null",
+            "bs=4096",
+            "count=1",
+            "iflag=direct",
+            "status=none",
+        ]
+        reading = subprocess.Popen(command)
+        wait_for("who reads waits for the disk", lambda: state(reading.pid) == "D")
+        image = rng.choice(scene.on(one, counted=False))
+        os.kill(scene.supervisor.filemap(image.path)["pid"], signal.SIGKILL)
+        yield scene.others(one)
+        time.sleep(rng.uniform(*_HELD))
+        assert scene.supervisor.status()["filemaps"], "the status is not answered"
+        assert state(reading.pid) == "D"
+    finally:
+        run("dmsetup", "resume", hanging)
+    assert reading.wait(DEADLINE) == 0
 
 
 @contextmanager

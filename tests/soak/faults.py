@@ -23,7 +23,7 @@ FAULTS: Final[dict[str, Fault]] = {
         shortlived.kill_finder, shortlived.stop_finder, shortlived.kill_checkpoint, shortlived.stop_checkpoint,
         moves.kill_on_move, moves.stop_on_move,
         devices.suspend, devices.block_fiemap, devices.reload, devices.resize, devices.rename, devices.delay,
-        devices.flakey, devices.remove_and_make_again,
+        devices.hang, devices.flakey, devices.remove_and_make_again,
         filesystems.read_only, filesystems.full, filesystems.unmount, filesystems.stop_and_unmount,
         state.state_dir_full, state.state_dir_read_only,
         machine.clock_jumps, machine.inotify_overflow, machine.no_processes, machine.no_descriptors,
