@@ -112,6 +112,7 @@ class Daemon:
         self._on_move.close()
         self._feed.close()
         self._watch.close()
+        self._fleet.close()
         self._ledger.close()
         self._loop.close()
         self._log_pipe.close()

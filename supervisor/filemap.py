@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -151,11 +150,10 @@ class Filemap:
         """Log what concerns it, with its name before the text."""
         _log.log(level, f"%s: {text}", self.name, *args, extra={"about": self.labels()})
 
-    def let_go(self) -> None:
-        """Close the file."""
-        if self.fd is not None:
-            os.close(self.fd)
-        self.fd = self.holds = None
+    def let_go(self) -> int | None:
+        """Have nothing to do with the file any more; return its descriptor, which is to be closed, or None."""
+        fd, self.fd, self.holds = self.fd, None, None
+        return fd
 
 
 def stands_at(path: str) -> tuple[int, ...] | None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from supervisor import events, hearing, reports
 from supervisor.children import Children
+from supervisor.closer import Closer
 from supervisor.config import Config
 from supervisor.events import Happening
 from supervisor.filemap import Filemap, Health, stands_at
@@ -64,6 +65,7 @@ class Fleet:
         self._selector = selector
         self._timers = timers
         self._fork_server = fork_server
+        self._closer = Closer(timers, children)
         self.changed = changed
         """Called with the path of a file whose status is another now, or which has gone."""
         self._last_lines = last_lines
@@ -274,7 +276,7 @@ class Fleet:
         if filemap.unseen and filemap.record.state not in LIVE:
             self.watch.forget(filemap.path)
             self.ledger.let_go(filemap.path)
-            filemap.let_go()
+            self._close(filemap)
             self.filemaps.pop(filemap.path, None)
             self.changed(filemap.path)
 
@@ -308,7 +310,18 @@ class Fleet:
     def let_go(self, filemap: Filemap) -> None:
         """Hold a filemap's file open no longer, and wait for what comes to stand at its path."""
         self.watch.add(filemap.path, None, filemap.path)
-        filemap.let_go()
+        self._close(filemap)
+
+    def _close(self, filemap: Filemap) -> None:
+        fd = filemap.let_go()
+        if fd is not None:
+            self._closer.close(fd)
+
+    def close(self) -> None:
+        """Hold no file open any more, whatever their disks do."""
+        for filemap in self.filemaps.values():
+            self._close(filemap)
+        self._closer.end()
 
     # Turns.
 

@@ -159,3 +159,29 @@ def test_a_listed_file_that_hangs(pools: Pools, tmp_path: Path, mode: str) -> No
         write(missing, 1)
         for file in (missing, pools.image):
             supervisor.wait_state(file)
+
+
+def test_a_deleted_image_whose_disk_hangs(pools: Pools, tmp_path: Path) -> None:
+    """Who closes a deleted file last frees its blocks, and waits for the disk in that: it is neither the supervisor
+    nor who ends it. The blocks are freed once the disk answers again."""
+    write(pools.image, 8, at=1)
+    files = (pools.image, pools.other)
+    with running(tmp_path, {"filemaps": [{"path": str(file)} for file in files]}) as supervisor:
+        for file in files:
+            supervisor.wait_state(file)
+        before = free(pools.hung)
+        held = os.open(pools.image, os.O_RDONLY)
+        pools.image.unlink()
+        with hanging(pools.hung, pools.hung_pool):
+            os.close(held)
+            supervisor.wait_state(pools.image, "STOPPED")
+            serves(supervisor, pools.sound, pools.other)
+            wait_for("one process waits for the disk", lambda: len(waiting(supervisor)) == 1)
+            assert supervisor.stop() == 0
+        wait_for("its blocks are freed", lambda: free(pools.hung) >= before + (9 << 20))
+
+
+def free(fs: Filesystem) -> int:
+    """Return how many bytes a file system has to give."""
+    found = os.statvfs(fs.mountpoint)
+    return found.f_bfree * found.f_frsize
