@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import random
+from functools import cache
 
 import pytest
 
@@ -15,6 +16,9 @@ from dmstats.ranges import Range, joined
 from dmstats.reconcile import UNLIMITED
 from tests.unit.history import ADOPTED, FILE, Kept, look
 from tests.unit.model import Killed, ModelDevice, Row
+
+# Most stay as they are from one message to the next.
+tag_of, mark_of = cache(parse_tag), cache(parse_mark)
 
 
 class Watched(ModelDevice):
@@ -36,13 +40,13 @@ class Watched(ModelDevice):
     def check(rows: dict[int, Row]) -> None:
         """Assert all that."""
         auxes = {number: row.aux.decode() for number, row in rows.items()}
-        tags = [tag for number, aux in auxes.items() if (tag := parse_tag(aux, number)) is not None]
+        tags = [tag for number, aux in auxes.items() if (tag := tag_of(aux, number)) is not None]
         assert tags, "the group is gone"
         assert all(tag.length() <= MAX_TAG_BYTES for tag in tags)
         listed = {number for tag in tags for span in tag.members for number in span}
         assert listed <= rows.keys(), "a tag lists an id that anybody can get"
         for number in rows.keys() - listed:
-            mark = parse_mark(auxes[number])
+            mark = mark_of(auxes[number])
             assert mark is not None
             assert mark.names(FILE)
 
