@@ -20,13 +20,17 @@ from supervisor.client import ControlError, call
 T = TypeVar("T")
 
 DEADLINE = 60.0
+# How a wait between two looks at a condition grows, and up to how many seconds.
+_LONGER = 1.25
+_SELDOM = 0.2
 FILEMAPD = (sys.executable, "-c", "from supervisor.cli import main; main()")
 
 
 def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE, pause: float = 0.02) -> T:
     """Return what `condition` gives once that is true; fail at the deadline.
 
-    While it fails, or finds one of two things that it reads gone in between, it is asked again after `pause`.
+    While it fails, or finds one of two things that it reads gone in between, it is asked again: after `pause`, then
+    less and less often, as asking takes the CPU from what is waited for.
     """
     until = time.monotonic() + deadline
     trouble = ""
@@ -39,6 +43,7 @@ def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE, 
             if result:
                 return result
         time.sleep(pause)
+        pause = max(pause, min(_LONGER * pause, _SELDOM))
     raise AssertionError(f"not within {deadline:g} s: {what}\n{trouble}")
 
 
