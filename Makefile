@@ -35,12 +35,11 @@ run: $(INSTALLED)
 	@$(BIN)/python -m demo --have-device-mapper || sandbox/setup.sh
 	@$(BIN)/python -m demo --config '$(CONFIG)' --duration '$(DURATION)'
 
-test: tools
-	@$(MAKE) --jobs 3 --no-print-directory --output-sync check deb out/debian.tar
+test: $(INSTALLED)
+	@$(MAKE) --jobs 2 --no-print-directory --output-sync check tools
 	$(BIN)/python -m tests.run
 
 coverage: tools
-	@$(MAKE) --jobs 3 --no-print-directory --output-sync deb out/debian.tar
 	rm -rf out/coverage
 	$(BIN)/python -m tests.coverage
 
