@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,6 +12,7 @@ _NS_PER_MS = 1_000_000
 
 # So many numbers stand before a histogram's bins.
 COUNTED: Final = 13
+_TO_SPACES: Final = str.maketrans("+:", "  ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,12 @@ def _parse_area(line: str) -> list[int]:
             f"a line of @stats_print with {len(words) - 1} fields instead of 13 or 14: {line[:80]!r}"
         )
     return list(map(int, words[1:]))
+
+
+def parse_rows(text: str) -> array[int]:
+    """Return the numbers in replies to @stats_print of one area each, one behind the other: the start of the area and
+    its length, in sectors, and what parse_print() returns. Raises ValueError for what is no number."""
+    return array("Q", map(int, text.translate(_TO_SPACES).split()))
 
 
 def from_numbers(numbers: Sequence[int], *, precise: bool, bounds_ns: tuple[int, ...] = ()) -> Counters:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
+from array import array
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 from dmstats import ioctl
 from dmstats.bounds import from_kernel
-from dmstats.counters import Counters, from_numbers, parse_print
+from dmstats.counters import Counters, from_numbers, parse_print, parse_rows
 from dmstats.errors import DmError
 from dmstats.region import Listing, Region, Table, parse_list
 
 SECTOR: Final = 512
 
 Numbers = list[int]
+
+# Replies are taken apart so many at a time: the words of 10,000 take megabytes.
+_AT_ONCE: Final = 256
 
 # What dm_split_args() in drivers/md/dm-table.c takes for the end of a word: the kernel's isspace() counts
 # 0xa0 too, the second byte of many letters in UTF-8.
@@ -92,20 +98,37 @@ class Device:
 
     def print(self, region: Region) -> Counters:
         """Return a region's counters. Raises DmError, ENOENT too where the id now stands for another range."""
-        return _counters(self.numbers(region), region)
-
-    def numbers(self, region: Region) -> Numbers:
-        """Return a region's counters as the kernel prints them, see parse_print(). Raises DmError like print()."""
-        return self._numbers(b"@stats_print", region)
+        return _counters(self._numbers(b"@stats_print", region), region)
 
     def print_clear(self, region: Region) -> Counters:
         """Return a region's counters and zero them, in one step. Raises DmError like print()."""
         return _counters(self._numbers(b"@stats_print_clear", region), region)
 
+    def print_all(self, regions: Sequence[Region]) -> array[int]:
+        """Return the counters of regions that have as many bins each: a row for each region, of where it starts, its
+        length in sectors, and the numbers of parse_print(). A message for each. Raises DmError like print()."""
+        rows = array("Q")
+        for at in range(0, len(regions), _AT_ONCE):
+            rows += parse_rows("".join(map(self._row, regions[at : at + _AT_ONCE])))
+        width = len(rows) // max(len(regions), 1)
+        for column, where in enumerate((attrgetter("start"), attrgetter("length"))):
+            if rows[column::width] != array("Q", map(where, regions)):
+                raise DmError(
+                    errno.ENOENT, "@stats_print (the range of a region is another now)", self.number
+                )
+        return rows
+
+    def _row(self, region: Region) -> str:
+        """Return the reply to @stats_print, that of a region of many areas as if it had one."""
+        if region.step == region.length:
+            return str(self._send(b"@stats_print %d" % region.id), "ascii")
+        return " ".join(map(str, (region.start, region.length, *self._numbers(b"@stats_print", region), "")))
+
     def _numbers(self, command: bytes, region: Region) -> Numbers:
         reply = str(self._send(b"%b %d" % (command, region.id)), "ascii")
         if not reply.startswith(f"{region.start}+{region.step} "):
-            raise DmError(2, f"{command.decode()} {region.id} (its range is another now)", self.number)
+            message = f"{command.decode()} {region.id} (its range is another now)"
+            raise DmError(errno.ENOENT, message, self.number)
         return parse_print(reply)
 
     def set_aux(self, region_id: int, aux: str) -> None:

@@ -274,7 +274,8 @@ class Mapping:
                 "lost",
                 f"group {self.group_id} lost regions, which were deleted or taken into another group: {len(gone)}",
             )
-            last = [Retired(region_key(r), self.totals.gone(r.id).settled()) for r in gone]
+            read = self.totals.gone({r.id for r in gone})
+            last = [Retired(region_key(r), read.get(r.id, Counters()).settled()) for r in gone]
             self._retirement.intend(last)
             self._retirement.done(last)
         elif self.members and own.group is None:
@@ -341,8 +342,7 @@ class _Accounting:
         self._retirement.intend(retired)
 
     def done(self, retired: Sequence[Retired]) -> None:
-        for one in retired:
-            self._totals.gone(int(one.key.partition(":")[0]))
+        self._totals.gone({int(one.key.partition(":")[0]) for one in retired})
         self._retirement.done(retired)
 
 

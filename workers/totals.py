@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import operator
-from array import array
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
 
 from dmstats.bounds import from_kernel
-from dmstats.counters import COUNTED, Counters, from_numbers, from_scalars
+from dmstats.counters import Counters, from_numbers, from_scalars
 from dmstats.device import Device
 from dmstats.region import Region
-
-# Where the numbers stand in a reply to @stats_print.
-_READS: Final = 0
-_SECTORS_READ: Final = 2
-_WRITES: Final = 4
-_SECTORS_WRITTEN: Final = 6
+from workers.rows import Rows
 
 # Whether timestamps are precise, and the kernel's bounds.
 _Kind = tuple[bool, tuple[int, ...]]
@@ -48,46 +43,32 @@ def together(many: Iterable[Counters]) -> Counters:
     return total
 
 
-def went_back(last: Sequence[int], now: Sequence[int]) -> bool:
-    """Tell whether numbers that only grow (see parse_print()) are less than they were. Only counts are compared, not
-    times, which the kernel adds up for each CPU while others read."""
-    return (
-        last[_READS] > now[_READS]
-        or last[_WRITES] > now[_WRITES]
-        or last[_SECTORS_READ] > now[_SECTORS_READ]
-        or last[_SECTORS_WRITTEN] > now[_SECTORS_WRITTEN]
-        or any(map(operator.gt, last[COUNTED:], now[COUNTED:]))
-    )
-
-
 class Totals:
-    """The last counters of each region of a group.
-
-    They are kept as the kernel prints them, in arrays, which take a third of the memory of Counters, and added up
-    before they become such: apart for each kind of region, which nearly all groups have one of.
-    """
+    """The last counters of each region of a group, as the kernel prints them, apart for each kind of region: nearly
+    all groups have one."""
 
     def __init__(self) -> None:
-        self._last: dict[_Kind, dict[int, array[int]]] = {}
+        self._last: dict[_Kind, Rows] = {}
         self._ios: list[tuple[int, int]] = []
         self._cleared = Counters()
 
     def sample(self, device: Device, regions: Iterable[Region]) -> None:
         """Read the counters of `regions`. Raises DmError, ENOENT where one of the regions has gone."""
-        fresh: dict[_Kind, dict[int, array[int]]] = {}
+        kinds: dict[_Kind, list[Region]] = {}
+        for region in regions:
+            kinds.setdefault((region.precise, region.bounds), []).append(region)
+        fresh: dict[_Kind, Rows] = {}
         ios: list[tuple[int, int]] = []
         cleared: list[Counters] = []
-        for region in regions:
-            kind = (region.precise, region.bounds)
-            last = self._last.get(kind, {}).get(region.id)
-            now = array("Q", device.numbers(region))
-            fresh.setdefault(kind, {})[region.id] = now
-            if last is not None and went_back(last, now):
-                cleared.append(_counters(kind, last).settled())
-                last = None
-            done = now[_READS] + now[_WRITES] - (last[_READS] + last[_WRITES] if last is not None else 0)
-            if done > 0:
-                ios.append((region.start, done))
+        for kind, alike in kinds.items():
+            ids = tuple(map(attrgetter("id"), alike))
+            now = fresh[kind] = Rows(ids, device.print_all(alike))
+            before = self._last[kind].of(ids) if kind in self._last else None
+            if before is not None:
+                back = now.gone_back(before)
+                cleared += [_counters(kind, before.counters(at)).settled() for at in back]
+                before = before.without(back)
+            ios += _done(alike, now, before)
         self._last, self._ios = fresh, ios
         self._cleared = together([self._cleared, *cleared])
 
@@ -104,18 +85,27 @@ class Totals:
 
     def sum(self) -> Counters:
         """Return the sum as last read."""
-        return together(
-            _counters(kind, [sum(column) for column in zip(*regions.values(), strict=True)])
-            for kind, regions in self._last.items()
-            if regions
-        )
+        return together(_counters(kind, rows.sum()) for kind, rows in self._last.items())
 
-    def gone(self, region_id: int) -> Counters:
-        """Drop a region and return what was last read of it."""
-        for kind, regions in self._last.items():
-            if region_id in regions:
-                return _counters(kind, regions.pop(region_id))
-        return Counters()
+    def gone(self, region_ids: Collection[int]) -> dict[int, Counters]:
+        """Drop regions and return by id what was last read of each that there was."""
+        gone: dict[int, Counters] = {}
+        for kind, rows in list(self._last.items()):
+            there = [at for at, number in enumerate(rows.ids) if number in region_ids]
+            gone |= {rows.ids[at]: _counters(kind, rows.counters(at)) for at in there}
+            if len(there) == len(rows.ids):
+                del self._last[kind]
+            elif there:
+                self._last[kind] = rows.of(tuple(n for n in rows.ids if n not in region_ids))
+        return gone
+
+
+def _done(regions: Sequence[Region], now: Rows, before: Rows | None) -> Iterable[tuple[int, int]]:
+    """Walk where each region starts that had I/O since before, and how much."""
+    ios: Iterable[int] = now.ios()
+    if before is not None:
+        ios = map(operator.sub, ios, before.ios())
+    return ((region.start, count) for region, count in zip(regions, ios, strict=True) if count > 0)
 
 
 def _counters(kind: _Kind, numbers: Sequence[int]) -> Counters:

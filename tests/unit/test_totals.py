@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +14,8 @@ from dmstats.counters import Counters, from_numbers
 from dmstats.region import Region
 from tests.unit.model import ModelDevice
 from tests.unit.test_counters import COUNTERS
-from workers.totals import Totals, pack, together, unpack, went_back
+from workers.rows import Rows
+from workers.totals import Totals, pack, together, unpack
 
 SOME = Counters(3, 24, 30, 2, 16, 20, 1, 40, 50, (4, 1), 50, (1_000,))
 
@@ -30,6 +34,12 @@ NUMBERS = st.lists(st.integers(0, 2**40), min_size=16, max_size=16)
 IN_FLIGHT = 8
 # Reads, sectors read, writes, sectors written, and the bins.
 COUNTS = (0, 2, 4, 6, 13, 14, 15)
+PLACE = [0, 8]
+
+
+def rows(*many: list[int]) -> Rows:
+    """Return rows with these counters."""
+    return Rows(tuple(range(len(many))), array("Q", chain.from_iterable([*PLACE, *one] for one in many)))
 
 
 @given(NUMBERS, NUMBERS)
@@ -37,7 +47,7 @@ def test_what_only_grew_did_not_go_back(one: list[int], other: list[int]) -> Non
     """Whatever was added, and whatever is in flight."""
     now = [a + b for a, b in zip(one, other, strict=True)]
     now[IN_FLIGHT] = 0
-    assert not went_back(one, now)
+    assert rows(now, one).gone_back(rows(one, one)) == []
 
 
 @given(NUMBERS.filter(all), st.sampled_from(range(16)))
@@ -46,7 +56,16 @@ def test_one_count_below_is_enough(one: list[int], which: int) -> None:
     merges tell nothing."""
     now = [number + 1 for number in one]
     now[which] = one[which] - 1
-    assert went_back(one, now) == (which in COUNTS)
+    assert rows(one, now).gone_back(rows(one, one)) == ([1] if which in COUNTS else [])
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=5), st.lists(st.integers(0, 6), max_size=8, unique=True))
+def test_rows_of_other_ids(many: list[list[int]], ids: list[int]) -> None:
+    """Rows of any ids, in any order: what is known of them, and zeros for those that are not known."""
+    found = rows(*many).of(tuple(ids))
+    assert found.ids == tuple(ids)
+    for at, number in enumerate(ids):
+        assert list(found.counters(at)) == (many[number] if number < len(many) else [0] * 16)
 
 
 PLAIN = (False, ())
@@ -60,9 +79,9 @@ class Printing(ModelDevice):
         super().__init__()
         self.printed: dict[int, list[int]] = {}
 
-    def numbers(self, region: Region) -> list[int]:
-        """Return what the region was set to."""
-        return self.printed[region.id]
+    def print_all(self, regions: Sequence[Region]) -> array[int]:
+        """Return what the regions were set to."""
+        return array("Q", chain.from_iterable([r.start, r.length, *self.printed[r.id]] for r in regions))
 
 
 def numbers(reads: int, bins: tuple[int, ...] = ()) -> list[int]:
@@ -84,8 +103,9 @@ def test_regions_of_two_kinds() -> None:
     assert (total.reads, total.read_ns) == (13, 5 * 3_000_000 + 8 * 3)
     assert (total.histogram, total.histogram_ns, total.bounds_ns) == ((4, 3, 1), 24, (1_000, 5_000))
     assert totals.ios() == [(1, 5), (2, 7), (3, 1)]
-    assert totals.gone(2) == from_numbers(numbers(7, (4, 3, 0)), precise=True, bounds_ns=(1_000, 5_000))
-    assert totals.gone(2) == Counters()
+    gone = from_numbers(numbers(7, (4, 3, 0)), precise=True, bounds_ns=(1_000, 5_000))
+    assert totals.gone({2}) == {2: gone}
+    assert totals.gone({2}) == {}
     assert totals.sum().reads == 6
 
 
