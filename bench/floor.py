@@ -16,7 +16,7 @@ from dmstats.ranges import Range
 
 _TEXT_AT: Final = DM_IOCTL.size + DM_TARGET_MESSAGE.size
 # The kernel copies as much as a message says it has room for.
-_SMALL: Final = 16 << 10
+_SMALL: Final = 2 << 10
 _FLAGS: Final = struct.Struct("=I")
 _FLAGS_AT: Final = 28
 _WHOLE_FILE: Final = 2**64 - 1

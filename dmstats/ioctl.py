@@ -28,12 +28,13 @@ _DATA_START_FLAGS: Final = struct.Struct("=I8xI")
 _DATA_START_OFFSET: Final = 16
 _VERSION: Final = (4, 0, 0)
 _FIRST_BUFFER: Final = 16 * 1024
+_FIRST_ROOM: Final = 2 * 1024
 
 # Kept from message to message: with a long table, growing it anew each time costs five calls for one.
 _buffer = bytearray(_FIRST_BUFFER)
-# How much of it a command needs. The kernel allocates and copies as much as it is told there is, whatever it uses:
-# of a buffer that holds a table of 10,000 regions that takes milliseconds for each create.
-_rooms: dict[bytes, int] = {}
+# How much of it a command needs, if not little. The kernel allocates and copies as much as it is told there is,
+# whatever it uses: of a buffer that holds a table of 10,000 regions that takes milliseconds for each create.
+_rooms: dict[bytes, int] = {b"@stats_list": _FIRST_BUFFER}
 
 
 @functools.cache
@@ -71,7 +72,7 @@ def target_message(dev: int, message: bytes) -> memoryview:
     global _buffer  # noqa: PLW0603 - one buffer a process is the point
     node = control()
     command = message.partition(b" ")[0]
-    room = _rooms.get(command, _FIRST_BUFFER)
+    room = _rooms.get(command, _FIRST_ROOM)
     while _TEXT_AT + len(message) + 1 > room:
         room *= 2
     while True:

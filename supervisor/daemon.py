@@ -100,9 +100,9 @@ class Daemon:
         self._service.ready()
         self._web.apply(self._fleet.config)
         while not (self._fleet.stopping and self._fleet.over and self._web.over):
-            self._loop.turn(self._watch.next_due())
-            self._turns.looks(time.monotonic())
-            self._ledger.turn(time.monotonic())
+            now = self._loop.turn(self._watch.next_due())
+            self._turns.looks(now)
+            self._ledger.turn(now)
         _log.info("filemapd stopped")
 
     def close(self) -> None:

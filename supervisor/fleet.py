@@ -229,31 +229,39 @@ class Fleet:
         return True
 
     def _readable(self, filemap: Filemap, _events: int) -> None:
-        """Take in what a worker says. Its end is told by its exit, as what it said before counts first."""
+        self._hear(filemap)
+
+    def _hear(self, filemap: Filemap) -> bool:
+        """Take in a message of a worker's; tell whether there may be another. Its end is told by its exit, as what it
+        said before counts first."""
         child = filemap.child
-        while child is not None:
-            try:
-                message = child.channel.receive()
-                if message is not None:
-                    hearing.check(message)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                continue  # said once, by a worker that left messages unread; what it had sent before comes next
-            except ValueError as error:
-                self.kill_for(filemap, str(error))
-                return
-            if message is None:
-                self._selector.unregister(child.channel)
-                return
-            filemap.asked_at = None
-            try:
-                reports.take(self, filemap, message)
-            except Exception:  # noqa: BLE001 - nothing that a worker says may end the supervisor
-                _log.exception("%s: this can't be taken in: %.200s", filemap.name, message)
-                self.kill_for(filemap, "said what can't be taken in")
-                return
-            self.changed(filemap.path)
+        if child is None:
+            return False
+        try:
+            message = child.channel.receive()
+            if message is not None:
+                hearing.check(message)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return (
+                True  # said once, by a worker that left messages unread; what it had sent before comes next
+            )
+        except ValueError as error:
+            self.kill_for(filemap, str(error))
+            return False
+        if message is None:
+            self._selector.unregister(child.channel)
+            return False
+        filemap.asked_at = None
+        try:
+            reports.take(self, filemap, message)
+        except Exception:  # noqa: BLE001 - nothing that a worker says may end the supervisor
+            _log.exception("%s: this can't be taken in: %.200s", filemap.name, message)
+            self.kill_for(filemap, "said what can't be taken in")
+            return False
+        self.changed(filemap.path)
+        return True
 
     def send(self, filemap: Filemap, message: say.Message) -> None:
         """Send a worker a message; one that can't take it is told by its exit, or found stuck."""
@@ -288,7 +296,8 @@ class Fleet:
         self._killed.pop(child.pid, None)
         registered = child.channel.fileno() in self._selector.get_map()
         if registered:
-            self._readable(filemap, selectors.EVENT_READ)
+            while self._hear(filemap):
+                pass
         if child.channel.fileno() in self._selector.get_map():
             self._selector.unregister(child.channel)
         child.channel.close()

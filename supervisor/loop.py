@@ -43,14 +43,17 @@ class Loop:
 
         self.timers.at(time.monotonic(), again)
 
-    def turn(self, until: float | None) -> None:
-        """Wait for something to happen, to `until` (monotonic) or the next timer at most, and see to it."""
+    def turn(self, until: float | None) -> float:
+        """Wait for something to happen, to `until` (monotonic) or the next timer at most, and see to it. Return when
+        the timers began."""
         due = [when for when in (until, self.timers.next_due()) if when is not None]
         left = max(0.0, min(due) - time.monotonic()) if due else None
         for key, events in self.selector.select(left):
             if key.fd in self.selector.get_map():
                 key.data(events)
-        self.timers.run(time.monotonic())
+        now = time.monotonic()
+        self.timers.run(now)
+        return now
 
     def close(self) -> None:
         """Give up the loop's own descriptors."""

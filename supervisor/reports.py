@@ -57,6 +57,8 @@ def _sampled(fleet: Fleet, filemap: Filemap, message: say.Sampled) -> None:
         filemap.notice("cleared")
     filemap.account = fleet.ledger.counted(filemap.path, unpack(message.live), cleared=cleared)
     filemap.placed.counted(message.ios)
+    if message.unchanged:
+        _unchanged(fleet, filemap)
 
 
 def _account(
@@ -129,10 +131,9 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
         filemap.followed.add((now - since) * 1000, time.time())
         filemap.log(
             logging.DEBUG,
-            "%d extents, %d regions, %.1f ms",
+            "%d extents, %d regions",
             message.extents,
             message.regions,
-            message.took_ms,
         )
     filemap.happened_at = None
     filemap.refused_creates += message.refused

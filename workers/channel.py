@@ -58,7 +58,6 @@ class Mapped:
     refused: bool
     landing: bool
     joinable: bool
-    took_ms: float
 
     def members(self) -> list[int]:
         """Return the ids that `tag` lists."""
@@ -91,12 +90,14 @@ class Placed:
 class Sampled:
     """Up: the sum over the group's regions. `ios` are the I/Os since the last time of each piece that Placed told,
     empty where there are none. It is as of `at`, seconds since the epoch. `cleared` is what was told before and is
-    not in `live` any more, as somebody has set regions to zero."""
+    not in `live` any more, as somebody has set regions to zero. `unchanged` tells what Unchanged does, of a look just
+    before."""
 
     live: Packed
     ios: list[int]
     at: float
     cleared: Packed | None = None
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,9 +98,11 @@ class Worker:
                 case None:
                     self._look(doubt=True)
                 case say.Look(doubt, join, sample):
-                    self._look(doubt=doubt, join=join)
+                    unchanged = self._look(doubt=doubt, join=join)
                     if sample and self._told_mapped:
-                        self._sample()
+                        self._sample(unchanged=unchanged)
+                    elif unchanged:
+                        self._channel.send(say.Unchanged())
                 case say.Sample():
                     self._sample()
                 case say.LogLevel(level):
@@ -176,7 +178,8 @@ class Worker:
             there = set()  # the device has gone, or has another number, and its regions with it
         self._channel.send(say.Settled([key for key in self._job.pending if key in there]))
 
-    def _look(self, *, doubt: bool = False, join: bool = False) -> None:
+    def _look(self, *, doubt: bool = False, join: bool = False) -> bool:
+        """Look at the file and tell what is new. Return whether nothing is, which is still to be told."""
         try:
             presence = self._following.find()
         except UnmappableError:
@@ -191,18 +194,20 @@ class Worker:
             if self._job.delete:
                 self._mapping.release()
             self._tell_waiting(f"there is no file at {self._job.path}")
-            return
+            return False
         if presence is Presence.REPLACED or self._busy:
             self._tell_holds()
-        started = time.monotonic()
         try:
             look = self._mapping.look(doubt=doubt, join=join)
         except NotOurGroupError as error:
             self._wait_for_group(str(error))
-            return
+            return False
         self._busy = False
-        self._tell_look(look, (time.monotonic() - started) * 1000)
+        unchanged = look.outcome is None and self._told_mapped
+        if not unchanged:
+            self._tell_look(look)
         self._plan_retry(look)
+        return unchanged
 
     def _wait_for_group(self, reason: str) -> None:
         """Another process keeps the file's group in step: try again until that has ended."""
@@ -231,15 +236,12 @@ class Worker:
         fd, file = self._following.followed()
         self._channel.send(say.Holds(file.dev, file.inode, file.generation, fd))
 
-    def _tell_look(self, look: Look, took_ms: float) -> None:
-        if look.outcome is None and self._told_mapped:
-            self._channel.send(say.Unchanged())
-            return
-        self._tell_mapped(look, took_ms)
+    def _tell_look(self, look: Look) -> None:
+        self._tell_mapped(look)
         if look.outcome is not None:
             self._tell_placed()
 
-    def _tell_mapped(self, look: Look, took_ms: float) -> None:
+    def _tell_mapped(self, look: Look) -> None:
         mapping, outcome = self._mapping, look.outcome
         if outcome is not None:
             self._outcome = outcome
@@ -260,7 +262,6 @@ class Worker:
                 refused=outcome is not None and outcome.failure is not None,
                 landing=look.landing,
                 joinable=mapping.joinable,
-                took_ms=took_ms,
             )
         )
         self._told_mapped = True
@@ -272,7 +273,7 @@ class Worker:
             self._placement = now
             self._channel.send(say.Placed(list(now.starts), list(now.lengths)))
 
-    def _sample(self) -> None:
+    def _sample(self, *, unchanged: bool = False) -> None:
         at = time.time()
         try:
             live = self._mapping.sample()
@@ -280,10 +281,12 @@ class Worker:
             if error.errno != errno.ENOENT:
                 raise
             self._look(doubt=True)
+            unchanged = False
             live = self._mapping.sample()
         ios = self._placement.ios(self._mapping.totals.ios()) if self._placement is not None else []
         cleared = self._mapping.totals.take_cleared()
-        self._channel.send(say.Sampled(pack(live), ios, at, pack(cleared) if cleared.ios() else None))
+        told = pack(cleared) if cleared.ios() else None
+        self._channel.send(say.Sampled(pack(live), ios, at, told, unchanged))
 
     def _stop(self, *, delete: bool) -> None:
         if self._mapping.members:

@@ -26,7 +26,7 @@ GROUP = {"group_id": 3, "program": "p", "alias": "a", "userdata": "u", "precise"
 RIGHT: list[say.Message] = [
     say.Holds(1, 2, 3, 4),
     say.Moving(1, None, 2, "why"),
-    say.Mapped(GROUP, "", 1, 1, 0, 0, None, True, False, False, False, 1.5),
+    say.Mapped(GROUP, "", 1, 1, 0, 0, None, True, False, False, False),
     say.Waiting("why"),
     say.Placed([8], [8]),
     say.Sampled(COUNTERS, [1], 1.5),
