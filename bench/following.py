@@ -14,7 +14,7 @@ import psutil
 
 from bench.context import Bench, Measurement
 from bench.daemons import daemons
-from bench.fleet import files, fleet
+from bench.fleet import SETTLING, files, fleet
 from bench.noise import percentile
 from bench.processes import uss
 from bench.results import Goal, Row
@@ -34,10 +34,11 @@ _BATCHES: Final = 3
 
 def followed(bench: Bench) -> Iterator[Row]:
     """Measure how long it takes from a change to regions that cover the file exactly."""
-    count = bench.pick(120, 12)
+    count = bench.pick(300, 12)
     with volume(128) as disk:
         paths = files(disk, _FILES, _EXTENTS)
         with fleet(disk, _FILES):
+            time.sleep(bench.pick(SETTLING, 1))
             ours = _follow(disk, paths, count)
         disk.clear()
         peers: list[float] = []

@@ -13,7 +13,7 @@ from typing import Final
 from dmstats.bounds import to_kernel
 from dmstats.device import Device
 from dmstats.fiemap import read_structs
-from dmstats.files import FileIdentity, check_mappable, identify
+from dmstats.files import FileIdentity, identify_mappable
 from dmstats.marker import file_mark
 from dmstats.mode import FilemapdMode
 from dmstats.ownership import GroupSpec, Own
@@ -144,8 +144,7 @@ def start_filemapd(
 
 
 def _device_of(fd: int) -> tuple[Device, FileIdentity]:
-    check_mappable(fd)
-    file = identify(fd)
+    file = identify_mappable(fd)
     return Device(file.dev), file
 
 

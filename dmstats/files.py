@@ -26,7 +26,20 @@ class FileIdentity:
 
 def identify(fd: int) -> FileIdentity:
     """Return the identity of the file open at `fd`. A file system without generations counts as 0."""
+    return _identity(fd, os.fstat(fd))
+
+
+def identify_mappable(fd: int) -> FileIdentity:
+    """Return the same of a regular file whose file system lies on a device-mapper device.
+
+    Raises NotRegularFileError and NotOnDeviceMapperError, which say what it is instead.
+    """
     status = os.fstat(fd)
+    _check_mappable(fd, status)
+    return _identity(fd, status)
+
+
+def _identity(fd: int, status: os.stat_result) -> FileIdentity:
     buffer = bytearray(8)
     try:
         fcntl.ioctl(fd, FS_IOC_GETVERSION, buffer, True)
@@ -35,16 +48,11 @@ def identify(fd: int) -> FileIdentity:
     return FileIdentity(status.st_dev, status.st_ino, struct.unpack_from("=I", buffer)[0])
 
 
-def check_mappable(fd: int) -> None:
-    """Return if the file open at `fd` is regular and its file system lies on a device-mapper device.
-
-    Raises NotRegularFileError and NotOnDeviceMapperError, which say what it is instead.
-    """
-    status = os.fstat(fd)
+def _check_mappable(fd: int, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise NotRegularFileError(f"not a regular file: {_kind(status.st_mode)}")
     number = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
-    if Path(f"/sys/dev/block/{number}/dm").is_dir():
+    if os.path.isdir(f"/sys/dev/block/{number}/dm"):
         return
     file_system = _file_system(fd)
     if file_system == "btrfs":

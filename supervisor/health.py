@@ -74,8 +74,9 @@ class HealthCheck:
         """Look at the next part of the workers; after so many parts each has been looked at."""
         if not self._round:
             self._begin_round()
+        now = time.monotonic()
         for _ in range(min(self._part, len(self._round))):
-            self._check(self._round.popleft())
+            self._check(self._round.popleft(), now)
         interval = self._fleet.config.supervisor.health.interval
         self._timer = self._timers.at(time.monotonic() + interval / _PARTS, self._look_at_some)
 
@@ -103,8 +104,7 @@ class HealthCheck:
         if filemap.child is not None and filemap.health.rss_bytes is None:
             self._measure(filemap, filemap.child.pid, time.monotonic())
 
-    def _check(self, filemap: Filemap) -> None:
-        now = time.monotonic()
+    def _check(self, filemap: Filemap, now: float) -> None:
         if filemap.child is None or not self._measure(filemap, filemap.child.pid, now):
             return
         if filemap.record.state is State.STOPPING or filemap.killed_at is not None:

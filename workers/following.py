@@ -7,7 +7,7 @@ import fcntl  # noqa: TID251 - the lease that tells whether the file is open els
 import os
 from enum import Enum, auto
 
-from dmstats.files import FileIdentity, check_mappable, identify
+from dmstats.files import FileIdentity, identify_mappable
 from dmstats.mode import FilemapdMode
 
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -39,9 +39,7 @@ class Following:
         self.mode = mode
         self.within = within
         self.fd = fd
-        self.identity = identify(fd) if fd is not None else None
-        if fd is not None:
-            check_mappable(fd)
+        self.identity = identify_mappable(fd) if fd is not None else None
 
     def find(self) -> Presence:
         """Look where the file is now, and open the one to follow.
@@ -63,8 +61,7 @@ class Following:
                 return Presence.MISSING
             raise
         try:
-            check_mappable(fd)
-            self.identity = identify(fd)
+            self.identity = identify_mappable(fd)
         except BaseException:
             os.close(fd)
             raise

@@ -40,13 +40,12 @@ def _answer(file: str) -> dict[str, Any]:
     """Return what there is to say of a file. Raises DmStatsError and OSError."""
     from dmstats.device import Device  # noqa: PLC0415 - as above
     from dmstats.fiemap import read_extents  # noqa: PLC0415
-    from dmstats.files import check_mappable, identify  # noqa: PLC0415
+    from dmstats.files import identify_mappable  # noqa: PLC0415
     from supervisor.layout import layout  # noqa: PLC0415
 
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        check_mappable(fd)
-        identity, size, extents = identify(fd), os.fstat(fd).st_size, read_extents(fd)
+        identity, size, extents = identify_mappable(fd), os.fstat(fd).st_size, read_extents(fd)
     finally:
         os.close(fd)
     device = Device(identity.dev)

@@ -10,7 +10,7 @@ import pytest
 
 from dmstats import files
 from dmstats.errors import NotOnDeviceMapperError, NotRegularFileError, UnmappableError
-from dmstats.files import FileIdentity, check_mappable, identify, mount_type
+from dmstats.files import FileIdentity, identify, identify_mappable, mount_type
 from tests.unit.data import sizes
 
 MOUNTINFO = """\
@@ -75,7 +75,7 @@ def test_no_generation_counts_as_zero() -> None:
 def refusal(fd: int) -> UnmappableError:
     """Return why the file at `fd` can't be mapped."""
     with pytest.raises(UnmappableError) as refused:
-        check_mappable(fd)
+        identify_mappable(fd)
     return refused.value
 
 
