@@ -84,7 +84,7 @@ def test_what_regions_cost_is_told_to_operators() -> None:
     told = section((ROOT / "docs/OPERATION.md").read_text(encoding="utf-8"), "## Choosing limits")
     figure = re.search(r"some (\d+) ns a region", told)
     assert figure is not None
-    (row,) = [row for row in RUN.rows if row.name == "the same: for each region, at the most"]
+    (row,) = [row for row in RUN.rows if row.name == "the same: for each of 1,000 regions"]
     assert int(figure[1]) == pytest.approx(max(row.filemapd), rel=0.25)
     for regions, added, fast, slow in rows(told):
         ns = int(regions.replace(",", "")) * int(figure[1])
