@@ -26,11 +26,17 @@ _SELDOM = 0.2
 FILEMAPD = (sys.executable, "-c", "from supervisor.cli import main; main()")
 
 
-def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE, pause: float = 0.02) -> T:
+def wait_for(
+    what: str,
+    condition: Callable[[], T],
+    deadline: float = DEADLINE,
+    pause: float = 0.02,
+    seldom: float = _SELDOM,
+) -> T:
     """Return what `condition` gives once that is true; fail at the deadline.
 
     While it fails, or finds one of two things that it reads gone in between, it is asked again: after `pause`, then
-    less and less often, as asking takes the CPU from what is waited for.
+    less and less often, down to every `seldom` seconds, as asking takes the CPU from what is waited for.
     """
     until = time.monotonic() + deadline
     trouble = ""
@@ -43,7 +49,7 @@ def wait_for(what: str, condition: Callable[[], T], deadline: float = DEADLINE, 
             if result:
                 return result
         time.sleep(pause)
-        pause = max(pause, min(_LONGER * pause, _SELDOM))
+        pause = max(pause, min(_LONGER * pause, seldom))
     raise AssertionError(f"not within {deadline:g} s: {what}\n{trouble}")
 
 
