@@ -108,9 +108,11 @@ class Device:
         """Return the counters of regions that have as many bins each: a row for each region, of where it starts, its
         length in sectors, and the numbers of parse_print(). A message for each. Raises DmError like print()."""
         rows = array("Q")
+        if not regions:
+            return rows
         for at in range(0, len(regions), _AT_ONCE):
             rows += parse_rows("".join(map(self._row, regions[at : at + _AT_ONCE])))
-        width = len(rows) // max(len(regions), 1)
+        width = len(rows) // len(regions)
         for column, where in enumerate((attrgetter("start"), attrgetter("length"))):
             if rows[column::width] != array("Q", map(where, regions)):
                 raise DmError(

@@ -88,6 +88,32 @@ def test_print_and_clear(device: devices.Device) -> None:
     assert stats.print(second).reads == 0
 
 
+def test_counters_of_many_regions(device: devices.Device) -> None:
+    """Each row has what dmsetup prints of the region, or the sums over its areas; none are wrong where a region's id
+    stands for another range by now."""
+    stats = Device(device.dev_t)
+    stats.create(0, 64, precise=True)
+    oracle.message(device.name, "@stats_create 64+24 8 1 precise_timestamps dmstats -")
+    touch(device, 8, reads=3, writes=2)
+    touch(device, 72, reads=1, writes=1)
+    touch(device, 80, reads=2, writes=0)
+    regions = stats.list().regions
+    rows = []
+    for region in regions:
+        areas = [
+            list(map(int, line.split()[1:]))
+            for line in oracle.message(device.name, f"@stats_print {region.id}").splitlines()
+        ]
+        rows += [region.start, region.length, *map(sum, zip(*areas, strict=True))]
+    assert rows[17 : 17 + 3] == [3, 0, 24]
+    assert list(stats.print_all(regions)) == rows
+    assert list(stats.print_all(())) == []
+    stats.delete(0)
+    stats.create(8, 64, precise=True)
+    with pytest.raises(DmError, match="the range of a region is another now"):
+        stats.print_all(regions)
+
+
 def test_print_is_what_dmstats_reports(device: devices.Device) -> None:
     """The counters are those that `dmstats report` shows."""
     stats = Device(device.dev_t)
