@@ -62,7 +62,7 @@ def wait_measuring(top: subprocess.Popen[str], supervisor: Running, after: str, 
         looks[now := wakes_of(top.pid)] += 1
         return looks[now] > 40
 
-    wait_for("top waits", still, pause=0.02, seldom=0.02)
+    wait_for("top waits", still, seldom=0.02)
 
 
 def dmstats(device: str) -> dict[int, list[int]]:
