@@ -57,6 +57,8 @@ class Fleet:
         self.filemaps: dict[str, Filemap] = {}
         self.device_regions: dict[int, int] = {}
         """How many regions each device had when they were last listed, all programs'; by device number."""
+        self.held = 0
+        """How many times a worker has taken hold of its file."""
         self.ledger = ledger
         self.watch = watch
         self.stopping = False

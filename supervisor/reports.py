@@ -93,6 +93,7 @@ def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
     filemap.device = device.name()
     fleet.let_go(filemap)
     filemap.holds = message
+    fleet.held += 1
     watch_held(fleet, filemap)
 
 

@@ -67,7 +67,8 @@ class Vms:
         running = self._programs.machines() if config.processes else frozenset()
         # One that has just begun may not have opened its files yet.
         settled, self._running = settled and running <= self._running, running
-        state = (config, stamps, running, wanted)
+        # A file that went and came back since may be a new filemap, or have been looked for in vain meanwhile.
+        state = (config, stamps, running, wanted, self._fleet.held)
         if state == self._searched:
             return
         self._searched = state if settled else None

@@ -90,3 +90,20 @@ def test_machines_without_libvirt(disk: Disk, tmp_path: Path) -> None:
         with process(f"rw:{one}", f"ro:{two}", words=words):
             wait_told(supervisor, one=machine("plain"), two=machine("plain", "backing"))
         wait_told(supervisor, one=None, two=None)
+
+
+def test_a_file_that_is_taken_up_again(disk: Disk, tmp_path: Path) -> None:
+    """Taken out of the configuration and put in again between two looks for machines."""
+    image, live = disk.write("one.img", MIB), tmp_path / "live"
+    live.mkdir()
+    (live / "web.xml").write_text(libvirt.running("web", libvirt.disk(str(image))))
+    without = {"vms": {"folders": [str(live)], "processes": False}}
+    settings = {**without, "filemaps": [{"path": str(image)}]}
+    with running(tmp_path, settings) as supervisor:
+        wait_told(supervisor, one=machine("web"))
+        for _ in range(2):
+            for written in (without, settings):
+                supervisor.write(written)
+                done = supervisor.command("reload")
+                assert done.returncode == 0, done.stderr
+            wait_told(supervisor, one=machine("web"))

@@ -59,6 +59,7 @@ class Host:
         self.fleet = SimpleNamespace(
             filemaps=self.filemaps,
             config=config.model_copy(update={"vms": Options(**given)}),
+            held=len(self.filemaps),
             stopping=False,
             children=self.children,
             changed=self.told.append,
@@ -162,6 +163,18 @@ def test_another_file_is_looked_for(tmp_path: Path) -> None:
     other.touch()
     (filemap,) = host.filemaps.values()
     filemap.holds = Holds(other.stat().st_dev, other.stat().st_ino, 0, 0)
+    assert host.tick()
+    assert host.names() == ["web"]
+
+
+def test_a_file_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """It is shown with its machine again, and with the right one, however short it was away."""
+    host = Host(tmp_path, "a.img")
+    (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
+    host.quiet()
+    path, filemap = next(iter(host.filemaps.items()))
+    host.filemaps[path] = Filemap(filemap.wanted, holds=filemap.holds)
+    host.fleet.held += 1
     assert host.tick()
     assert host.names() == ["web"]
 
