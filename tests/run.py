@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TESTS = Path("tests/kernel")
+# Guests keep nothing of what Python compiles in them: what is not compiled before, each of their processes would.
+_CODE = ("dmstats", "workers", "supervisor", "sandbox", "bench", "demo", "package", "tests")
 _HOST = Path("tests/host")
 """Stands for all that run on the host, in one process."""
 # Those that take longest are begun with, so that none of them is alone at the end.
@@ -85,6 +87,8 @@ def parser(program: str, does: str, out: Path) -> argparse.ArgumentParser:
 def run_all(files: Sequence[Path], jobs: int, out: Path, around: Around) -> list[Path]:
     """Run the tests of `files`, of all where there are none, and return those that failed."""
     files = ordered(files or every())
+    compiled, said = _run([sys.executable, "-m", "compileall", "-q", *_CODE])
+    assert compiled == 0, said
     failed = []
     with ThreadPoolExecutor(jobs) as guests:
         futures = [guests.submit(run, file, out, around) for file in files]
