@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
+from functools import cache, partial
 
 from supervisor.filemap import Filemap, stands_at
 from supervisor.fleet import Fleet
 from supervisor.limits import raise_descriptors
+from supervisor.machines import Identity
 from supervisor.selection import Wanted
 from supervisor.states import Event, State
 from workers.cached import has_name
@@ -36,8 +38,9 @@ def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> di
             _change(fleet, filemap, wanted)
         elif was_unseen:
             fleet.event(filemap, Event.START)
+    identities = cache(partial(_identities, files))
     for filemap in [f for path, f in fleet.filemaps.items() if path not in files] if complete else ():
-        if _outlives_its_name(filemap) and not _has_other_name(filemap, files):
+        if _outlives_its_name(filemap) and not _has_other_name(filemap, identities):
             _leave_to_its_worker(fleet, filemap)
         else:
             _drop(fleet, filemap)
@@ -104,12 +107,15 @@ def _outlives_its_name(filemap: Filemap) -> bool:
     )
 
 
-def _has_other_name(filemap: Filemap, files: Iterable[str]) -> bool:
-    """Tell whether one of the paths `files` is a hard link to the file that is open as `filemap.fd`."""
+def _has_other_name(filemap: Filemap, identities: Callable[[], Container[Identity]]) -> bool:
+    """Tell whether the file that is open as `filemap.fd` is among those that have the wanted paths."""
     if filemap.fd is None or not os.fstat(filemap.fd).st_nlink or filemap.holds is None:
         return False
-    file = (filemap.holds.dev, filemap.holds.inode)
-    return any((stands_at(path) or ())[:2] == file for path in files)
+    return (filemap.holds.dev, filemap.holds.inode) in identities()
+
+
+def _identities(files: Iterable[str]) -> set[Identity]:
+    return {(stands[0], stands[1]) for stands in map(stands_at, files) if stands}
 
 
 def _leave_to_its_worker(fleet: Fleet, filemap: Filemap) -> None:
