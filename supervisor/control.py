@@ -102,7 +102,7 @@ class Control:
     def tick(self, now: float) -> float | None:
         """Close the clients whose time was up by `now` (monotonic); return when to be called next, None for never."""
         for client in [client for client in self._clients if client.deadline <= now]:
-            client.close()
+            client.overdue()
         if self._paused_until is not None and self._paused_until <= now:
             self._paused_until = None
             self._listen_again()

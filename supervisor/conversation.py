@@ -85,6 +85,13 @@ class Conversation:
         self._socket.close()
         self._gone(self)
 
+    def overdue(self) -> None:
+        """End the connection, unless it was the loop that had no time so far: then the client has done its part."""
+        deadline = self.deadline
+        self._ready(0)
+        if self.deadline == deadline and self._socket.fileno() >= 0:
+            self.close()
+
     def _ready(self, _mask: int) -> None:
         try:
             if self._output:

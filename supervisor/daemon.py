@@ -128,7 +128,7 @@ class Daemon:
             }
         )
         loop.selector.register(self._log_pipe, selectors.EVENT_READ, lambda _: self._log_pipe.drain())
-        self._control.register(loop.selector)
+        self._control.register(loop.clients)
         if self._watch.polling:
             _log.warning(
                 "no inotify instance to be had (fs.inotify.max_user_instances): changes are polled for"

@@ -32,6 +32,8 @@ from workers.watch import Watch
 _log = logging.getLogger("filemapd.supervisor")
 
 GRACE: Final = 5.0
+# A supervisor that is so late itself has kept workers waiting.
+_LATE: Final = 1.0
 # So many workers map their files for the first time at once: each create drains the device.
 _STARTING_AT_ONCE: Final = 16
 # A turn of the loop in which workers are started takes about so long: whoever asks for the status has a turn too.
@@ -161,13 +163,20 @@ class Fleet:
             self.event(filemap, Event.EXITED)
             return
         self.send(filemap, say.Stop(filemap.delete))
-        child = filemap.child
-        self._timers.at(time.monotonic() + GRACE, partial(self._grace_over, filemap, child.pid))
+        self._wait_for_end(filemap, filemap.child.pid)
 
-    def _grace_over(self, filemap: Filemap, pid: int) -> None:
-        if filemap.child is not None and filemap.child.pid == pid:
-            filemap.log(logging.WARNING, "worker %d did not stop within %g s: killed", pid, GRACE)
-            self.event(filemap, Event.KILL_TIMEOUT)
+    def _wait_for_end(self, filemap: Filemap, pid: int) -> None:
+        due = time.monotonic() + GRACE
+        self._timers.at(due, partial(self._grace_over, filemap, pid, due))
+
+    def _grace_over(self, filemap: Filemap, pid: int, due: float) -> None:
+        if filemap.child is None or filemap.child.pid != pid:
+            return
+        if time.monotonic() > due + _LATE:
+            self._wait_for_end(filemap, pid)
+            return
+        filemap.log(logging.WARNING, "worker %d did not stop within %g s: killed", pid, GRACE)
+        self.event(filemap, Event.KILL_TIMEOUT)
 
     def _kill(self, filemap: Filemap) -> None:
         if filemap.child is not None:

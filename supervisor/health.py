@@ -109,7 +109,8 @@ class HealthCheck:
             return
         if filemap.record.state is State.STOPPING or filemap.killed_at is not None:
             return
-        verdict = judge(filemap.health, filemap.asked_at, self._fleet.config.supervisor.health, now)
+        limits = self._fleet.config.supervisor.health
+        verdict = judge(filemap.health, filemap.asked_at, limits, self._timers.as_of)
         if verdict is None:
             self._waited_for.discard(filemap.path)
             if filemap.record.attempt:

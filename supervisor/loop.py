@@ -11,6 +11,8 @@ from typing import Final
 
 from supervisor.timers import Timers
 
+# Whoever asks for the status is not kept waiting by all that happens at once to a thousand files.
+_LONGEST: Final = 0.05
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -19,6 +21,9 @@ class Loop:
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
+        self.clients = selectors.DefaultSelector()
+        """As `selector`, for who is to have a turn in the midst of much else, too."""
+        self.selector.register(self.clients, selectors.EVENT_READ, self._serve)
         self.timers = Timers()
         self._wake, self._feed = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -48,16 +53,31 @@ class Loop:
         the timers began."""
         due = [when for when in (until, self.timers.next_due()) if when is not None]
         left = max(0.0, min(due) - time.monotonic()) if due else None
-        for key, events in self.selector.select(left):
-            if key.fd in self.selector.get_map():
-                key.data(events)
-        now = time.monotonic()
+        ready = self.selector.select(left)
+        now = served = self.timers.as_of = time.monotonic()
+        for key, events in ready:
+            _call(self.selector, key, events)
+            now = time.monotonic()
+            if now > served + _LONGEST:
+                self._serve(0)
+                served = now
         self.timers.run(now)
         return now
+
+    def _serve(self, _events: int) -> None:
+        for key, events in self.clients.select(0):
+            _call(self.clients, key, events)
 
     def close(self) -> None:
         """Give up the loop's own descriptors."""
         signal.set_wakeup_fd(-1)
+        self.clients.close()
         self.selector.close()
         os.close(self._wake)
         os.close(self._feed)
+
+
+def _call(selector: selectors.BaseSelector, key: selectors.SelectorKey, events: int) -> None:
+    """Have done what a descriptor is ready for, if nothing before has closed it: another may have its number then."""
+    if selector.get_map().get(key.fd) is key:
+        key.data(events)

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Container
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -59,7 +60,7 @@ class _Running:
 
 
 class Scanner:
-    """The scans under way. `answered` is called with the answer to each, within begin() or read()."""
+    """The scans under way. `answered` is called with the answer to each, within begin(), read() or look_after()."""
 
     def __init__(
         self, watch: Watch, children: Children, answered: Callable[[Directory, Answer], None]
@@ -106,9 +107,9 @@ class Scanner:
         """Take in what scans have told, and wait for so long if they tell nothing yet."""
         for key, _ in self._pipes.select(seconds):
             running: _Running = key.data
-            chunk = os.read(running.pipe, 1 << 20)
-            running.text += chunk
-            if not chunk:
+            with suppress(BlockingIOError):
+                while chunk := os.read(running.pipe, 1 << 20):
+                    running.text += chunk
                 self._end(running)
 
     def _end(self, running: _Running) -> None:
@@ -121,6 +122,7 @@ class Scanner:
 
     def look_after(self, now: float) -> None:
         """Tell once of a scan that takes long, and have one go on that somebody has stopped."""
+        self.read()  # the loop may have had no time for an answer so far
         for running in self._running.values():
             if now - running.began < _SILENT:
                 continue

@@ -29,6 +29,9 @@ class Timers:
         self._heap: list[Timer] = []
         self._order = itertools.count()
         self._latest = 0.0
+        self.as_of = 0.0
+        """All that had come by then (monotonic) has been seen to before what is due is done: who owed an answer may
+        have given it since."""
 
     def at(self, when: float, action: Callable[[], None]) -> Timer:
         """Have `action` done at `when`."""

@@ -6,15 +6,20 @@ import errno
 import os
 import selectors
 import signal
+import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from supervisor import reports
 from supervisor.entries import Entry
 from supervisor.fleet import _end, _remedy
+from supervisor.forkserver import Child
 from supervisor.jobs import _known
-from supervisor.states import Event
+from supervisor.states import Event, Record, State
 from tests.unit.fleets import small_fleet
 from workers import channel as say
 from workers.exits import Exit
@@ -62,6 +67,24 @@ def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:
         fleet._exited(filemap, 0)
         reports.take(fleet, filemap, say.Holds(1, 2, 3, 4))
         assert (filemap.record, filemap.holds) == (before, None)
+
+
+def test_a_late_supervisor_grants_another_grace(tmp_path: Path) -> None:
+    """A worker that is to end waits for it to confirm: that it had no time is not the worker's fault."""
+    with small_fleet(tmp_path) as fleet, subprocess.Popen(["sleep", "600"]) as worker:
+        (filemap,) = fleet.filemaps.values()
+        filemap.record = Record(State.STOPPING)
+        filemap.child = cast(Child, SimpleNamespace(pid=worker.pid))
+        now = time.monotonic()
+        fleet._grace_over(filemap, worker.pid, due=now - 30)
+        alive, due = worker.poll() is None, fleet._timers.next_due()
+        fleet._grace_over(filemap, worker.pid, due=time.monotonic())
+        killed = list(fleet._killed)
+        worker.kill()
+        assert alive
+        assert due is not None
+        assert due > now
+        assert killed == [worker.pid]
 
 
 def test_a_message_for_somebody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

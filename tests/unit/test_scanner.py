@@ -121,6 +121,19 @@ def test_one_that_was_stopped_goes_on(scans: Scans, tmp_path: Path, caplog: pyte
     assert not scans.scanner.running()
 
 
+def test_a_busy_loop_is_no_scan_that_takes_long(
+    scans: Scans, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that has answered since, while nobody had time for it, is not told of."""
+    scans.scanner.begin(directory(tmp_path), frozenset())
+    (pid,) = scans.children._told
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    scans.scanner.look_after(time.monotonic() + 60)
+    (answer,) = scans.answers
+    assert answer.scan == Scan(())
+    assert not caplog.messages
+
+
 def test_one_that_is_killed(scans: Scans, tmp_path: Path) -> None:
     """It found nothing, which is a reason to drop nothing; the next one does."""
     file = tmp_path / "a.img"
