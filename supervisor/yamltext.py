@@ -24,6 +24,17 @@ MAX_DEPTH = 32
 _TAG = "tag:yaml.org,2002:"
 _COLLECTIONS: dict[type[yaml.Node], str] = {yaml.MappingNode: f"{_TAG}map", yaml.SequenceNode: f"{_TAG}seq"}
 
+# Beginners' mistakes: what libyaml says of them, and what is meant.
+_PLAINER: dict[str, str] = {
+    "mapping values are not allowed": "': ' can't stand here: put a value that holds it in quotes; else a line above "
+    "lacks the space after its colon, or this one is indented too far",
+    "sequence entries are not allowed": "a list can't begin here: write each item in a line of its own",
+    "did not find expected key": "no key of the mapping that begins in line {begin} can stand here: indent it as the "
+    "others are, and see whether a quote above ends too early",
+    "found another document": "a second document begins here: a configuration is one",
+    "found undefined alias": "'*' begins an alias, and no anchor has that name: put a pattern in quotes",
+}
+
 Location = tuple[str | int, ...]
 """The keys and list positions that lead to a value: ("filemaps", 1, "path")."""
 
@@ -95,16 +106,24 @@ def read_document(text: str) -> Document:
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
     """Return what is wrong in plainer words where libyaml's are hard to understand."""
-    problem = error.problem or ""
-    if error.problem_mark and "cannot start any token" in problem:
-        line = text.splitlines()[error.problem_mark.line]
-        character = line[error.problem_mark.column]
-        if character == "\t":
-            return "a tab can't indent a line: use spaces"
-        return f"{character!r} can't begin a value: put it in quotes"
-    if error.context and error.context_mark:
-        return f"{problem}, {error.context} that begins in line {error.context_mark.line + 1}"
-    return problem
+    problem, context = error.problem or "", error.context or ""
+    begin = error.context_mark.line + 1 if error.context_mark else 0
+    if "scanning an alias" in context or "scanning a tag" in context:
+        return _no_value(error.context_mark, text)
+    if "cannot start any token" in problem:
+        return _no_value(error.problem_mark, text)
+    for theirs, plainer in _PLAINER.items():
+        if theirs in problem:
+            return plainer.format(begin=begin)
+    return f"{problem}, {context} that begins in line {begin}" if context and begin else problem
+
+
+def _no_value(mark: Any, text: str) -> str:
+    """Return what to do about the character at `mark`."""
+    character = text.splitlines()[mark.line][mark.column]
+    if character == "\t":
+        return "a tab can't indent a line: use spaces"
+    return f"{character!r} can't begin a value: put it in quotes"
 
 
 def _check_depth(text: str) -> None:
