@@ -21,6 +21,8 @@ from supervisor.units import parse_duration, parse_percent, parse_size
 from supervisor.webconfig import Web
 
 _MAX_REGION_ID = 2**31 - 1
+# A packet of a worker has room for the counters of a region with some times as many.
+_MAX_BOUNDS = 1000
 _MAX_GID = 2**32 - 2
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -78,6 +80,10 @@ def _histogram(value: object) -> tuple[int, ...]:
     for bound in value:
         if not isinstance(bound, str) or bound.strip().isdecimal():
             raise ValueError(f"{bound!r} has no unit: write it with one, as in 100us or 10ms")
+    if len(value) > _MAX_BOUNDS:
+        raise ValueError(
+            f"at most {_MAX_BOUNDS} bounds, not {len(value)}: each region has a counter for each"
+        )
     return parse_bounds(value)
 
 

@@ -25,4 +25,6 @@ def check(message: say.Message) -> None:
             adapter.validate_python(getattr(message, name))
         except ValidationError as error:
             first = error.errors(include_input=False)[0]["msg"]
-            raise ValueError(f"no message of ours: {name} of {type(message).__name__}: {first}") from None
+            raise ValueError(
+                f"said what is no message of ours: {name} of {type(message).__name__}: {first}"
+            ) from None

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from dmstats.group import parse_tag
 
-# The kernel doubles it; a packet must fit in. Retired counters come in batches to match.
+# The kernel doubles it; a packet must fit in. Retired counters come in batches to match; a number has 20 digits at
+# most.
 _BUFFER: Final = 512 * 1024
 _LARGEST: Final = 512 * 1024
-BATCH: Final = 256
+_BATCH: Final = 256
+_NUMBERS: Final = 20_000
 
 Packed = list[int | list[int]]
 """Counters, as totals.pack() makes them."""
@@ -222,6 +225,22 @@ _KINDS: Final[dict[str, type[Message]]] = {
 _room = bytearray(_LARGEST)
 
 
+def batches(retired: Iterable[tuple[str, Packed]]) -> Iterator[list[list[Any]]]:
+    """Walk `retired` in lists for Retiring, each of which fits into a packet: of 256 at most, and fewer where
+    histograms are long."""
+    batch: list[list[Any]] = []
+    numbers = 0
+    for key, packed in retired:
+        more = sum(len(value) if isinstance(value, list) else 1 for value in packed)
+        if batch and (len(batch) == _BATCH or numbers + more > _NUMBERS):
+            yield batch
+            batch, numbers = [], 0
+        batch.append([key, packed])
+        numbers += more
+    if batch:
+        yield batch
+
+
 def encode(message: Message) -> bytes:
     """Return the packet for `message`."""
     values = [getattr(message, one.name) for one in fields(message)]
@@ -234,7 +253,7 @@ def decode(packet: bytes | bytearray) -> Message:
         name, *values = json.loads(packet)
         return _KINDS[name](*values)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"no message of ours: {packet[:80]!r}") from error
+        raise ValueError(f"said what is no message of ours: {bytes(packet[:80])!r}") from error
 
 
 class Channel:

@@ -116,8 +116,7 @@ class Worker:
 
     def intend(self, retired: Sequence[RetiredRegion]) -> None:
         """Hand counters to the supervisor; returns when it has them safe."""
-        for start in range(0, len(retired), say.BATCH):
-            batch = [[one.key, pack(one.counters)] for one in retired[start : start + say.BATCH]]
+        for batch in say.batches((one.key, pack(one.counters)) for one in retired):
             self._confirmed(say.Retiring(self._next_seq(), batch))
 
     def done(self, retired: Sequence[RetiredRegion]) -> None:

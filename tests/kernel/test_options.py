@@ -9,6 +9,7 @@ from typing import Any
 from sandbox.devices import filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES
+from tests.kernel.conftest import Disk
 from tests.kernel.driver import Driver
 from tests.kernel.running import running, wait_for, write
 
@@ -38,6 +39,30 @@ def test_changed_options_of_a_made_group(tmp_path: Path) -> None:
             wait_for("the regions are made anew", anew)
             assert len(oracle.rows(fs.device.name)) == 1
             wait_for("what was counted stays", lambda: supervisor.filemap(file)["reads"] == drive.reads)
+
+
+def test_long_histograms(tmp_path: Path) -> None:
+    """A file of many regions has a histogram of as many bounds as there may be, and then another: nothing crashes."""
+    with filesystem("ext4", size_mb=100) as fs:
+        file = Disk(fs.device, fs.mountpoint).pieces("disk.img", 60, 16384)
+        drive = Driver(file)
+        entry: dict[str, Any] = {"path": str(file), "histogram": [f"{n}us" for n in range(1001, 2001)]}
+        defaults = {"sample": "100ms"}
+        with running(tmp_path, {"filemaps": [entry], "defaults": defaults}) as supervisor:
+            assert supervisor.wait_state(file)["regions"] == 60
+            drive.read(4, 0)
+            wait_for("all is counted", lambda: drive.counted(supervisor))
+            supervisor.write({"filemaps": [entry | {"histogram": ["1ms"]}], "defaults": defaults})
+            supervisor.command("reload")
+
+            def anew() -> dict[str, Any]:
+                filemap = supervisor.filemap(file)
+                assert (filemap["state"], filemap["bounds_ns"]) == ("RUNNING", [1_000_000])
+                return filemap
+
+            filemap = wait_for("the regions are made anew", anew)
+            oracle.assert_exact_cover(file, fs.device.name)
+            assert (filemap["last_crash"], filemap["reads"]) == (None, drive.reads)
 
 
 def test_a_group_of_several_kinds(tmp_path: Path) -> None:

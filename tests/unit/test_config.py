@@ -122,6 +122,7 @@ def test_paths_are_normalised(path: str, normal: str) -> None:
         ("histogram", [100], "has no unit"),
         ("histogram", ["100"], "has no unit"),
         ("histogram", ["2ms", "1ms"], "must increase"),
+        ("histogram", [f"{n}us" for n in range(1, 1002)], "at most 1000 bounds, not 1001"),
         ("group_id", -1, "greater than or equal to 0"),
         ("group_id", True, "valid integer"),
         ("max_regions", 0, "greater than or equal to 1"),

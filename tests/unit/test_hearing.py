@@ -48,6 +48,25 @@ def test_right_ones_pass(message: say.Message) -> None:
                 hearing.check(type(message)(**{**asdict(message), one.name: {"x": float("nan")}}))
 
 
+def test_retired_counters_come_in_packets_that_have_room_for_them() -> None:
+    """However many regions there are and however long their histograms, all arrive, in their order."""
+    largest = 2**64 - 1
+    for bounds, regions in ((0, 1000), (5, 1000), (1000, 64), (5000, 3)):
+        packed: say.Packed = [largest for _ in range(9)]
+        packed += [[largest] * (bounds + 1), largest, [largest] * bounds]
+        keys = [f"{number}:0+8" for number in range(regions)]
+        arrived = []
+        ours, theirs = say.pair()
+        with closing(ours), closing(theirs):
+            for batch in say.batches((key, packed) for key in keys):
+                theirs.send(say.Retiring(1, batch))
+                message = ours.receive()
+                assert isinstance(message, say.Retiring)
+                hearing.check(message)
+                arrived += message.retired
+        assert arrived == [[key, packed] for key in keys]
+
+
 def told(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
     """Have the worker of a fleet's one file say this; return whether it is to end for it, and the file's status."""
     with TemporaryDirectory() as folder, small_fleet(Path(folder)) as fleet:
