@@ -12,8 +12,8 @@ from dmstats.mode import FilemapdMode
 
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-# None is there, or a link or a mount leads to one that nobody asked for; ELOOP is O_NOFOLLOW's, too.
-_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV})
+# None is there, or can be, or a link or a mount leads to one that nobody asked for; ELOOP is O_NOFOLLOW's, too.
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV})
 
 
 class Presence(Enum):

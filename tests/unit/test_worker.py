@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from dmstats.mode import FilemapdMode
 from workers import channel as say
 from workers.exits import Exit
@@ -12,14 +14,15 @@ from workers.mapping import Wanted
 from workers.process import Job, run
 
 
-def test_no_sample_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["none.img", "x" * 300])
+def test_no_sample_of_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
     """Counters that are to be read along with a look are told only where the look found the file: of none, nothing is
     counted that could stand in for what was."""
     upper, lower = say.pair()
     with closing(upper), closing(lower):
         upper.send(say.Look(doubt=False, join=False, sample=True))
         upper.send(say.Stop(delete=False))
-        job = Job(str(tmp_path / "none.img"), FilemapdMode.PATH, Wanted())
+        job = Job(str(tmp_path / name), FilemapdMode.PATH, Wanted())
         assert run(lower, job) == Exit.ENDED
         told = [upper.receive() for _ in range(3)]
     waiting = say.Waiting(f"there is no file at {job.path}")
