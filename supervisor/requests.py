@@ -55,7 +55,7 @@ def from_body(model: type[Model], body: object) -> Model:
 
 def from_query(model: type[Model], query: str) -> Model:
     """Return the request in the part of an address behind its `?`. Raises RequestError."""
-    pairs = parse_qsl(query, keep_blank_values=True)
+    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
     names = [name for name, _ in pairs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RequestError(f"{twice[0]}: is given twice")

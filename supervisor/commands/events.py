@@ -76,7 +76,9 @@ def _walk(
 
 def _page(context: click.Context, **wanted: object) -> tuple[list[dict[str, Any]], int]:
     """Return events, and the id of the last there is."""
-    query = urlencode({key: value for key, value in wanted.items() if value is not None})
+    given = {key: value for key, value in wanted.items() if value is not None}
+    # A name that is a path may hold any bytes.
+    query = urlencode(given, errors="surrogateescape")
     answer = ask(context, "GET", f"/v1/events?{query}")
     return answer["events"], answer["last"]
 

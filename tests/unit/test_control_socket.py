@@ -265,6 +265,20 @@ def test_events_by_the_page(loop: Loop, tmp_path: Path, monkeypatch: pytest.Monk
     assert [json.loads(line)["id"] for line in lines] == list(range(1, 2501))
 
 
+def test_events_of_any_path(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's events can be asked for by its path, of whatever bytes that is."""
+    path = os.fsdecode(b"/images/a&b=c \xe9\n\xff.img")
+    asked = []
+
+    def answer(query: EventsRequest) -> Response:
+        asked.append(query.name)
+        return Response(200, {"events": [], "last": 0})
+
+    monkeypatch.setitem(ROUTES, ("GET", "/v1/events"), Route(EventsRequest, answer))
+    assert command(loop, tmp_path, "events", path).exit_code == 0
+    assert set(asked) == {path}
+
+
 def test_changes_for_machines(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a reload changed, as JSON."""
     changes = {"added": ["a.img"], "removed": [], "changed": []}
