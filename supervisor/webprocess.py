@@ -127,9 +127,11 @@ class WebProcess:
         try:
             self._listening = listening(config.web.listen)
         except OSError as error:
-            self._problem = error.strerror or str(error)
-            if self._problem != problem:
-                _log.error("web: %s", self._problem)
+            # Until the process of before has ended it may be that which has the port still.
+            if self.over:
+                self._problem = error.strerror or str(error)
+                if self._problem != problem:
+                    _log.error("web: %s", self._problem)
             wait = delay(self._refused, config.supervisor.restart.policy(), random.uniform(0.5, 1.5))
             self._refused += 1
             self._retry = self._timers.at(time.monotonic() + wait, self._listen)

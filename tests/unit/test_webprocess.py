@@ -290,6 +290,20 @@ def test_one_that_does_not_end_is_killed(parent: Parent) -> None:
     assert pid(parent) != former
 
 
+def test_its_own_port_is_waited_for_silently(parent: Parent, log: Path) -> None:
+    """A change of how it answers at a port that its former process is slow to give up is no error to be told."""
+    port = free_port()
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.answers(port))
+    former = pid(parent)
+    os.kill(former, signal.SIGSTOP)
+    parent.web.apply(listen(f"0.0.0.0:{port}"))
+    assert parent.state("STOPPING")
+    parent.turn_until(lambda: parent.answers(port))
+    assert pid(parent) != former
+    assert "can't be listened on" not in log.read_text()
+
+
 def test_none_is_wanted(parent: Parent) -> None:
     """Before there is a configuration, and by one that says so, there is no process and nothing to do."""
     parent.web.stop()
