@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import stat
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -27,8 +27,8 @@ MAX_BYTES = 16 * 2**20
 
 def load(path: str, *, wait: bool = True) -> Config:
     """Return the configuration in the file `path`. Without `wait` no file's disk is waited for, and it is not checked
-    what only that could tell. Raises ConfigError."""
-    return parse(_read(path), path, device_of if wait else known_device_of)
+    what only that could tell; nor may it be a pipe, whose writer would be waited for. Raises ConfigError."""
+    return parse(_read(path, wait=wait), path, device_of if wait else known_device_of)
 
 
 def device_of(path: str) -> int | None:
@@ -77,9 +77,9 @@ def parse(content: bytes, file: str, device: Callable[[str], int | None]) -> Con
     return config
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, *, wait: bool) -> bytes:
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=None if wait else _open_at_once) as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
@@ -87,6 +87,15 @@ def _read(path: str) -> bytes:
     if len(content) > MAX_BYTES:
         raise ConfigError([Problem(path, None, None, "", f"is larger than {MAX_BYTES >> 20} MiB")])
     return content
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without a wait for somebody who writes to a pipe. Raises OSError, and ValueError for a pipe."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ValueError("it is a pipe, which can't be read again for a reload: name a file")
+    return fd
 
 
 def _decode(content: bytes) -> str:

@@ -98,12 +98,21 @@ def test_all_problems_at_once_in_the_order_of_the_lines() -> None:
         ("version: [*.a]", "f:1:12: not YAML: '*' can't begin a value: put it in quotes"),
         ("version: *", "f:1:11: not YAML: '*' can't begin a value: put it in quotes"),
         ("version: [!a]", "f:1:13: not YAML: '!' can't begin a value: put it in quotes"),
-        ("version: *a", "f:1:10: not YAML: '*' begins an alias, and no anchor has that name: put a pattern in"),
+        (
+            "version: *a",
+            "f:1:10: not YAML: '*' begins an alias, and no anchor has that name: put a pattern in",
+        ),
         ("version: 1\n---\na: 1", "f:2:1: not YAML: a second document begins here"),
-        ("- path:/a\n  mode: path", "f:2:7: not YAML: ': ' can't stand here: put a value that holds it in quotes;"),
+        (
+            "- path:/a\n  mode: path",
+            "f:2:7: not YAML: ': ' can't stand here: put a value that holds it in quotes;",
+        ),
         ("version: - 1", "f:1:10: not YAML: a list can't begin here: write each item in a line of its own"),
-        ("a:\n   b: 1\n  c: 1", "f:3:3: not YAML: no key of the mapping that begins in line 1 can stand here: indent"),
-        ("version: [1", "f:2:1: not YAML: did not find expected ',' or ']', while parsing a flow sequence that begins"),
+        (
+            "a:\n   b: 1\n  c: 1",
+            "f:3:3: not YAML: no key of the mapping that begins in line 1 can stand here",
+        ),
+        ("version: [1", "f:2:1: not YAML: did not find expected ',' or ']', while parsing a flow sequence"),
         ("version: 1\n# \x01", "f:2:3: the character '\\x01' must not stand in YAML"),
         (b"version: 1\n# \xff", "f:2:3: the byte 0xff is not UTF-8: save the file as UTF-8"),
         (
@@ -260,6 +269,20 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     [problem] = caught.value.problems
     assert problem.line is None
     assert ": can't be read: " in str(problem)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """A supervisor's configuration may be no pipe, whether or not somebody writes to it; `check` reads one."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading, writing = os.pipe()
+    os.write(writing, b"version: 1")
+    os.close(writing)
+    for name in (str(path), f"/dev/fd/{reading}"):
+        with pytest.raises(ConfigError, match="can't be read: it is a pipe, which can't be read again"):
+            load(name, wait=False)
+    assert load(f"/dev/fd/{reading}").version == 1
+    os.close(reading)
 
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
