@@ -39,9 +39,9 @@ def _listen(path: Path, group: int | None) -> socket.socket:
         _open_for(path, group)
         listener.listen(_MAX_CLIENTS)
         listener.setblocking(False)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        raise OSError(f"the control socket {path} can't be had: {error.strerror or error}") from error
     finally:
         os.umask(umask)
     return listener

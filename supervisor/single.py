@@ -16,8 +16,11 @@ def take(runtime_dir: Path) -> int:
 
     Raises AnotherSupervisorError, which names the process, and OSError.
     """
-    runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fd = os.open(runtime_dir / "filemapd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(runtime_dir / "filemapd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise type(error)(f"runtime_dir {runtime_dir} can't be used: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

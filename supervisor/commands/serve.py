@@ -54,7 +54,7 @@ def check(context: click.Context, config: str) -> None:
     for directory in loaded.directories:
         found = scans[directory.path]
         if found.reason is not None:
-            click.echo(f"directory {directory.path}: {found.reason} (it would be waited for)", err=True)
+            click.echo(f"directory {found.reason} (it would be waited for)", err=True)
         if found.truncated:
             limit = f"max_files is {directory.max_files}"
             click.echo(f"directory {directory.path}: left out: {found.truncated} more, as {limit}", err=True)
