@@ -209,20 +209,10 @@ class Mapping:
 
     def _own(self, device: Device, table: Table, file: FileIdentity, where: Footprint) -> Own:
         files = [file] if self._former in (None, file) else [file, self._former]
-        if self._adoption_open:
+        own = self._find(table, files)
+        if self._adoption_open and not (self._ids and (own.regions or self.members)):
             self._adopt(table.regions(), file, where)
-        if self.spec is not None and parse_mark(self.spec.userdata) is None:
-            regions: Sequence[Region] = table.regions()
-        else:
-            regions = candidates(table, files, self.members)
-        own = find_own(
-            regions,
-            files,
-            known=self._ids,
-            spec=self.spec,
-            left_behind=_left_behind,
-            remembered=self.members,
-        )
+            own = self._find(table, files)
         if own.group is not None and self._is_strange(own.group, file, where):
             self._notice("reused", f"group {own.group.id} on {device.number} is another's now")
             self._last_id.gone("the id is another group's now")
@@ -233,28 +223,46 @@ class Mapping:
         self._account_for_lost(own)
         return own
 
+    def _find(self, table: Table, files: Sequence[FileIdentity]) -> Own:
+        """Return what is the own of `files` by mark, or by the ids that are known."""
+        if self.spec is not None and parse_mark(self.spec.userdata) is None:
+            regions: Sequence[Region] = table.regions()
+        else:
+            regions = candidates(table, files, self.members)
+        return find_own(
+            regions,
+            files,
+            known=self._ids,
+            spec=self.spec,
+            left_behind=_left_behind,
+            remembered=self.members,
+        )
+
     def _adopt(self, regions: Sequence[Region], file: FileIdentity, where: Footprint) -> None:
         """Take over the group that the configuration names, once, unless it is known to be another file's."""
         alias = safe_alias(self.following.path.rpartition("/")[2])
-        if self._ids:
-            return
         self._adoption_open = False
         wanted = self._wanted.adopt
         assert wanted is not None  # noqa: S101 - see _adoption_open
         group = groups_of(regions).get(wanted)
-        if group is None and not self._wanted.remake:
-            raise GroupNotFoundError(wanted, device_text(file.dev))
-        if group is None:
+        if group is not None and may_adopt(group, file, where.ranges, alias):
+            if self._ids:
+                # As in look(): what the regions counted that have gone is not what these count.
+                self._retirement.done(())
+            self.spec = spec_of(group)
+            self._ids = {wanted}
+        elif self._ids:
+            return  # it had a group, which has gone, and gets another
+        elif group is None:
+            if not self._wanted.remake:
+                raise GroupNotFoundError(wanted, device_text(file.dev))
             self._last_id.gone("there was no such group")
             self._notice("absent", f"there is no group {wanted}: the file gets one of its own")
-        elif not may_adopt(group, file, where.ranges, alias):
+        else:
             if not self._wanted.remake:
                 raise NotOurGroupError(f"group {wanted} is not that of {self.following.path}")
             self._last_id.gone("the group is another's")
             self._notice("foreign", f"group {wanted} is another's: the file gets one of its own")
-        else:
-            self.spec = spec_of(group)
-            self._ids.add(wanted)
 
     def _is_strange(self, group: Group, file: FileIdentity, where: Footprint) -> bool:
         """Tell whether a group without a mark, which has our id and alias, can't be ours: it has none of our

@@ -121,6 +121,30 @@ def test_killed_and_the_group_deleted(fs: Filesystem, tmp_path: Path) -> None:
         case.counted()
 
 
+def test_adopts_once_its_own_group_has_gone(fs: Filesystem, tmp_path: Path) -> None:
+    """A file that has a group keeps it, whatever id the configuration names; once that was removed, the group that it
+    names is adopted, and totals go on."""
+    file = scattered(fs, "disk.img")
+    with running(tmp_path, config(file)) as supervisor:
+        own = supervisor.wait_state(file)["group_id"]
+        case = Case(supervisor, file, fs.device.name)
+        case.drive.read(8, 0)
+        case.counted()
+        supervisor.stop()
+        theirs = int(
+            oracle.run("dmstats", "create", "--filemap", "--nomonitor", str(file)).split()[-1].strip(".")
+        )
+        supervisor.write({**config(), "filemaps": [{"path": str(file), "group_id": theirs}]})
+        supervisor.again()
+        assert supervisor.wait_state(file)["group_id"] == own != theirs
+        supervisor.stop()
+        oracle.run("dmstats", "delete", "--groupid", str(own), fs.device.name)
+        supervisor.again()
+        assert supervisor.wait_state(file)["group_id"] == theirs
+        case.drive.read(5, 4)
+        wait_for("totals go on", lambda: supervisor.filemap(file)["reads"] == case.drive.reads)
+
+
 def test_deleted_while_running(fs: Filesystem, tmp_path: Path) -> None:
     """A ledger whose files somebody deletes is written anew, whole."""
     file, folder = scattered(fs, "disk.img"), tmp_path / "state"
