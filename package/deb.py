@@ -42,6 +42,9 @@ _FILES: Final = {
     "README.md": "usr/share/doc/filemapd/README.md",
     "docs/OPERATION.md": "usr/share/doc/filemapd/docs/OPERATION.md",
     "docs/PERFORMANCE.md": "usr/share/doc/filemapd/docs/PERFORMANCE.md",
+    "docs/openapi.json": "usr/share/doc/filemapd/docs/openapi.json",
+    "ARCHITECTURE.md": "usr/share/doc/filemapd/ARCHITECTURE.md",
+    "SECURITY.md": "usr/share/doc/filemapd/SECURITY.md",
     "CHANGELOG.md": "usr/share/doc/filemapd/CHANGELOG.md",
     "LICENSE": "usr/share/doc/filemapd/copyright",
     "deploy/prometheus": "usr/share/doc/filemapd/examples/prometheus",
@@ -92,7 +95,8 @@ def _environment(root: Path, scripts: dict[str, str]) -> None:
         install = [sys.executable, "-m", "pip", "--python", str(home / "bin/python3"), "install", "--quiet"]
         install += ["--no-compile", "--no-deps"]
         _run(*install, "--require-hashes", "-r", str(_TREE / "requirements.lock"))
-        _run(*install, *map(str, Path(wheels).glob("*.whl")))
+        # By its name: of a file given by its path, pip would write down where on this machine it lay.
+        _run(*install, "--no-index", "--find-links", wheels, "filemapd")
     for file in (home / "bin").iterdir():
         if not file.is_symlink():
             file.unlink()

@@ -204,6 +204,7 @@ def test_life_of_a_package(installed: Machine, package: str, fs: Filesystem) -> 
     configuration, purged nothing."""
     file = fs.mountpoint / "db01.img"
     write(file, 4)
+    assert installed.called("direct_url.json") == [], "it doesn't tell where it was made"
     assert installed.run("systemctl", "is-enabled", "filemapd").strip() == "enabled"
     assert installed.run("systemctl", "is-active", "filemapd").strip() == "active"
     the_file(installed, 0)
