@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import random
@@ -23,6 +22,7 @@ from supervisor.filemap import Filemap, Health, stands_at
 from supervisor.forkserver import ForkServer
 from supervisor.jobs import job_for
 from supervisor.ledger import Ledger
+from supervisor.limits import remedy
 from supervisor.states import LIVE, Action, Event, Record, State, advance
 from supervisor.timers import Timers
 from workers import channel as say
@@ -231,7 +231,7 @@ class Fleet:
                 filemap.labels(),
             )
         except OSError as error:
-            self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}{_remedy(error)}")
+            self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}{remedy(error)}")
             return False
         filemap.child = child
         self._by_pid[child.pid] = filemap
@@ -376,18 +376,6 @@ class Fleet:
         doesn't."""
         now = time.monotonic()
         return all(now - self._killed.get(pid, now) > GRACE for pid in self._by_pid)
-
-
-def _remedy(error: OSError) -> str:
-    """Return what helps where no process was to be had."""
-    match error.errno:
-        case errno.EMFILE:
-            return ": raise LimitNOFILE= of the service, or ulimit -n"
-        case errno.ENFILE:
-            return ": raise the sysctl fs.file-max"
-        case errno.EAGAIN:
-            return ": raise TasksMax= and LimitNPROC= of the service, or the sysctl kernel.pid_max"
-    return ""
 
 
 def _end(status: int, reason: str) -> tuple[Event, str]:

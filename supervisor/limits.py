@@ -1,7 +1,8 @@
-"""How many descriptors the supervisor may have: it needs two for each file."""
+"""How many descriptors the supervisor may have: it needs two for each file. What helps where something is used up."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import resource
 from typing import Final
@@ -32,3 +33,15 @@ def raise_descriptors(files: int) -> None:
             "%d files need %d descriptors, only %d may be had: set LimitNOFILE=%d in the unit, or ulimit -n %d",
             files, need, hard, need, need,
         )  # fmt: skip
+
+
+def remedy(error: OSError) -> str:
+    """Return what helps where no process was to be had, as a text's end."""
+    match error.errno:
+        case errno.EMFILE:
+            return ": raise LimitNOFILE= of the service, or ulimit -n"
+        case errno.ENFILE:
+            return ": raise the sysctl fs.file-max"
+        case errno.EAGAIN:
+            return ": raise TasksMax= and LimitNPROC= of the service, or the sysctl kernel.pid_max"
+    return ""

@@ -1,9 +1,7 @@
-"""What the end of a worker means, and what helps where none is to be had."""
+"""What the end of a worker means, and what becomes of messages."""
 
 from __future__ import annotations
 
-import errno
-import os
 import selectors
 import signal
 import subprocess
@@ -16,7 +14,7 @@ import pytest
 
 from supervisor import reports
 from supervisor.entries import Entry
-from supervisor.fleet import _end, _remedy
+from supervisor.fleet import _end
 from supervisor.forkserver import Child
 from supervisor.jobs import _known
 from supervisor.states import Event, Record, State
@@ -40,22 +38,6 @@ from workers.mapping import Known
 def test_ends(status: int, reason: str, meaning: tuple[Event, str]) -> None:
     """By its exit status; the reason is what was told of it, else how it ended."""
     assert _end(status, reason) == meaning
-
-
-@pytest.mark.parametrize(
-    ("number", "limit"),
-    [
-        (errno.EMFILE, "LimitNOFILE="),
-        (errno.ENFILE, "fs.file-max"),
-        (errno.EAGAIN, "TasksMax="),
-        (errno.ENOMEM, ""),
-    ],
-)
-def test_what_to_raise(number: int, limit: str) -> None:
-    """Where a limit was reached, it is named."""
-    remedy = _remedy(OSError(number, os.strerror(number)))
-    assert limit in remedy
-    assert bool(remedy) == bool(limit)
 
 
 def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:

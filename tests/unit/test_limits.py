@@ -1,7 +1,8 @@
-"""The limit on descriptors, as a process finds and sets it."""
+"""The limit on descriptors, as a process finds and sets it; what helps where something is used up."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -9,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from supervisor.limits import needed_descriptors, raise_descriptors
+from supervisor.limits import needed_descriptors, raise_descriptors, remedy
 from workers.libc import keep_capabilities
 
 TOO_FEW = (
@@ -57,3 +58,19 @@ def test_as_many_as_the_files_take(before: tuple[int, int], after: tuple[int, in
 
     assert needed_descriptors(1000) == 2128
     assert limits_after(work) == (after, told)
+
+
+@pytest.mark.parametrize(
+    ("number", "limit"),
+    [
+        (errno.EMFILE, "LimitNOFILE="),
+        (errno.ENFILE, "fs.file-max"),
+        (errno.EAGAIN, "TasksMax="),
+        (errno.ENOMEM, ""),
+    ],
+)
+def test_what_to_raise(number: int, limit: str) -> None:
+    """Where a limit was reached, it is named."""
+    text = remedy(OSError(number, os.strerror(number)))
+    assert limit in text
+    assert bool(text) == bool(limit)
