@@ -37,6 +37,8 @@ class Health:
     open_files: int | None = None
     busy_since: float | None = None
     """Since when (monotonic) each look found it over max_cpu."""
+    waited_for: bool = False
+    """Whether the log tells already that it can't be killed for now."""
 
 
 FOLLOW_BOUNDS_MS: Final = (10, 50, 100, 500, 1_000, 5_000, 30_000)

@@ -55,7 +55,6 @@ class HealthCheck:
         self._timer: Timer | None = None
         self._round: deque[Filemap] = deque()
         self._part = 0
-        self._waited_for: set[str] = set()
         self._round_ended = time.monotonic()
         self._rounds = 0
 
@@ -112,13 +111,13 @@ class HealthCheck:
         limits = self._fleet.config.supervisor.health
         verdict = judge(filemap.health, filemap.asked_at, limits, self._timers.as_of)
         if verdict is None:
-            self._waited_for.discard(filemap.path)
+            filemap.health.waited_for = False
             if filemap.record.attempt:
                 self._fleet.event(filemap, Event.HEALTHY)
         elif verdict.kill:
             self._fleet.kill_for(filemap, verdict.reason)
-        elif filemap.path not in self._waited_for:
-            self._waited_for.add(filemap.path)
+        elif not filemap.health.waited_for:
+            filemap.health.waited_for = True
             filemap.log(logging.WARNING, "worker %d %s", filemap.child.pid, verdict.reason)
 
     def _measure(self, filemap: Filemap, pid: int, now: float) -> bool:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
+from supervisor import health
 from supervisor.config import Health as Limits
 from supervisor.filemap import Health
-from supervisor.health import Verdict, judge, parse_stat
+from supervisor.forkserver import Child
+from supervisor.health import HealthCheck, Verdict, judge, parse_stat
+from supervisor.timers import Timers
+from tests.unit.fleets import small_fleet
+from workers import channel
 
 LIMITS = Limits(heartbeat="30s", max_rss="64MiB", max_cpu="90%", max_cpu_for="60s", max_open_files=64)  # type: ignore[arg-type] # as the file has it
 WELL = {"rss_bytes": 64 << 20, "cpu_percent": 1.0, "status": "sleeping", "open_files": 64}
@@ -79,3 +86,19 @@ def test_own_state_and_cpu() -> None:
     used = [round((times.user + times.system) * second) for times in (before, after)]
     assert used[0] <= ticks <= used[1]
     assert status == process.status()
+
+
+def test_each_worker_that_waits_for_the_disk_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where its predecessor had waited until its end."""
+    monkeypatch.setattr(health, "judge", lambda *_: Verdict("waits for the disk", kill=False))
+    ours, theirs = channel.pair()
+    with small_fleet(tmp_path) as fleet, closing(ours), closing(theirs):
+        (filemap,) = fleet.filemaps.values()
+        check = HealthCheck(fleet, Timers())
+        for worker in (1, 2):
+            filemap.child, filemap.health = Child(os.getpid(), ours), Health()
+            for _ in range(2):
+                check._check(filemap, time.monotonic())
+            assert caplog.text.count("waits for the disk") == worker
