@@ -226,7 +226,8 @@ class Ledger:
         """Take in what stands in a database that could not be read when this one began (database.Contents)."""
         for (key,) in disk.execute("SELECT path FROM files").fetchall():
             path = events.path_of(key)
-            entry = joined(entries.read(disk, path), self._entries.get(path, EMPTY))
+            now = self._entries[path] if path in self._entries else entries.read(db, path)
+            entry = joined(entries.read(disk, path), now)
             entries.write(db, path, None, entry)
             if path in self._entries:
                 self._entries[path] = self._written[path] = entry

@@ -59,6 +59,25 @@ def test_what_could_not_be_read_at_the_start_is_added(tmp_path: Path) -> None:
     second.close()
 
 
+def test_what_was_let_go_meanwhile_is_added_too(tmp_path: Path) -> None:
+    """A file that left the configuration before the ledger could be read keeps what was counted of it till then."""
+    folder = tmp_path / "state"
+    first = Ledger(folder, Children())
+    first.counted(PATH, reads(5))
+    first.close()
+    folder.rename(tmp_path / "away")
+    folder.write_text("nothing here")
+    second = Ledger(folder, Children())
+    second.counted(PATH, reads(8))
+    second.let_go(PATH)
+    folder.unlink()
+    (tmp_path / "away").rename(folder)
+    second.mend()
+    assert second.problem is None
+    assert second.entry(PATH).account.total() == reads(8)
+    second.close()
+
+
 @pytest.mark.parametrize("what", ["ledger.sqlite3*", "ledger.sqlite3", "ledger.sqlite3-wal"])
 def test_deleted_while_in_use(tmp_path: Path, what: str) -> None:
     """A ledger of which files were deleted under us is written anew, with all that was in it."""
