@@ -273,6 +273,8 @@ class Worker:
             self._channel.send(say.Placed(list(now.starts), list(now.lengths)))
 
     def _sample(self, *, unchanged: bool = False) -> None:
+        if not self._told_mapped and not self._mapping.members:
+            return  # what a group has counted that is not known yet would be taken for lost, and then count twice
         at = time.time()
         try:
             live = self._mapping.sample()

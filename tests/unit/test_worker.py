@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dmstats.files import FileIdentity
 from dmstats.mode import FilemapdMode
 from workers import channel as say
 from workers.exits import Exit
-from workers.mapping import Wanted
+from workers.mapping import Known, Wanted
 from workers.process import Job, run
 
 
@@ -27,3 +28,18 @@ def test_no_sample_of_a_file_that_is_not_there(name: str, tmp_path: Path) -> Non
         told = [upper.receive() for _ in range(3)]
     waiting = say.Waiting(f"there is no file at {job.path}")
     assert told == [waiting, waiting, say.Ending(int(Exit.ENDED), "asked to stop")]
+
+
+def test_no_sample_of_a_group_that_is_not_known_yet(tmp_path: Path) -> None:
+    """A worker that was told of a predecessor's group, and finds no file yet, counts nothing of it: none at all would
+    be taken for lost, and then count twice."""
+    upper, lower = say.pair()
+    with closing(upper), closing(lower):
+        upper.send(say.Sample())
+        upper.send(say.Stop(delete=False))
+        known = Known(file=FileIdentity(1, 2, 3))
+        job = Job(str(tmp_path / "none.img"), FilemapdMode.PATH, Wanted(), known, delete=False)
+        assert run(lower, job) == Exit.ENDED
+        told = [upper.receive() for _ in range(2)]
+    waiting = say.Waiting(f"there is no file at {job.path}")
+    assert told == [waiting, say.Ending(int(Exit.ENDED), "asked to stop")]
