@@ -76,7 +76,7 @@ class Fleet:
         self._by_pid: dict[int, Filemap] = {}
         # When each was sent SIGKILL.
         self._killed: dict[int, float] = {}
-        self._queue: deque[str] = deque()
+        self._queue: deque[Filemap] = deque()
         self._starting: set[Filemap] = set()
         self._start_is_due = False
 
@@ -139,7 +139,7 @@ class Fleet:
     def _do(self, filemap: Filemap, action: Action) -> None:
         match action:
             case Action.SPAWN:
-                self._queue.append(filemap.path)
+                self._queue.append(filemap)
                 self.start_soon()
             case Action.TERMINATE:
                 self._terminate(filemap)
@@ -158,8 +158,8 @@ class Fleet:
 
     def _terminate(self, filemap: Filemap) -> None:
         if filemap.child is None:
-            if filemap.path in self._queue:
-                self._queue.remove(filemap.path)
+            if filemap in self._queue:
+                self._queue.remove(filemap)
             self.event(filemap, Event.EXITED)
             return
         self.send(filemap, say.Stop(filemap.delete))
@@ -211,8 +211,8 @@ class Fleet:
         self._start_is_due = False
         until = time.monotonic() + _LONGEST_TURN
         while self._queue and len(self._starting) < _STARTING_AT_ONCE:
-            filemap = self.filemaps.get(self._queue.popleft())
-            if filemap is None or filemap.record.state is not State.STARTING or filemap.child is not None:
+            filemap = self._queue.popleft()
+            if filemap.record.state is not State.STARTING or filemap.child is not None:
                 continue
             if not self._start(filemap):
                 return

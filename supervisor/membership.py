@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Container, Iterable
 from functools import cache, partial
 
@@ -36,8 +37,8 @@ def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> di
         elif filemap.wanted != wanted:
             changes["changed"].append(wanted.name)
             _change(fleet, filemap, wanted)
-        elif was_unseen:
-            fleet.event(filemap, Event.START)
+        if was_unseen:
+            fleet.event(fleet.filemaps[path], Event.START)
     identities = cache(partial(_identities, files))
     for filemap in [f for path, f in fleet.filemaps.items() if path not in files] if complete else ():
         if _outlives_its_name(filemap) and not _has_other_name(filemap, identities):
@@ -52,17 +53,37 @@ def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> di
 
 def _take_renamed(fleet: Fleet, files: dict[str, Wanted]) -> None:
     """A file that is followed itself (mode inode) keeps its worker, and its totals, under a new name."""
-    gone = {
+    held = {
         (f.holds.dev, f.holds.inode): f
-        for path, f in fleet.filemaps.items()
-        if path not in files and f.holds is not None and f.fd is not None and f.follows_inode
+        for f in fleet.filemaps.values()
+        if f.holds is not None and f.fd is not None and f.follows_inode
     }
-    for path, wanted in files.items() if gone else ():
-        stands = stands_at(path) if path not in fleet.filemaps else None
-        filemap = gone.pop((stands[0], stands[1]), None) if stands else None
-        if filemap is not None and wanted.options == filemap.wanted.options:
-            filemap.log(logging.INFO, "%s was renamed to %s", filemap.path, path)
-            _rename(fleet, filemap, wanted)
+    new = deque(path for path in files if held and path not in fleet.filemaps)
+    while new:
+        path = new.popleft()
+        stands = stands_at(path)
+        filemap = held.get((stands[0], stands[1])) if stands else None
+        if filemap is None or _told_to_worker(filemap.wanted) != _told_to_worker(files[path]):
+            continue
+        old = filemap.path
+        if old not in files or _has_left_its_name(filemap):
+            filemap.log(logging.INFO, "%s was renamed to %s", old, path)
+            _rename(fleet, filemap, files[path])
+            if old in files:
+                new.append(old)  # another may have been renamed to that
+
+
+def _has_left_its_name(filemap: Filemap) -> bool:
+    """Tell whether something else than the file, or nothing any more, stands where its directory had it."""
+    stands, holds = stands_at(filemap.path), filemap.holds
+    if filemap.wanted.directory is None or holds is None or stands == ():
+        return False
+    return stands is None or stands[:2] != (holds.dev, holds.inode)
+
+
+def _told_to_worker(wanted: Wanted) -> tuple[object, ...]:
+    """Return what the worker of a file that it holds goes by."""
+    return wanted.options, wanted.group_id, wanted.alias
 
 
 def _rename(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
@@ -70,10 +91,12 @@ def _rename(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
     fleet.ledger.rename(filemap.path, wanted.path)
     fleet.changed(filemap.path)
     del fleet.filemaps[filemap.path]
-    filemap.wanted, filemap.unseen = wanted, False
+    filemap.wanted = wanted
     filemap.placed.anew()
     fleet.filemaps[wanted.path] = filemap
     fleet.watch.add(wanted.path, filemap.fd, None)
+    # What was known of its turns is forgotten with the old name.
+    fleet.watch.urgent(wanted.path, time.monotonic())
     fleet.changed(wanted.path)
 
 
@@ -86,10 +109,9 @@ def _recalled(fleet: Fleet, wanted: Wanted) -> Filemap:
 
 def _change(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
     renamed = filemap.wanted.name != wanted.name
-    worker_sees = (filemap.wanted.options, filemap.wanted.group_id, filemap.wanted.alias)
-    filemap.wanted = wanted
+    before, filemap.wanted = filemap.wanted, wanted
     fleet.changed(filemap.path)
-    if worker_sees != (wanted.options, wanted.group_id, wanted.alias):
+    if _told_to_worker(before) != _told_to_worker(wanted):
         filemap.delete = False
         fleet.event(filemap, Event.RESTART, reason="its configuration changed")
     elif renamed:

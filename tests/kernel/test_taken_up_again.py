@@ -1,0 +1,114 @@
+"""Files that are let go and taken up again within a moment, or get another name: nothing that was remembered of them
+stands in the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.devices import Filesystem, filesystem
+from tests.kernel import oracle
+from tests.kernel.changes import CHANGES, MIB, append_delayed, fallocate, opened
+from tests.kernel.running import Running, running, stopped, wait_for, write
+
+
+@pytest.fixture
+def fs() -> Iterator[Filesystem]:
+    """A file system of its own for each test."""
+    with filesystem("ext4", size_mb=64) as made:
+        yield made
+
+
+def listed(file: Path, **keys: Any) -> dict[str, Any]:
+    """Return a configuration with one file."""
+    return {"filemaps": [{"path": str(file), **keys}]}
+
+
+def directory(fs: Filesystem, **keys: Any) -> dict[str, Any]:
+    """Return a configuration with the file system's images."""
+    return {"directories": [{"path": str(fs.mountpoint), "include": ["*.img"], **keys}]}
+
+
+def reload(supervisor: Running, *configs: dict[str, Any]) -> None:
+    """Have one configuration after the other taken."""
+    for config in configs:
+        supervisor.write(config)
+        done = supervisor.command("reload")
+        assert done.returncode == 0, done.stderr
+
+
+def followed(supervisor: Running, file: Path, fs: Filesystem, also: Callable[[dict[str, Any]], bool]) -> None:
+    """Wait until a file is followed, its group covers it, and its status is as `also` tells."""
+
+    def found() -> bool:
+        filemap = supervisor.filemap(file)
+        assert filemap.get("state") == "RUNNING", filemap
+        oracle.assert_exact_cover(file, fs.device.name)
+        assert also(filemap), filemap
+        return True
+
+    wait_for(f"{file.name} is followed", found)
+
+
+def fallocate_apart(file: Path) -> None:
+    """Give a file an extent that touches none of its others."""
+    write(file.with_name("between"), 1)
+    with opened(file) as fd:
+        fallocate(fd, 0, 8 * MIB, MIB)
+
+
+def test_with_another_name_while_its_worker_dies(fs: Filesystem, tmp_path: Path) -> None:
+    """It is followed again, also where the worker that was to end was killed."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with running(tmp_path, listed(file)) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        reload(supervisor, {}, listed(file, name="other"))
+        os.kill(pid, signal.SIGKILL)
+        followed(supervisor, file, fs, lambda f: f["name"] == "other")
+        CHANGES["append"](file)
+        followed(supervisor, file, fs, lambda f: f["changes"] > 0)
+
+
+def test_renamed_while_what_was_written_has_not_landed(fs: Filesystem, tmp_path: Path) -> None:
+    """What comes to lie on disk after the rename, of which nobody tells, is followed."""
+    file = fs.mountpoint / "part.img"
+    write(file, 1)
+    with running(tmp_path, directory(fs)) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        append_delayed(file)
+        whole = file.rename(fs.mountpoint / "whole.img")
+        wait_for("it is renamed", lambda: supervisor.filemap(whole).get("pid") == pid)
+        os.sync()
+        followed(supervisor, whole, fs, lambda f: f["pid"] == pid)
+
+
+def test_renamed_and_another_in_its_place(fs: Filesystem, tmp_path: Path) -> None:
+    """Files that were rotated before a scan saw it keep their workers under their new names, and the new one gets
+    its own."""
+    one, two, three = (fs.mountpoint / f"{n}.img" for n in "abc")
+    write(one, 1)
+    write(two, 2)
+    with running(tmp_path, directory(fs)) as supervisor:
+        pids = [supervisor.wait_state(file)["pid"] for file in (one, two)]
+        with stopped(supervisor.process.pid):
+            two.rename(three)
+            one.rename(two)
+            write(one, 3)
+        followed(supervisor, three, fs, lambda f: f["pid"] == pids[1])
+        followed(supervisor, two, fs, lambda f: f["pid"] == pids[0])
+        followed(supervisor, one, fs, lambda f: f["inode"] == one.stat().st_ino)
+        oracle.assert_no_orphan(fs.device.name)
+
+
+def covered(file: Path, fs: Filesystem) -> bool:
+    """Tell that the file's group covers it exactly and nothing is left behind."""
+    oracle.assert_exact_cover(file, fs.device.name)
+    oracle.assert_no_orphan(fs.device.name)
+    return True
