@@ -224,6 +224,7 @@ class Fleet:
     def _start(self, filemap: Filemap) -> bool:
         filemap.reason = ""
         filemap.failed_on = None
+        filemap.delete = False
         filemap.asked_at = time.monotonic()
         try:
             child = self._fork_server.spawn(

@@ -112,7 +112,6 @@ def _change(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
     before, filemap.wanted = filemap.wanted, wanted
     fleet.changed(filemap.path)
     if _told_to_worker(before) != _told_to_worker(wanted):
-        filemap.delete = False
         fleet.event(filemap, Event.RESTART, reason="its configuration changed")
     elif renamed:
         filemap.log(logging.INFO, "this is the name of %s now", filemap.path)

@@ -55,6 +55,25 @@ def followed(supervisor: Running, file: Path, fs: Filesystem, also: Callable[[di
     wait_for(f"{file.name} is followed", found)
 
 
+def test_a_restart_later_keeps_the_group(fs: Filesystem, tmp_path: Path) -> None:
+    """That its group was to go when the file left the configuration is over once that has it again."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with running(tmp_path, listed(file)) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        with stopped(pid):
+            reload(supervisor, {}, listed(file))
+        followed(supervisor, file, fs, lambda f: f["pid"] != pid)
+        CHANGES["append"](file)
+        fallocate_apart(file)
+        followed(supervisor, file, fs, lambda f: f["regions"] > 1)
+        pid, before = supervisor.filemap(file)["pid"], oracle.rows(fs.device.name)
+        assert any(b".p%d." % pid in row.aux for row in before), "no region bears its maker's mark"
+        assert supervisor.command("restart", "disk.img").returncode == 0
+        followed(supervisor, file, fs, lambda f: f["pid"] != pid)
+        assert oracle.rows(fs.device.name) == before
+
+
 def fallocate_apart(file: Path) -> None:
     """Give a file an extent that touches none of its others."""
     write(file.with_name("between"), 1)
