@@ -318,12 +318,15 @@ class Fleet:
         filemap.health = Health()
         filemap.io_text, filemap.sampling = "", False  # what it was asked for it may not have told
         event, reason = _end(status, filemap.reason)
+        restarted = filemap.record.again and not filemap.delete
         if filemap.record.again:
             reason = ""  # why the former ended is no reason of its successor's
         if event is Event.UNABLE:
             filemap.failed_on = stands_at(filemap.path)
-        if event in {Event.UNABLE, Event.ENDED}:
+        # A successor that was asked for has the file from us, whatever its name is by now.
+        if event is Event.UNABLE or (event is Event.ENDED and not restarted):
             self.let_go(filemap)
+            reports.forget_mapping(filemap)
         self.event(filemap, event, reason)
         if filemap.record.state is State.STOPPED and not self.stopping:
             self.forget_if_over(filemap)

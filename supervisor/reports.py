@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dmstats.device import Device
@@ -91,7 +92,9 @@ def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
         return
     device = Device(message.dev)
     filemap.device = device.name()
-    fleet.let_go(filemap)
+    # That file itself is not let go: where its worker has just died, there is no other way to it than ours.
+    if filemap.holds is None or replace(filemap.holds, fd=message.fd) != message:
+        fleet.let_go(filemap)
     filemap.holds = message
     fleet.held += 1
     watch_held(fleet, filemap)
@@ -104,11 +107,12 @@ def watch_held(fleet: Fleet, filemap: Filemap) -> None:
     """
     if filemap.child is None or filemap.holds is None:
         return
-    try:
-        filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{filemap.holds.fd}", os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        filemap.log(logging.DEBUG, "the worker's file can't be opened: %s", error)
-        return
+    if filemap.fd is None:
+        try:
+            filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{filemap.holds.fd}", os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            filemap.log(logging.DEBUG, "the worker's file can't be opened: %s", error)
+            return
     fleet.watch.add(filemap.path, filemap.fd, _watched_name(filemap))
     # The worker reads the extents without waiting for the watch: what came in between nobody tells of.
     fleet.watch.urgent(filemap.path, time.monotonic())
@@ -186,8 +190,13 @@ def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
 
 def _waiting(fleet: Fleet, filemap: Filemap, reason: str) -> None:
     fleet.let_go(filemap)
-    filemap.mapped = filemap.group_id = filemap.happened_at = None
-    filemap.placed.moved((), ())
+    forget_mapping(filemap)
     # A sample that was asked for along with the look is not made.
     filemap.io_text, filemap.sampling = "", False
     fleet.event(filemap, Event.WAIT, reason)
+
+
+def forget_mapping(filemap: Filemap) -> None:
+    """Have nothing be told any more of where the file lies, and of its group."""
+    filemap.mapped = filemap.group_id = filemap.happened_at = None
+    filemap.placed.moved((), ())

@@ -126,6 +126,24 @@ def test_renamed_and_another_in_its_place(fs: Filesystem, tmp_path: Path) -> Non
         oracle.assert_no_orphan(fs.device.name)
 
 
+@pytest.mark.parametrize("how", ["restart", "reload"])
+def test_a_new_worker_of_a_renamed_file(fs: Filesystem, tmp_path: Path, how: str) -> None:
+    """Mode inode: that a worker is asked to make room for another changes nothing of which file is followed."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with running(tmp_path, listed(file)) as supervisor:
+        before = supervisor.wait_state(file)
+        moved = file.rename(fs.mountpoint / "moved")
+        if how == "restart":
+            assert supervisor.command("restart", "disk.img").returncode == 0
+        else:
+            reload(supervisor, listed(file, labels={"tenant": "acme"}))
+        wait_for("another runs", lambda: supervisor.filemap(file)["pid"] not in (None, before["pid"]))
+        CHANGES["append"](moved)
+        wait_for("the renamed file is followed", lambda: covered(moved, fs))
+        assert supervisor.filemap(file)["inode"] == before["inode"]
+
+
 def covered(file: Path, fs: Filesystem) -> bool:
     """Tell that the file's group covers it exactly and nothing is left behind."""
     oracle.assert_exact_cover(file, fs.device.name)

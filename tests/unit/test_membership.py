@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from supervisor import reports
 from supervisor.config import Config
 from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
@@ -16,6 +18,7 @@ from supervisor.forkserver import Child
 from supervisor.membership import want
 from supervisor.selection import Scan, wanted
 from supervisor.states import Event, Record, State
+from supervisor.telling import about_file
 from tests.unit.fleets import small_fleet
 from workers import channel as say
 
@@ -58,6 +61,17 @@ def in_directory(fleet: Fleet, folder: Path) -> None:
     want(fleet, wanted(fleet.config, {str(folder): Scan(files)}))
 
 
+def test_the_file_is_kept_of_a_worker_that_died_once_it_had_told_of_it(tmp_path: Path) -> None:
+    """There may be no other way to it any more than by our descriptor. Another file's is given up."""
+    with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
+        before, told = filemap.fd, holds(tmp_path / "a.img", 7)
+        (tmp_path / "a.img").unlink()
+        reports.take(fleet, filemap, told)
+        assert (filemap.fd, filemap.holds) == (before, told)
+        reports.take(fleet, filemap, replace(told, generation=1))
+        assert filemap.fd is None
+
+
 def test_renamed_while_its_next_worker_waits_to_be_started(tmp_path: Path) -> None:
     """It is started all the same."""
     folder = tmp_path / "images"
@@ -74,3 +88,19 @@ def test_renamed_while_its_next_worker_waits_to_be_started(tmp_path: Path) -> No
             patch.setattr(fleet, "_start", lambda _filemap: True)
             fleet._start_some()
         assert fleet._starting == {filemap}
+
+
+@pytest.mark.parametrize("status", [0, 69])
+def test_of_what_is_not_followed_nothing_is_told(tmp_path: Path, status: int) -> None:
+    """A file that has ended, or can't be mapped has neither extents nor a group, nor a place on the page."""
+    with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
+        filemap.record = Record(State.RUNNING, started_at=0.0)
+        filemap.mapped = say.Mapped({"group_id": 3}, "", 1, 1, 0, 0, None, True, False, False, False)
+        filemap.group_id = 3
+        filemap.placed.moved([8], [8])
+        list(about_file(fleet, filemap.path))
+        fleet._by_pid[NO_PID] = filemap
+        fleet._exited(filemap, status)
+        told = {message[0]: message for message in about_file(fleet, filemap.path)}
+        assert (told["file"][1]["group_id"], told["file"][1]["extents"]) == (None, 0)
+        assert told["regions"] == ["regions", filemap.path, []]
