@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable
 from functools import cache, partial
+from typing import Final
 
 from supervisor.filemap import Filemap, stands_at
 from supervisor.fleet import Fleet
@@ -16,6 +17,9 @@ from supervisor.machines import Identity
 from supervisor.selection import Wanted
 from supervisor.states import Event, State
 from workers.cached import has_name
+
+_HAS_WORKER: Final = frozenset({State.STARTING, State.RUNNING, State.WAITING, State.BACKOFF})
+"""The states in which there is a worker, or will be another, to find a file at its end."""
 
 
 def want(fleet: Fleet, files: dict[str, Wanted], *, complete: bool = True) -> dict[str, list[str]]:
@@ -122,7 +126,7 @@ def _outlives_its_name(filemap: Filemap) -> bool:
     return (
         filemap.wanted.source.startswith("directories")
         and filemap.follows_inode
-        and filemap.record.state is State.RUNNING
+        and (filemap.record.state in _HAS_WORKER or filemap.record.again)
         and filemap.fd is not None
         and not has_name(filemap.path)
     )

@@ -149,3 +149,21 @@ def covered(file: Path, fs: Filesystem) -> bool:
     oracle.assert_exact_cover(file, fs.device.name)
     oracle.assert_no_orphan(fs.device.name)
     return True
+
+
+def test_unlinked_while_no_worker_runs(fs: Filesystem, tmp_path: Path) -> None:
+    """A directory's file that somebody has open still is followed on by the next worker, and let go at its end."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    config = {**directory(fs), "supervisor": {"restart": {"initial": "3s"}}}
+    with running(tmp_path, config) as supervisor, opened(file) as fd:
+        pid = supervisor.wait_state(file)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        supervisor.wait_state(file, "BACKOFF")
+        file.unlink()
+        write(fs.mountpoint / "other.img", 1)
+        supervisor.wait_state(fs.mountpoint / "other.img")
+        extents = supervisor.wait_state(file)["extents"]
+        write(fs.mountpoint / "between", 1)
+        fallocate(fd, 0, 8 * MIB, MIB)
+        wait_for("it is followed", lambda: supervisor.filemap(file)["extents"] > extents)
