@@ -115,7 +115,7 @@ def _change(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
     renamed = filemap.wanted.name != wanted.name
     before, filemap.wanted = filemap.wanted, wanted
     fleet.changed(filemap.path)
-    if _told_to_worker(before) != _told_to_worker(wanted):
+    if (before.directory, *_told_to_worker(before)) != (wanted.directory, *_told_to_worker(wanted)):
         fleet.event(filemap, Event.RESTART, reason="its configuration changed")
     elif renamed:
         filemap.log(logging.INFO, "this is the name of %s now", filemap.path)

@@ -167,3 +167,19 @@ def test_unlinked_while_no_worker_runs(fs: Filesystem, tmp_path: Path) -> None:
         write(fs.mountpoint / "between", 1)
         fallocate(fd, 0, 8 * MIB, MIB)
         wait_for("it is followed", lambda: supervisor.filemap(file)["extents"] > extents)
+
+
+def test_from_the_list_into_a_directory(fs: Filesystem, tmp_path: Path) -> None:
+    """A file that nobody lists any more, as its directory has it, is followed through no link from then on."""
+    file, elsewhere = fs.mountpoint / "disk.img", fs.mountpoint / "elsewhere"
+    write(file, 1)
+    write(elsewhere, 2)
+    with running(tmp_path, listed(file, mode="path")) as supervisor:
+        supervisor.wait_state(file)
+        reload(supervisor, directory(fs, mode="path"))
+        supervisor.wait_state(file)
+        link = fs.mountpoint / "link"
+        link.symlink_to(elsewhere)
+        link.rename(file)
+        wait_for("its directory has no such file", lambda: not supervisor.filemap(file))
+        assert '"moved"' not in supervisor.command("events", "--json").stdout, "the link was followed"
