@@ -116,6 +116,7 @@ def _change(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
     before, filemap.wanted = filemap.wanted, wanted
     fleet.changed(filemap.path)
     if (before.directory, *_told_to_worker(before)) != (wanted.directory, *_told_to_worker(wanted)):
+        filemap.sample_at = 0.0  # by the interval as it is now
         fleet.event(filemap, Event.RESTART, reason="its configuration changed")
     elif renamed:
         filemap.log(logging.INFO, "this is the name of %s now", filemap.path)

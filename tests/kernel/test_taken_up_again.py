@@ -14,6 +14,7 @@ import pytest
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES, MIB, append_delayed, fallocate, opened
+from tests.kernel.conftest import read_direct
 from tests.kernel.running import Running, running, stopped, wait_for, write
 
 
@@ -183,3 +184,16 @@ def test_from_the_list_into_a_directory(fs: Filesystem, tmp_path: Path) -> None:
         link.rename(file)
         wait_for("its directory has no such file", lambda: not supervisor.filemap(file))
         assert '"moved"' not in supervisor.command("events", "--json").stdout, "the link was followed"
+
+
+def test_sampled_more_often_after_a_reload(fs: Filesystem, tmp_path: Path) -> None:
+    """The interval that was long does not have to pass before the short one counts."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with running(tmp_path, listed(file, sample="1h")) as supervisor:
+        pid = supervisor.wait_state(file)["pid"]
+        wait_for("it is sampled", lambda: supervisor.filemap(file)["sampled_at"])
+        reload(supervisor, listed(file, sample="1s"))
+        followed(supervisor, file, fs, lambda f: f["pid"] != pid)
+        read_direct(file, 0, 7)
+        wait_for("they are counted", lambda: supervisor.filemap(file)["reads"] == 7)
