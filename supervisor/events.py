@@ -109,6 +109,14 @@ def last_id(db: sqlite3.Connection) -> int:
     return int(row[0]) if row is not None else 0
 
 
+def last_state(db: sqlite3.Connection, path: str) -> list[State]:
+    """Return the state that the file at `path` came into by its last event of that kind; none where there is none."""
+    rows = db.execute(
+        "SELECT details FROM events WHERE path = ? AND kind = ? ORDER BY id DESC LIMIT 1", (key(path), STATE)
+    )
+    return [State(json.loads(details)["to"]) for (details,) in rows]
+
+
 def after(db: sqlite3.Connection, last: int, limit: int, name: str | None = None) -> list[Happening]:
     """Return the first `limit` events with an id above `last`, of the file with this name or path."""
     return _select(db, "id > ?", (last,), "ASC", limit, name)

@@ -73,7 +73,7 @@ class Filemap:
     wanted: Wanted
     record: Record = field(default_factory=Record)
     told: State | None = None
-    """The last state that an event told of (events.is_told)."""
+    """The last state that an event told of (events.is_told), of a file that was here before, too."""
     child: Child | None = None
     timer: Timer | None = None
     fd: int | None = None

@@ -23,6 +23,7 @@ from supervisor.database import Database
 from supervisor.entries import EMPTY, SHOWN_MOVES, Entry, Move, joined
 from supervisor.events import Happening
 from supervisor.printable import printable
+from supervisor.states import State
 from workers.channel import Holds
 
 _SCHEMA: Final = f"{entries.SCHEMA}{events.SCHEMA}"
@@ -177,6 +178,12 @@ class Ledger:
         """Return the last `limit` events, the oldest first, of the file with this name or path."""
         self.flush()
         return self._database.rows(lambda db: events.latest(db, limit, name))
+
+    def told(self, path: str) -> State | None:
+        """Return the last state that an event told of the file at `path`, None where none did."""
+        self.flush()
+        found = self._database.rows(lambda db: events.last_state(db, path))
+        return found[0] if found else None
 
     @property
     def last_event(self) -> int:

@@ -107,6 +107,7 @@ def _rename(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:
 def _recalled(fleet: Fleet, wanted: Wanted) -> Filemap:
     entry = fleet.ledger.entry(wanted.path)
     filemap = Filemap(wanted, account=entry.account, moves=entry.moves, moves_total=entry.moves_total)
+    filemap.told = fleet.ledger.told(wanted.path)
     filemap.last_group_id = entry.group_id if entry.group_id is not None else wanted.group_id
     return filemap
 

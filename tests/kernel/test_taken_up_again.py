@@ -3,6 +3,7 @@ stands in the way."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -197,3 +198,18 @@ def test_sampled_more_often_after_a_reload(fs: Filesystem, tmp_path: Path) -> No
         followed(supervisor, file, fs, lambda f: f["pid"] != pid)
         read_direct(file, 0, 7)
         wait_for("they are counted", lambda: supervisor.filemap(file)["reads"] == 7)
+
+
+def test_running_again_is_told(fs: Filesystem, tmp_path: Path) -> None:
+    """Whoever was told that a file is not followed any more is told that it is again."""
+    file = fs.mountpoint / "disk.img"
+    write(file, 1)
+    with running(tmp_path, listed(file)) as supervisor:
+        supervisor.wait_state(file)
+        reload(supervisor, {})
+        wait_for("it is let go", lambda: not supervisor.filemap(file))
+        reload(supervisor, listed(file))
+        supervisor.wait_state(file)
+        lines = supervisor.command("events", "--json", "disk.img").stdout.splitlines()
+        told = [event["details"] for event in map(json.loads, lines) if event["kind"] == "state"]
+        assert [one["to"] for one in told] == ["STOPPED", "RUNNING"]
