@@ -83,7 +83,7 @@ class Answers:
 
     def _restart(self, request: RestartRequest) -> Response:
         for filemap in self.fleet.filemaps.values():
-            if request.name in (filemap.name, filemap.path):
+            if request.name in (filemap.name, filemap.path) and not filemap.dropped:
                 live = filemap.record.state in LIVE
                 self.fleet.event(filemap, Event.RESTART, "asked for")
                 return Response(200, {"name": filemap.name, "restarted": live})

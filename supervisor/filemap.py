@@ -136,6 +136,11 @@ class Filemap:
         """Tell whether the file itself is followed, whatever its name is (mode inode)."""
         return self.wanted.options.mode is FilemapdMode.INODE
 
+    @property
+    def dropped(self) -> bool:
+        """Tell whether nobody wants it any more, and its last worker is about to end."""
+        return self.unseen and self.record.state is State.STOPPING and not self.record.again
+
     def total(self) -> Counters:
         """Return what the file's regions counted, those that have gone too."""
         return self.account.total()

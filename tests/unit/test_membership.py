@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from supervisor import reports
+from supervisor.answers import Answers
 from supervisor.config import Config
 from supervisor.filemap import Filemap
 from supervisor.fleet import Fleet
 from supervisor.forkserver import Child
 from supervisor.membership import want
+from supervisor.requests import RestartRequest
 from supervisor.selection import Scan, wanted
 from supervisor.states import Event, Record, State
 from supervisor.telling import about_file
@@ -104,3 +106,15 @@ def test_of_what_is_not_followed_nothing_is_told(tmp_path: Path, status: int) ->
         told = {message[0]: message for message in about_file(fleet, filemap.path)}
         assert (told["file"][1]["group_id"], told["file"][1]["extents"]) == (None, 0)
         assert told["regions"] == ["regions", filemap.path, []]
+
+
+def test_a_restart_brings_back_nothing_that_was_dropped(tmp_path: Path) -> None:
+    """While the last worker of a file that nobody wants is about to end, there is no such file to restart."""
+    with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
+        filemap.record = Record(State.RUNNING, started_at=0.0)
+        answers = Answers(fleet, None, None, None, None, None)  # type: ignore[arg-type] # what is not asked
+        want(fleet, {})
+        assert answers._restart(RestartRequest(name=filemap.path)).status == 404
+        assert not filemap.record.again
+        want(fleet, {filemap.path: filemap.wanted})
+        assert answers._restart(RestartRequest(name=filemap.path)).status == 200
