@@ -31,7 +31,8 @@ class Turns:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._tables: dict[int, bytes] = {}
+        # What was compared last, of each device: its regions, and with which files.
+        self._tables: dict[int, tuple[bytes, frozenset[Filemap]]] = {}
 
     def looks(self, now: float) -> None:
         """Have the files looked at whose turn it is, and the counters of those read whose turn for that is near."""
@@ -108,8 +109,9 @@ class Turns:
             except DmStatsError as error:
                 _log.warning("regions can't be listed: %s", error)
                 continue
-            if self._tables.get(dev) != table:
-                self._tables[dev] = table
+            compared = table, frozenset(filemaps)
+            if self._tables.get(dev) != compared:
+                self._tables[dev] = compared
                 self._fleet.device_regions[dev] = table.count(b"\n")
                 self._doubt(filemaps, parse_list(table).regions)
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox.devices import Filesystem, filesystem
+from supervisor.filemap import Filemap
+from supervisor.forkserver import Child
+from supervisor.turns import Turns
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES, MIB, append_delayed, fallocate, opened
-from tests.kernel.conftest import read_direct
+from tests.kernel.conftest import Disk, read_direct
 from tests.kernel.running import Running, running, stopped, wait_for, write
+from tests.unit.fleets import small_fleet
+from workers import channel as say
 
 
 @pytest.fixture
@@ -213,3 +221,27 @@ def test_running_again_is_told(fs: Filesystem, tmp_path: Path) -> None:
         lines = supervisor.command("events", "--json", "disk.img").stdout.splitlines()
         told = [event["details"] for event in map(json.loads, lines) if event["kind"] == "state"]
         assert [one["to"] for one in told] == ["STOPPED", "RUNNING"]
+
+
+def test_changed_by_others_before_it_was_told(disk: Disk, tmp_path: Path) -> None:
+    """What a device's regions were when they were last compared is no news of a file that was not known by then."""
+    others = disk.others_region()
+    ours, theirs = say.pair()
+    with small_fleet(tmp_path) as fleet, closing(ours), closing(theirs):
+        (filemap,) = fleet.filemaps.values()
+        known = fleet.filemaps["/y"] = Filemap(replace(filemap.wanted, path="/y", name="y"))
+        for one in (filemap, known):
+            one.child, one.fd = Child(os.getpid(), ours), os.open(disk.folder, os.O_PATH)
+            one.holds = say.Holds(disk.device.dev_t, 2, 0, one.fd)
+        known.mapped = say.Mapped(None, "", 0, 0, 0, 0, None, False, False, False, False)
+        turns = Turns(fleet)
+        turns.tables()
+        filemap.mapped, filemap.group_id = (
+            replace(known.mapped, group={"group_id": others}, tag="theirs"),
+            others,
+        )
+        turns.tables()
+        assert select.select([theirs], [], [], 0)[0], "its worker is not asked"
+        assert isinstance(theirs.receive(), say.Look)
+        for one in (filemap, known):
+            fleet.let_go(one)
