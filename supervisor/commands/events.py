@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import click
 
-from supervisor.commands.common import ask, complete_names, json_option
+from supervisor.commands.common import ask, complete_names, fail, json_option
 from supervisor.printable import printable
 
 _INTERVAL: Final = 1.0
@@ -49,9 +49,13 @@ def events(
     """
     if since is not None and lines is not None:
         raise click.UsageError("--since and --lines can't be given together")
+    shown = 0
     with contextlib.suppress(KeyboardInterrupt):
         for event in _walk(context, name, since, _SHOWN if lines is None else lines, follow=follow):
             click.echo(json.dumps(event) if as_json else _line(event))
+            shown += 1
+        if name is not None and shown == 0 and lines != 0 and since is None:
+            _check_there(context, name)
 
 
 def _walk(
@@ -81,6 +85,13 @@ def _page(context: click.Context, **wanted: object) -> tuple[list[dict[str, Any]
     query = urlencode(given, errors="surrogateescape")
     answer = ask(context, "GET", f"/v1/events?{query}")
     return answer["events"], answer["last"]
+
+
+def _check_there(context: click.Context, name: str) -> None:
+    """End with status 1 where no file has the name, of which there are no events. Files that have gone have some."""
+    filemaps = ask(context, "GET", "/v1/status")["filemaps"]
+    if not any(name in (filemap["name"], filemap["path"]) for filemap in filemaps):
+        fail(f"there is no filemap {name!r}, and no event of one")
 
 
 def _line(event: dict[str, Any]) -> str:

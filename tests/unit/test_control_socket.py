@@ -266,7 +266,7 @@ def test_events_by_the_page(loop: Loop, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_events_of_any_path(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file's events can be asked for by its path, of whatever bytes that is."""
+    """A file's events can be asked for by its path, of whatever bytes that is; a name that none has is told of."""
     path = os.fsdecode(b"/images/a&b=c \xe9\n\xff.img")
     asked = []
 
@@ -274,9 +274,18 @@ def test_events_of_any_path(loop: Loop, tmp_path: Path, monkeypatch: pytest.Monk
         asked.append(query.name)
         return Response(200, {"events": [], "last": 0})
 
+    status = {"filemaps": [{"name": "a.img", "path": path}]}
+    monkeypatch.setitem(ROUTES, ("GET", "/v1/status"), Route(Request, lambda _: Response(200, status)))
     monkeypatch.setitem(ROUTES, ("GET", "/v1/events"), Route(EventsRequest, answer))
     assert command(loop, tmp_path, "events", path).exit_code == 0
     assert set(asked) == {path}
+    assert command(loop, tmp_path, "events", "a.img").output == ""
+    wrong = command(loop, tmp_path, "events", "b.img")
+    assert (wrong.exit_code, wrong.output) == (
+        1,
+        "filemapd: there is no filemap 'b.img', and no event of one\n",
+    )
+    assert command(loop, tmp_path, "events", "-n", "0", "b.img").exit_code == 0
 
 
 def test_changes_for_machines(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
