@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -114,7 +115,9 @@ def last_state(db: sqlite3.Connection, path: str) -> list[State]:
     rows = db.execute(
         "SELECT details FROM events WHERE path = ? AND kind = ? ORDER BY id DESC LIMIT 1", (key(path), STATE)
     )
-    return [State(json.loads(details)["to"]) for (details,) in rows]
+    with contextlib.suppress(ValueError, KeyError):  # what another version wrote, or somebody else
+        return [State(json.loads(details)["to"]) for (details,) in rows]
+    return []
 
 
 def after(db: sqlite3.Connection, last: int, limit: int, name: str | None = None) -> list[Happening]:

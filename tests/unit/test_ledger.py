@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from dmstats.counters import Counters
+from supervisor import events
 from supervisor.accounts import Account
 from supervisor.children import Children
 from supervisor.entries import Entry, Move
 from supervisor.ledger import Ledger
+from supervisor.states import State
 from tests.unit.ledgers import PATH, assert_full, fill, reads, stored
 
 
@@ -128,6 +130,19 @@ def test_events_are_numbered_and_bounded(ledger: Ledger) -> None:
     assert ledger.events_after(0, 2, "a.img") == found[1:3]
     assert ledger.latest_events(2, PATH) == found[-2:]
     assert ledger.last_event == 301
+
+
+def test_the_last_state_that_was_told(ledger: Ledger) -> None:
+    """By the last event of that kind; one that another version wrote down tells nothing."""
+    assert ledger.told("/a") is None
+    for state in ("FAILED", "RUNNING"):
+        ledger.happened(events.STATE, "/a", "a", "why", details={"from": "STARTING", "to": state})
+    ledger.happened(events.RESTARTED, "/a", "a", "why", details={"restarts": 1})
+    assert ledger.told("/a") is State.RUNNING
+    for details in ({"to": "ASLEEP"}, {}):
+        ledger.happened(events.STATE, "/a", "a", "why", details=details)
+        assert ledger.told("/a") is None
+    assert ledger.told("/b") is None
 
 
 def test_event_ids_are_not_given_twice(tmp_path: Path) -> None:
