@@ -228,7 +228,7 @@ class Fleet:
         filemap.asked_at = time.monotonic()
         try:
             child = self._fork_server.spawn(
-                job_for(filemap, self.ledger.entry(filemap.path), self.config.devices.max_regions),
+                job_for(filemap, self.ledger.entry(filemap.path)),
                 filemap.labels(),
             )
         except OSError as error:

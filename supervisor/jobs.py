@@ -12,8 +12,8 @@ from workers.mapping import Wanted as WantedGroup
 from workers.process import Job
 
 
-def job_for(filemap: Filemap, entry: Entry, device_regions: int) -> Job:
-    """Return the job of a file's next worker; its device may have so many regions at most."""
+def job_for(filemap: Filemap, entry: Entry) -> Job:
+    """Return the job of a file's next worker."""
     wanted, options = filemap.wanted, filemap.wanted.options
     return Job(
         path=wanted.path,
@@ -24,7 +24,7 @@ def job_for(filemap: Filemap, entry: Entry, device_regions: int) -> Job:
             alias=wanted.alias,
             precise=options.precise,
             bounds_ns=options.histogram_ns,
-            limits=Limits(options.max_regions, device_regions),
+            limits=Limits(options.max_regions, wanted.device_regions),
             adopt=wanted.group_id,
         ),
         known=_known(entry),

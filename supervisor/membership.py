@@ -87,7 +87,7 @@ def _has_left_its_name(filemap: Filemap) -> bool:
 
 def _told_to_worker(wanted: Wanted) -> tuple[object, ...]:
     """Return what the worker of a file that it holds goes by."""
-    return wanted.options, wanted.group_id, wanted.alias
+    return wanted.options, wanted.device_regions, wanted.group_id, wanted.alias
 
 
 def _rename(fleet: Fleet, filemap: Filemap, wanted: Wanted) -> None:

@@ -38,6 +38,8 @@ class Wanted:
     """Unique in the fleet, printable: the basename, or as much more of the path as it takes."""
     path: str
     options: FileOptions
+    device_regions: int
+    """How many regions its device may have."""
     group_id: int | None
     """The group to adopt, None to make one."""
     alias: str | None
@@ -161,12 +163,14 @@ def wanted(config: Config, scans: Mapping[str, Scan]) -> dict[str, Wanted]:
     names = {entry.path: entry.name for entry in config.filemaps if entry.name is not None}
     names |= unique_names(files.keys() - names.keys(), taken=names.values())
     # One entry's options are resolved once and shared by all its files.
-    options = {source: resolve(config.defaults, entry) for entry, source in files.values()}
+    entries = {source: entry for entry, source in files.values()}
+    options = {source: resolve(config.defaults, entry) for source, entry in entries.items()}
     return {
         path: Wanted(
             name=names[path],
             path=path,
             options=options[source],
+            device_regions=config.devices.max_regions,
             group_id=entry.group_id if isinstance(entry, Filemap) else None,
             alias=entry.alias if isinstance(entry, Filemap) else None,
             source=source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,14 @@ def test_regions_of_a_device(fs: Filesystem, tmp_path: Path) -> None:
             device.delete(number)
         CHANGES["append"](file)
         wait_for("all fit now", lambda: bool(oracle.assert_exact_cover(file, name)))
+
+        supervisor.write({**config, "devices": {"max_regions": 3}})
+        answer = json.loads(supervisor.command("reload", "--json").stdout)
+        assert answer["changed"] == ["disk.img"]
+        wait_for("another limit holds after a reload", lambda: len(oracle.rows(name)) == 3)
+        supervisor.write(config)
+        assert supervisor.command("reload").returncode == 0
+        wait_for("all fit again", lambda: bool(oracle.assert_exact_cover(file, name)))
 
 
 def test_memory_refused(fs: Filesystem, tmp_path: Path) -> None:
