@@ -115,6 +115,53 @@ def test_id_reused_by_another_files_group(scene: Scene) -> None:
     oracle.assert_exact_cover(other, scene.name)
 
 
+def test_adopted_id_reused_under_the_same_alias(tmp_path: Path) -> None:
+    """A group that was adopted is deleted, and dmstats gives its id and alias to another file's: that one is not
+    touched, and the file gets one of its own."""
+    with filesystem("ext4", size_mb=200) as fs:
+        file, other, name = fs.mountpoint / "disk.img", fs.mountpoint / "other.img", fs.device.name
+        write(file, 2)
+        write(other, 2)
+        create = ("dmstats", "create", "--filemap", "--nomonitor", "--alias", "disk.img")
+        oracle.run(*create, str(file))
+        with running(tmp_path, {"filemaps": [{"path": str(file), "group_id": 0}]}) as supervisor:
+
+            def exact() -> bool:
+                """Tell that the group that is shown is another than theirs, and exact."""
+                told = supervisor.filemap(file)
+                assert told["noticed"].get("reused") == 1, told
+                assert told["group_id"] not in {0, None}
+                oracle.assert_exact_cover(file, name, told["group_id"])
+                return True
+
+            assert supervisor.wait_state(file)["group_id"] == 0
+            with stopped(supervisor.process.pid):
+                oracle.run("dmstats", "delete", "--allregions", name)
+                oracle.run(*create, str(other))
+                theirs = oracle.table(name)
+            wait_for("it has a group of its own", exact)
+            CHANGES["append"](file)
+            wait_for("it is followed", exact)
+            assert theirs.items() <= oracle.table(name).items()
+
+
+def test_a_group_to_adopt_that_is_anothers(tmp_path: Path) -> None:
+    """It is told of, and left as it is; the file gets a group of its own."""
+    with filesystem("ext4", size_mb=200) as fs:
+        file, other, name = fs.mountpoint / "disk.img", fs.mountpoint / "other.img", fs.device.name
+        write(file, 2)
+        write(other, 2)
+        oracle.run("dmstats", "create", "--filemap", "--nomonitor", str(other))
+        theirs = oracle.table(name)
+        with running(tmp_path, {"filemaps": [{"path": str(file), "group_id": 0}]}) as supervisor:
+            told = supervisor.wait_state(file)
+            assert (told["configured_group_id"], told["noticed"]) == (0, {"foreign": 1})
+            assert told["group_id"] not in {0, None}
+            oracle.assert_exact_cover(file, name, told["group_id"])
+            assert theirs.items() <= oracle.table(name).items()
+            assert "group 0 is another's: the file gets one of its own" in supervisor.log.read_text()
+
+
 def test_ids_taken_as_they_become_free(scene: Scene) -> None:
     """Another program takes ids while the file changes: its regions and ours stay apart."""
     theirs: dict[int, int] = {}
