@@ -101,7 +101,13 @@ def test_who_may_ask(installed: Machine) -> None:
     refused = installed.call("setpriv", "--reuid=filemapd-web", "--regid=filemapd-web", *ask)
     assert (refused.returncode, "no permission" in refused.stdout) == (1, True)
     web = wait_for("the web process runs", lambda: status(installed)["web"]["pid"])
-    assert installed.run("stat", "--format=%U:%G", f"/proc/{web}").strip() == "filemapd-web:filemapd-web"
+
+    def its_own_user() -> bool:
+        """It is forked as root."""
+        assert installed.run("stat", "--format=%U:%G", f"/proc/{web}").strip() == "filemapd-web:filemapd-web"
+        return True
+
+    wait_for("the web process is another user's", its_own_user)
 
 
 @pytest.mark.usefixtures("installed")
