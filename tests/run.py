@@ -2,7 +2,7 @@
 
     python -m tests.run [--jobs N] [--out DIR] [FILE...]
 
-One more is run at once than there are processors, as guests wait for timers at times. Tells how each went when it is
+Two more are run at once than there are processors, as guests wait for timers at times. Tells how each went when it is
 through, with all its output where a test failed. What it printed and left is in DIR/NAME. Gives 0 where all passed.
 """
 
@@ -41,7 +41,7 @@ _LONG = (
     "supervisor",
     "dmfilemapd",
 )
-_AT_ONCE = (os.cpu_count() or 1) + 1
+_AT_ONCE = (os.cpu_count() or 1) + 2
 # What is made for the tests of a file, while others run.
 _BEFORE = {"test_package": [["make", "--no-print-directory", "deb", "out/debian.tar"]]}
 # A worker has some 5 MiB, with what the kernel keeps for it.
@@ -76,7 +76,7 @@ def main() -> int:
 def parser(program: str, does: str, out: Path) -> argparse.ArgumentParser:
     """Return the parser of a command that runs tests."""
     made = argparse.ArgumentParser(prog=program, description=does)
-    made.add_argument("--jobs", type=int, default=_AT_ONCE, help="at once (default: processors and one)")
+    made.add_argument("--jobs", type=int, default=_AT_ONCE, help="at once (default: processors and two)")
     made.add_argument("--out", type=Path, default=out, help="what they print and leave")
     made.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="default: all of tests/kernel, and the host's"
