@@ -6,7 +6,7 @@
 # make bench    measures it beside dmfilemapd (PEER, if given) and the kernel's own limit; BENCH takes options
 # make man      the man pages, in out/man
 # make deb      the Debian package for this system's python3, in out/deb
-# make check    style and types
+# make check    style, types, and which folder imports which
 # make clean    removes what the others made here
 
 PYTHON ?= python3
@@ -59,11 +59,11 @@ out/xstate.so: sandbox/xstate.c
 	cc -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
 man: $(INSTALLED)
-	$(BIN)/python -m package.man out/man
+	$(BIN)/python -m builders.man out/man
 
 deb: $(INSTALLED)
 	rm -rf out/deb
-	$(BIN)/python -m package.deb out/deb
+	$(BIN)/python -m builders.deb out/deb
 
 # A small Debian of this one's release: tests install the package in it.
 out/debian.tar: | tools
@@ -75,6 +75,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 tools: $(INSTALLED)
 	@sandbox/setup.sh $(TOOLS)
@@ -83,7 +84,7 @@ guest: $(INSTALLED)
 	@sandbox/setup.sh
 
 clean:
-	rm -rf $(VENV) out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) out dist .mypy_cache .import_linter_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock requirements-dev.lock pyproject.toml

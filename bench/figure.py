@@ -13,7 +13,7 @@ from typing import Final, Literal
 import svg
 
 from bench.axis import Axis
-from supervisor.web.draw import group, label
+from supervisor.web.charts.draw import group, label
 
 Drawn = Literal["filemapd", "other", "floor", "peer"]
 Points = tuple[tuple[float, float], ...]

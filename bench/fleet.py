@@ -22,8 +22,8 @@ from bench.processes import cpu_seconds, total_pss, tree, wakes
 from bench.results import Goal, Row
 from bench.volume import BLOCK, Volume, append_pieces, ranges_of, volume
 from dmstats.ranges import Range
-from supervisor.client import call
-from supervisor.times import seconds_of
+from supervisor.control.client import call
+from supervisor.text.times import seconds_of
 from tests.kernel.running import Running, running, wait_for
 
 _FOLDER: Final = "images"

@@ -20,7 +20,7 @@ from bench.processes import uss
 from bench.results import Goal, Row
 from bench.volume import BLOCK, Volume, ranges_of, volume
 from dmstats.ranges import joined, overlap, total
-from supervisor.backoff import Policy
+from supervisor.config.restart_policy import RestartPolicy
 from tests.kernel.changes import fallocate
 
 _FILES: Final = 10
@@ -105,7 +105,7 @@ def restarted(bench: Bench) -> Iterator[Row]:
         paths = files(disk, bench.pick(9, 3), _EXTENTS)
         with fleet(disk, len(paths)) as supervisor:
             pids = {filemap["path"]: filemap["pid"] for filemap in supervisor.status()["filemaps"]}
-            time.sleep(Policy().healthy)  # a worker that crashes sooner waits before its next start
+            time.sleep(RestartPolicy().healthy)  # a worker that crashes sooner waits before its next start
             for path in paths:
                 fd = disk.open(path)
                 os.kill(pids[str(path)], signal.SIGSTOP)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from supervisor.client import ControlError, call
+from supervisor.control.client import ControlError, call
 
 _FILEMAPD: Final = str(Path(sys.prefix, "bin", "filemapd"))
 _RUNTIME_DIR: Final = Path("/run/filemapd")

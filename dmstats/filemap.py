@@ -18,8 +18,8 @@ from dmstats.marker import file_mark
 from dmstats.mode import FilemapdMode
 from dmstats.ownership import GroupSpec, Own
 from dmstats.reconcile import Forget, Limits, reconcile
-from dmstats.seen import SeenDevice
 from dmstats.update import placed, update
+from dmstats.update_cache import SeenDevice
 
 # libdm 1.02.185 ends an alias at a space, and then finds no group.
 _UNSAFE_IN_ALIAS = dict.fromkeys([*map(ord, ' ":#\\'), *range(0x20), 0x7F], "_")

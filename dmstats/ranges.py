@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dmstats.difference import Records, differing
+from dmstats.diff import Records, differing
 from dmstats.fiemap import FIEMAP_EXTENT, NOT_ON_DISK, ExtentFlag, unpack_extents
 
 _SECTOR: Final = 512

@@ -12,7 +12,7 @@ from dmstats.marker import maker_lives
 from dmstats.ownership import find_own, may_adopt, spec_of
 from dmstats.ranges import Footprint, footprint
 from dmstats.reconcile import Forget, Limits, reconcile
-from dmstats.seen import SeenDevice, left
+from dmstats.update_cache import SeenDevice, left
 
 
 def update(

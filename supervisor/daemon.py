@@ -11,30 +11,31 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from supervisor import logs, vms
-from supervisor.answers import Answers
-from supervisor.children import Children
-from supervisor.config import Config
-from supervisor.control import Control
-from supervisor.directories import Directories
-from supervisor.events import Happening
-from supervisor.feed import Feed
-from supervisor.fleet import Fleet
-from supervisor.forkserver import ForkServer
-from supervisor.health import HealthCheck
-from supervisor.ledger import MEND_INTERVAL, Ledger
-from supervisor.load import ConfigError
-from supervisor.loop import Loop
-from supervisor.onmove import OnMove
-from supervisor.progress import Progress
-from supervisor.service import Service
-from supervisor.states import Event, State
-from supervisor.status import Own, supervisor_status
-from supervisor.telling import about_file
-from supervisor.turns import TABLE_INTERVAL, Turns
-from supervisor.vms import Vms
-from supervisor.webprocess import WebProcess
-from workers.watch import SWEEP, Watch
+from supervisor.config.load import ConfigError
+from supervisor.config.models import Config
+from supervisor.control.handlers import Answers
+from supervisor.control.server import Control
+from supervisor.control.status import Own, StatusSource
+from supervisor.discovery.directories import Directories
+from supervisor.fleet.fleet import Fleet
+from supervisor.fleet.fork_server import ForkServer
+from supervisor.fleet.health import HealthCheck
+from supervisor.fleet.scheduler import TABLE_INTERVAL, Turns
+from supervisor.fleet.state_machine import Event, State
+from supervisor.ledger.events import Happening
+from supervisor.ledger.ledger import MEND_INTERVAL, Ledger
+from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.event_loop import Loop
+from supervisor.service import logs
+from supervisor.service.move_hook import OnMove
+from supervisor.service.progress import Progress
+from supervisor.service.systemd import Service
+from supervisor.vms import watcher
+from supervisor.vms.watcher import Vms
+from supervisor.web.feed_messages import file_messages
+from supervisor.web.feed_sender import Feed
+from supervisor.web.process import WebProcess
+from workers.watcher import SWEEP, Watch
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -54,7 +55,9 @@ class Daemon:
         self._watch = Watch()
         children = Children()
         self._ledger = Ledger(Path(config.state_dir), children)
-        self._feed = Feed(self._loop.selector, self._loop.timers, lambda path: about_file(self._fleet, path))
+        self._feed = Feed(
+            self._loop.selector, self._loop.timers, lambda path: file_messages(self._status, path)
+        )
         self._own = Own(time.time())
         self._fork_server = ForkServer(self._log_pipe.end)
         self._fleet = Fleet(
@@ -81,11 +84,18 @@ class Daemon:
         self._directories = Directories(self._fleet, self._loop.selector, self._loop.timers)
         self._turns = Turns(self._fleet)
         self._vms = Vms(self._fleet, self._loop.selector)
+        self._status = StatusSource(self._fleet, self._vms.machine_of)
         self._health = HealthCheck(self._fleet, self._loop.timers)
         self._service = Service()
         self._progress = Progress(self._log_pipe.show)
         answers = Answers(
-            self._fleet, self._health, self._turns, self._now, self._reload, self._stop_after_answer
+            self._fleet,
+            self._status,
+            self._health,
+            self._turns,
+            self._now,
+            self._reload,
+            self._stop_after_answer,
         )
         self._control = Control(
             Path(config.runtime_dir) / "control.sock", answers.routes(), config.supervisor.control_group
@@ -141,7 +151,7 @@ class Daemon:
         loop.every(MEND_INTERVAL, self._ledger.mend)
         self._health.start()
         loop.every(HEARTBEAT, self._heartbeat)
-        loop.every(vms.INTERVAL, self._vms.tick)
+        loop.every(watcher.INTERVAL, self._vms.tick)
 
     def _watched(self, _events: int) -> None:
         self._directories.changed(self._watch.read(time.monotonic()))
@@ -172,7 +182,7 @@ class Daemon:
     def _heartbeat(self) -> None:
         self._own.loop_lag_seconds = self._loop.timers.take_lag()
         self._web.check()
-        self._feed.tell(["supervisor", supervisor_status(self._fleet, self._now())])
+        self._feed.tell(["supervisor", self._status.supervisor(self._now())])
 
     def _tell_all(self) -> None:
         for path, filemap in self._fleet.filemaps.items():
@@ -180,7 +190,7 @@ class Daemon:
             self._feed.changed(path)
         for happening in self._ledger.latest_events(_TOLD_EVENTS, None):
             self._tell_event(happening)
-        self._feed.tell(["supervisor", supervisor_status(self._fleet, self._now())])
+        self._feed.tell(["supervisor", self._status.supervisor(self._now())])
 
     def _tell_event(self, happening: Happening) -> None:
         self._feed.tell(["event", happening.as_json()])

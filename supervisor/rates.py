@@ -72,7 +72,7 @@ class Rates:
 
 
 def reading(status: Mapping[str, Any], at: float) -> Reading:
-    """Return the totals in the status of a file or a device (supervisor/status.py), as of `at`."""
+    """Return the totals in the status of a file or a device (supervisor/control/status.py), as of `at`."""
     return Reading(
         at,
         status["reads"],

@@ -17,7 +17,7 @@ from pathlib import Path
 
 _TESTS = Path("tests/kernel")
 # Guests keep nothing of what Python compiles in them: what is not compiled before, each of their processes would.
-_CODE = ("dmstats", "workers", "supervisor", "sandbox", "bench", "demo", "package", "tests")
+_CODE = ("dmstats", "workers", "supervisor", "sandbox", "bench", "demo", "packaging", "tests")
 _HOST = Path("tests/host")
 """Stands for all that run on the host, in one process."""
 # Those that take longest are begun with, so that none of them is alone at the end.

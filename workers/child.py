@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from workers.exits import Exit
+from workers.exit_codes import Exit
 from workers.libc import die_with_parent
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from dmstats.errors import DmStatsError
 from dmstats.mode import FilemapdMode
-from workers.alone import Alone
+from workers.standalone import Alone
 
 _USAGE: Final = "usage: dmfilemapd <fd> <group_id> <abs_path> <mode> [<foreground>[<log_level>]]"
 _LEVELS: Final = (logging.WARNING, logging.WARNING, logging.INFO, logging.DEBUG)

@@ -11,7 +11,7 @@ from dmstats.bounds import from_kernel
 from dmstats.counters import Counters, from_numbers, from_scalars
 from dmstats.device import Device
 from dmstats.region import Region
-from workers.rows import Rows
+from workers.counter_rows import Rows
 
 # Whether timestamps are precise, and the kernel's bounds.
 _Kind = tuple[bool, tuple[int, ...]]

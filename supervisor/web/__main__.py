@@ -1,6 +1,6 @@
 """python -m supervisor.web GIVEN: the web process. The supervisor starts it, and it ends when its feed does.
 
-GIVEN is what supervisor/webprocess.py says, as JSON: descriptors of sockets, and whose privileges to take. TLS and
+GIVEN is what supervisor/web/process.py says, as JSON: descriptors of sockets, and whose privileges to take. TLS and
 users are the feed's first message, as everybody on the host can read GIVEN.
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from supervisor.tls import UnusableError, server_context
+from supervisor.config.tls import UnusableError, server_context
 from supervisor.web import log, privileges
 from supervisor.web.app import application
-from supervisor.web.feed import follow, settings
-from supervisor.web.pages import Pages
-from supervisor.web.recent import Recent
-from supervisor.web.serve import Answering
-from supervisor.web.store import Store
+from supervisor.web.feed_receiver import follow, settings
+from supervisor.web.pages.routes import Pages
+from supervisor.web.server import Answering
+from supervisor.web.state.recent import Recent
+from supervisor.web.state.store import Store
 from workers.libc import die_with_parent
 
 _log = logging.getLogger("filemapd.web")

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from supervisor.web.metrics import Metrics
-from supervisor.web.store import Store
+from supervisor.web.metrics.exposition import Metrics
+from supervisor.web.state.store import Store
 
 _NOTHING_YET: Final = "not all has come from the supervisor yet\n"
 # Of what is worth it; and more than that is not gained by more work.

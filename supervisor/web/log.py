@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 
-from workers import records
+from workers import log_records
 
 
 def join(end: socket.socket, level: int) -> None:
     """Have all records from `level` on go to the supervisor by its socket."""
-    records.join(end, level, {})
+    log_records.join(end, level, {})
     # It has a line for every client that talks nonsense.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

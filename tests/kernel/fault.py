@@ -19,9 +19,9 @@ from pathlib import Path
 
 from dmstats import ioctl
 from dmstats.errors import DmError
-from supervisor import execute
-from supervisor.cli import main as filemapd
-from workers import server
+from supervisor.cli.main import main as filemapd
+from supervisor.runtime import execute
+from workers import fork_server
 
 _CHANGING = (b"@stats_create", b"@stats_delete", b"@stats_set_aux", b"@stats_clear")
 
@@ -99,7 +99,7 @@ class Hooking:
         self._real = execute.start_module
 
     def __call__(self, module: str, given: Mapping[str, object], sockets: Mapping[str, int]) -> int:
-        if module != server.__name__:
+        if module != fork_server.__name__:
             return self._real(module, given, sockets)
         arguments = json.dumps({**given, **sockets, "parent": os.getpid()})
         command = [sys.executable, "-m", "tests.kernel.fault", self._folder, arguments]
@@ -112,7 +112,7 @@ def main() -> None:
     folder = sys.argv.pop(1)
     if sys.argv[1].startswith("{"):
         ioctl.target_message = Hook(Path(folder))
-        server.main()
+        fork_server.main()
     else:
         execute.start_module = Hooking(folder)
         filemapd()

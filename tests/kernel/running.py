@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from supervisor.client import ControlError, call
+from supervisor.control.client import ControlError, call
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ DEADLINE = 60.0
 # How a wait between two looks at a condition grows, and up to how many seconds.
 _LONGER = 1.25
 _SELDOM = 0.2
-FILEMAPD = (sys.executable, "-c", "from supervisor.cli import main; main()")
+FILEMAPD = (sys.executable, "-c", "from supervisor.cli.main import main; main()")
 
 
 def wait_for(

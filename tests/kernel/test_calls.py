@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from supervisor.client import call
+from supervisor.control.client import call
 from tests.kernel.changes import fallocate, opened
 from tests.kernel.conftest import KIB64, Disk, read_direct
 from tests.kernel.running import Running, running, wait_for, wakes_of

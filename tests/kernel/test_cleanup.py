@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from dmstats.filemap import create_regions_from_fd
-from supervisor.cleanup import Cleanup
-from supervisor.load import load
+from supervisor.cleanup.cleanup import Cleanup
+from supervisor.config.load import load
 from tests.kernel import oracle
 from tests.kernel.conftest import Disk, read_direct
 from tests.kernel.running import FILEMAPD, Running, running, wait_for

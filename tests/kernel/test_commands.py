@@ -25,14 +25,14 @@ ELSEWHERE: Final = {
     "make run": "the demonstration is a guest of its own",
     "make test": "this is part of it",
     "apt-get install ./out/deb/filemapd_*.deb": "tests/kernel/test_package.py",
-    "python3 -m venv /opt/filemapd": "tests/package/test_wheel.py",
-    "/opt/filemapd/bin/pip install --require-hashes -r requirements.lock": "tests/package/test_wheel.py",
-    "/opt/filemapd/bin/pip install --no-deps .": "tests/package/test_wheel.py",
-    "ln -s /opt/filemapd/bin/filemapd /opt/filemapd/bin/dmfilemapd /usr/local/sbin/": "tests/package/test_wheel.py",
+    "python3 -m venv /opt/filemapd": "tests/packaging/test_wheel.py",
+    "/opt/filemapd/bin/pip install --require-hashes -r requirements.lock": "tests/packaging/test_wheel.py",
+    "/opt/filemapd/bin/pip install --no-deps .": "tests/packaging/test_wheel.py",
+    "ln -s /opt/filemapd/bin/filemapd /opt/filemapd/bin/dmfilemapd /usr/local/sbin/": "tests/packaging/test_wheel.py",
     ".venv/bin/python -m sandbox -- python -m pytest tests/kernel/test_following.py": "as each guest is started",
     ".venv/bin/python -m sandbox --out out/debug -- bash debug.sh": "as each guest is started",
     ".venv/bin/python -m sandbox --out tests/unit/data -- python -m tests.unit.data.record_status": "as above",
-    ".venv/bin/python -m bench compare docs/performance.json out/bench/bench.json": "tests/unit/test_bench.py",
+    ".venv/bin/python -m bench compare docs/performance.json out/bench/bench.json": "tests/unit/bench/test_bench.py",
 }
 CONSOLE: Final = {name: list(commands((ROOT / name).read_text(encoding="utf-8"))) for name in DOCUMENTS}
 HERE: Final = [name for name, told in CONSOLE.items() if any(one.text not in ELSEWHERE for one in told)]

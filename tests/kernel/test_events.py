@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sandbox.devices import Filesystem, filesystem
-from supervisor.client import ControlError, call
+from supervisor.control.client import ControlError, call
 from tests.kernel import oracle
 from tests.kernel.running import DEADLINE, FILEMAPD, Running, open_files, running, wait_for, write
 from tests.kernel.test_moves import free_leader, lay_out

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from sandbox.devices import Filesystem, filesystem
-from supervisor.client import call
+from supervisor.control.client import call
 from tests.kernel import oracle
 from tests.kernel.running import DEADLINE, Running, running, wait_for, write
 

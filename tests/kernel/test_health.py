@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sandbox.devices import Filesystem, filesystem
-from supervisor.client import call
+from supervisor.control.client import call
 from tests.kernel import fault, oracle
 from tests.kernel.running import Running, running, wait_for, write
 

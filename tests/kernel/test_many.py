@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from sandbox.devices import Filesystem, filesystem
-from supervisor.client import call
+from supervisor.control.client import call
 from tests.kernel import oracle
 from tests.kernel.running import Running, running, wait_for, write
 
@@ -45,7 +45,7 @@ def short_queue() -> Iterator[None]:
 
 def files_of(supervisor: Running) -> list[dict[str, Any]]:
     """Return the status of all files; every request is answered."""
-    answer = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=30)
+    answer = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=300)
     return list(answer["filemaps"])
 
 

@@ -15,7 +15,7 @@ from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES, MIB, fallocate, opened
 from tests.kernel.running import running, wait_for, write
-from workers import following
+from workers import followed_file
 
 
 @pytest.fixture
@@ -149,17 +149,17 @@ def test_open_elsewhere(fs: Filesystem) -> None:
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with opened(file, os.O_RDONLY) as fd:
-        assert not following.open_elsewhere(fd)
+        assert not followed_file.open_elsewhere(fd)
         with (
             file.open("rb") as stdin,
             subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=stdin) as other,
         ):
             stdin.close()
-            assert following.open_elsewhere(fd)
+            assert followed_file.open_elsewhere(fd)
             assert other.stdin is not None
             other.stdin.close()
             other.wait()
-        assert not following.open_elsewhere(fd)
+        assert not followed_file.open_elsewhere(fd)
 
 
 def test_no_descriptor_to_watch_with(fs: Filesystem, tmp_path: Path) -> None:

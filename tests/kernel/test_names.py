@@ -16,7 +16,7 @@ from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.running import Running, running, wait_for, write
 from tests.kernel.scraping import fetch, free_port, listen
-from workers.following import Following, Presence
+from workers.followed_file import Following, Presence
 
 NAMES = (
     b"two\nlines.img",

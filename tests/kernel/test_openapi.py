@@ -15,12 +15,12 @@ from urllib.parse import quote, urlencode
 import pytest
 import requests
 import schemathesis
+from builders.openapi import document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.core import NOT_SET
 
-from package.openapi import document
 from sandbox.devices import filesystem
 from tests.kernel import oracle
 from tests.kernel.running import Running, running, wait_for, write

@@ -186,7 +186,7 @@ def test_what_the_unit_allows(installed: Machine, fs: Filesystem) -> None:
     file = fs.mountpoint / "grows.img"
     write(file, 1)
     worker = wait_for("it is taken in", lambda: filemap(installed, file.name).get("pid"))
-    server = min(pid for pid, command in children.items() if "workers.server" in command)
+    server = min(pid for pid, command in children.items() if "workers.fork_server" in command)
     installed.run("sh", "-c", f"kill -KILL {worker} {server}")
     write(file, 1, at=4)
     wait_for("another worker follows it", lambda: filemap(installed, file.name)["extents"] == 2)
@@ -199,7 +199,7 @@ def lasting_children(debian: Machine, main: int) -> dict[int, str]:
     found = {}
     for pid in debian.run("cat", f"/proc/{main}/task/{main}/children").split():
         command = debian.call("cat", f"/proc/{pid}/cmdline").stdout
-        if "workers.server" in command or "supervisor.web" in command:
+        if "workers.fork_server" in command or "supervisor.web" in command:
             found[int(pid)] = command
     assert len(found) >= 4, "what forks workers, two of those, the web process"
     return found

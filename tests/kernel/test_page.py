@@ -18,9 +18,9 @@ from urllib.parse import urlencode
 import pytest
 
 from sandbox.devices import filesystem
-from supervisor.printable import printable
-from supervisor.web import words
-from supervisor.web.serve import HEADERS
+from supervisor.text.printable import printable
+from supervisor.web.charts import figures
+from supervisor.web.server import HEADERS
 from tests.kernel import oracle
 from tests.kernel.browser import PHONE, load
 from tests.kernel.conftest import KIB64, Disk
@@ -87,7 +87,7 @@ def drive(one: Shown) -> None:
     def known() -> Page:
         driver.counted(one.supervisor)
         page = one.html("image", name=one.busy.name)
-        assert f"Reads {words.count(driver.reads)}," in page.text
+        assert f"Reads {figures.count(driver.reads)}," in page.text
         return page
 
     def go_on() -> Page:
@@ -131,12 +131,12 @@ def test_an_image(shown: Shown) -> None:
     assert loaded.console == []
     status = shown.supervisor.filemap(shown.busy)
     for told in (
-        f"Reads {words.count(status['reads'])}, {words.size(status['bytes_read'])}",
-        f"Writes {words.count(status['writes'])}, {words.size(status['bytes_written'])}",
+        f"Reads {figures.count(status['reads'])}, {figures.size(status['bytes_read'])}",
+        f"Writes {figures.count(status['writes'])}, {figures.size(status['bytes_written'])}",
         f"Group {status['group_id']} ",
         *(
-            f"{name} {words.count(ios)}"
-            for name, ios in zip(words.bins(status["bounds_ns"]), status["histogram"], strict=True)
+            f"{name} {figures.count(ios)}"
+            for name, ios in zip(figures.bins(status["bounds_ns"]), status["histogram"], strict=True)
         ),
     ):
         assert told in loaded.page.text, told
@@ -157,7 +157,7 @@ def test_a_device(shown: Shown) -> None:
         (number,) = {re.split(r" +", row)[0] for row in loaded.page.rows("here") if f" {path.name} " in row}
         listed = [row for row in parts if f" {number} {path.name} " in row]
         assert [row.partition(f" {number} ")[0] for row in listed] == [
-            f"{words.place(e.physical)} {words.place(e.physical + e.length)} {words.size(e.length)}"
+            f"{figures.place(e.physical)} {figures.place(e.physical + e.length)} {figures.size(e.length)}"
             for e in there
         ]
         has_io = [not row.endswith(" 0") for row in listed]

@@ -14,13 +14,13 @@ from typing import TypeVar
 import pytest
 
 from dmstats.mode import FilemapdMode
-from supervisor.forkserver import Child, ForkServer
+from supervisor.fleet.fork_server import Child, ForkServer
 from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, read_direct
 from tests.kernel.running import DEADLINE
 from workers import channel as say
-from workers.mapping import Wanted
-from workers.process import Job
+from workers.reconciler import Wanted
+from workers.worker import Job
 
 M = TypeVar("M", bound=say.Message)
 

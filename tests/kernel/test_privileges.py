@@ -61,7 +61,7 @@ def test_workers_have_what_they_need(fs: Filesystem, image: Path, tmp_path: Path
         worker = supervisor.wait_state(image)["pid"]
         # A search for virtual machines may be another child just now.
         children = [child.pid for child in psutil.Process(supervisor.process.pid).children()]
-        served = [pid for pid in children if "workers.server" in command(pid)]
+        served = [pid for pid in children if "workers.fork_server" in command(pid)]
         assert worker in served
         assert len(served) == 2
         for pid in served:

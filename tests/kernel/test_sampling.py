@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.client import ControlError, call
+from supervisor.control.client import ControlError, call
 from tests.kernel import oracle
 from tests.kernel.conftest import Disk, read_direct
 from tests.kernel.running import Running, running, wait_for, wakes_of

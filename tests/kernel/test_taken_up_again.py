@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from sandbox.devices import Filesystem, filesystem
-from supervisor.filemap import Filemap
-from supervisor.forkserver import Child
-from supervisor.turns import Turns
+from supervisor.fleet.filemap import Filemap
+from supervisor.fleet.fork_server import Child
+from supervisor.fleet.scheduler import Turns
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES, MIB, append_delayed, fallocate, opened
 from tests.kernel.conftest import Disk, read_direct

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.times import seconds_of
+from supervisor.text.times import seconds_of
 from tests.kernel import oracle
 from tests.kernel.conftest import Disk, read_direct, write_direct
 from tests.kernel.running import DEADLINE, Running, running, wait_for, wakes_of
@@ -26,7 +26,7 @@ RATES = ("reads_per_s", "writes_per_s", "read_bytes_per_s", "write_bytes_per_s")
 
 def start_top(supervisor: Running, *words: str) -> subprocess.Popen[str]:
     """Run `filemapd top` without a terminal."""
-    program = (sys.executable, "-c", "from supervisor.cli import main; main()")
+    program = (sys.executable, "-c", "from supervisor.cli.main import main; main()")
     command = [*program, "--runtime-dir", str(supervisor.runtime_dir), "top", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

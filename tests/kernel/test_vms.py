@@ -11,7 +11,7 @@ from tests.kernel.conftest import Disk
 from tests.kernel.running import Running, running, wait_for
 from tests.unit import libvirt
 from tests.unit.libvirt import UUID
-from tests.unit.test_qemu import process
+from tests.unit.supervisor.vms.test_qemu import process
 
 MIB = 1 << 20
 

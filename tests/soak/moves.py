@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from supervisor.onmove import LIMIT
+from supervisor.service.move_hook import LIMIT
 from tests.kernel import oracle
 from tests.kernel.changes import KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
 from tests.kernel.running import DEADLINE, wait_for

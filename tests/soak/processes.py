@@ -58,7 +58,7 @@ def _forks(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"workers.server" in words
+    return b"workers.fork_server" in words
 
 
 @contextmanager

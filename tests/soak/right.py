@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from supervisor.times import seconds_of
+from supervisor.text.times import seconds_of
 from tests.soak.images import Image
 from tests.soak.load import BLOCK
 from tests.soak.scene import Scene

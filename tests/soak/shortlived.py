@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from supervisor.client import call
+from supervisor.control.client import call
 from tests.kernel.running import wait_for
 from tests.soak.processes import children, state, workers
 from tests.soak.scene import Scene

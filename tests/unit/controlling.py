@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import RootModel
 
-from supervisor.client import ControlError, call
-from supervisor.control import Control
-from supervisor.requests import Request
-from supervisor.routes import Response, Route, Streamed
+from supervisor.control.client import ControlError, call
+from supervisor.control.requests import Request
+from supervisor.control.routes import Response, Route, Streamed
+from supervisor.control.server import Control
 
 
 def _fail(_body: Any) -> Response:

@@ -6,16 +6,23 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from selectors import DefaultSelector
+from typing import Any
 
-from supervisor.children import Children
-from supervisor.config import Config
-from supervisor.filemap import Filemap
-from supervisor.fleet import Fleet
-from supervisor.forkserver import ForkServer
-from supervisor.ledger import Ledger
-from supervisor.selection import wanted
-from supervisor.timers import Timers
-from workers.watch import Watch
+from supervisor.config.models import Config
+from supervisor.control.status import StatusSource
+from supervisor.discovery.selection import wanted
+from supervisor.fleet.filemap import Filemap
+from supervisor.fleet.fleet import Fleet
+from supervisor.fleet.fork_server import ForkServer
+from supervisor.ledger.ledger import Ledger
+from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.timers import Timers
+from workers.watcher import Watch
+
+
+def status_of(fleet: Fleet, filemap: Filemap) -> dict[str, Any]:
+    """Return the status of a file without a virtual machine."""
+    return StatusSource(fleet, lambda _filemap: None).filemap(filemap)
 
 
 @contextmanager

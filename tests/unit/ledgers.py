@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dmstats.counters import Counters
-from supervisor.accounts import Account
-from supervisor.entries import Entry
-from supervisor.ledger import Ledger
+from supervisor.ledger.accounting import Account
+from supervisor.ledger.entries import Entry
+from supervisor.ledger.ledger import Ledger
 from workers.channel import Holds
 
 PATH = "/images/a.img"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from supervisor.config import Log
-from supervisor.logs import LogPipe, install
-from workers.records import join
+from supervisor.config.models import Log
+from supervisor.service.logs import LogPipe, install
+from workers.log_records import join
 
 
 class Output:

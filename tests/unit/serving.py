@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.webconfig import TlsServerConfig
+from supervisor.config.web import TlsServerConfig
 from tests.unit.data import recorded
 
 DEADLINE = 60.0

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from dmstats.counters import parse_print
 from dmstats.fiemap import FIEMAP, FIEMAP_EXTENT, Extent, parse_fiemap
-from supervisor import requests
-from supervisor.requests import RequestError, from_body, from_query
-from workers import channel, records
+from supervisor.control import requests
+from supervisor.control.requests import RequestError, from_body, from_query
+from workers import channel, log_records
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -86,10 +86,10 @@ def test_message_with_any_values(name: str, values: list[Any]) -> None:
 def test_any_log_packet(packet: bytes) -> None:
     """A packet on the log's socket is a record that can be shown, or refused."""
     with contextlib.suppress(ValueError):
-        assert isinstance(logging.Formatter().format(records.decode(packet)), str)
+        assert isinstance(logging.Formatter().format(log_records.decode(packet)), str)
 
 
-@pytest.mark.parametrize("decode", [channel.decode, records.decode])
+@pytest.mark.parametrize("decode", [channel.decode, log_records.decode])
 def test_deeply_nested(decode: Any) -> None:
     """What is nested deeper than Python recurses is refused as any other."""
     with pytest.raises(ValueError, match=r"no message|nested"):

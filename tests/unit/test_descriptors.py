@@ -24,7 +24,7 @@ def said(code: str) -> str:
 
 def test_memory_is_not_told() -> None:
     """How large the supervisor is it reads from a file."""
-    code = "from supervisor.status import _rss_bytes\nuse_up()\nprint(_rss_bytes())"
+    code = "from supervisor.control.status import _rss_bytes\nuse_up()\nprint(_rss_bytes())"
     assert said(code) == "None"
     assert int(said(code.replace("use_up()", ""))) > 1 << 20
 
@@ -33,11 +33,11 @@ def test_status_is_told() -> None:
     """What the supervisor tells of itself, also when nobody asks, is told all the same."""
     code = """
 from types import SimpleNamespace
-from supervisor.status import Own, supervisor_status
+from supervisor.control.status import Own, StatusSource
 config = SimpleNamespace(devices=SimpleNamespace(max_regions=1))
 fleet = SimpleNamespace(filemaps={}, ledger=SimpleNamespace(problem=None), config=config)
 use_up()
-print(supervisor_status(fleet, Own(started=0.0))["started"])
+print(StatusSource(fleet, None).supervisor(Own(started=0.0))["started"])
 """
     assert said(code) == "1970-01-01T00:00:00.000Z"
 
@@ -47,9 +47,9 @@ def test_worker_is_not_measured() -> None:
     code = """
 import os
 from types import SimpleNamespace
-from supervisor.filemap import Health
-from supervisor.health import HealthCheck
-from supervisor.timers import Timers
+from supervisor.fleet.filemap import Health
+from supervisor.fleet.health import HealthCheck
+from supervisor.runtime.timers import Timers
 check = HealthCheck(SimpleNamespace(filemaps={}), Timers())
 use_up()
 print(check._measure(SimpleNamespace(health=Health()), os.getpid(), 0.0))
@@ -62,8 +62,8 @@ def test_machines_are_looked_for_later() -> None:
     code = """
 import logging, selectors
 from types import SimpleNamespace
-from supervisor.config import Vms as Config
-from supervisor.vms import Vms
+from supervisor.config.models import Vms as Config
+from supervisor.vms.watcher import Vms
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 fleet = SimpleNamespace(filemaps={}, stopping=False, config=SimpleNamespace(vms=Config()))
 vms = Vms(fleet, selectors.DefaultSelector())
@@ -78,7 +78,7 @@ def test_watchdog_is_fed(tmp_path: Path) -> None:
     """The service manager is told on, by the socket of the first message."""
     code = f"""
 import os, socket
-from supervisor.notify import notify
+from supervisor.service.sd_notify import notify
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 listener.bind({str(tmp_path / "notify")!r})
 os.environ["NOTIFY_SOCKET"] = {str(tmp_path / "notify")!r}

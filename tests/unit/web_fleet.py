@@ -10,11 +10,11 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from supervisor.times import rfc3339
+from supervisor.text.times import rfc3339
 from supervisor.web.app import application
-from supervisor.web.pages import Pages
-from supervisor.web.recent import Recent
-from supervisor.web.store import Store
+from supervisor.web.pages.routes import Pages
+from supervisor.web.state.recent import Recent
+from supervisor.web.state.store import Store
 from tests.unit.serving import recorded_status
 
 T0 = 1_800_000_000.0

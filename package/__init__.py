@@ -1,1 +1,0 @@
-"""What makes packages of this tree: man pages and the Debian package."""

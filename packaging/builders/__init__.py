@@ -1,0 +1,1 @@
+"""Makes the man pages, the OpenAPI document and the Debian package."""

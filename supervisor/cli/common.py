@@ -1,0 +1,91 @@
+"""What the commands share: their options, how they ask the supervisor, and how they end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from supervisor.config.models import Config
+
+EX_CONFIG: Final = 78
+NOT_RUNNING: Final = 3
+DEFAULT_CONFIG: Final = "/etc/filemapd/filemaps.yaml"
+DEFAULT_RUNTIME_DIR: Final = "/run/filemapd"
+_COMPLETION_PATIENCE: Final = 2.0
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+config_option = click.option(
+    "-c", "--config", metavar="FILE", default=DEFAULT_CONFIG, show_default=True, help="The configuration."
+)
+
+
+def complete_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the running supervisor's files that begin so, none where it can't be asked."""
+    from supervisor.control.client import ControlError, call  # noqa: PLC0415 - what it needs is slow to import
+
+    try:
+        status = call(runtime_dir(context), "GET", "/v1/status", timeout=_COMPLETION_PATIENCE)
+    except (ControlError, OSError):
+        return []
+    return [f["name"] for f in status["filemaps"] if f["name"].startswith(incomplete)]
+
+
+def runtime_dir(context: click.Context) -> Path:
+    """Return where the control socket lies."""
+    return Path(context.find_root().params.get("runtime_dir") or DEFAULT_RUNTIME_DIR)
+
+
+def load_config(path: str, context: click.Context, *, wait: bool = True) -> Config:
+    """Return the configuration with the command line's folders, or end with status 78; `wait` as for load()."""
+    from supervisor.config.problems import ConfigError  # noqa: PLC0415 - `--help` needs none of these
+
+    try:
+        return load_or_raise(path, context, wait=wait)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EX_CONFIG)
+
+
+def load_or_raise(path: str, context: click.Context, *, wait: bool = True) -> Config:
+    """Return the same, or raise ConfigError."""
+    from supervisor.config.load import load  # noqa: PLC0415 - as above
+
+    given = context.find_root().params
+    folders = {
+        key: str(Path(given[key]).absolute()) for key in ("runtime_dir", "state_dir") if given.get(key)
+    }
+    return load(path, wait=wait).model_copy(update=folders)
+
+
+def ask(
+    context: click.Context, method: str, path: str, body: object = None, *, raise_errors: bool = False
+) -> Any:
+    """Return what the running supervisor answers; end with status 3 where there is none, 1 where it refuses.
+
+    With `raise_errors` a refusal is raised as ControlError.
+    """
+    from supervisor.control.client import ControlError, NotRunning, call  # noqa: PLC0415 - what it needs is slow to import
+
+    try:
+        return call(runtime_dir(context), method, path, body)
+    except (ControlError, OSError) as error:
+        if raise_errors and isinstance(error, ControlError) and not isinstance(error, NotRunning):
+            raise
+        give_up(error)
+
+
+def give_up(error: Exception) -> NoReturn:
+    """End for what went wrong in asking the supervisor."""
+    from supervisor.control.client import NotRunning  # noqa: PLC0415 - as above
+
+    fail(str(error), NOT_RUNNING if isinstance(error, NotRunning) else 1)
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Say on stderr what is wrong, and end."""
+    click.echo(f"filemapd: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,73 @@
+"""`filemapd run` and `filemapd check`: the commands that read the configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from supervisor.cli.common import config_option, fail, load_config, load_or_raise
+
+
+@click.command()
+@config_option
+@click.pass_context
+def run(context: click.Context, config: str) -> None:
+    """Run the supervisor in the foreground.
+
+    It ends with SIGTERM, SIGINT or `filemapd stop`.
+    """
+    from dmstats import ioctl  # noqa: PLC0415 - `check` needs none of these
+    from dmstats.errors import DmStatsError  # noqa: PLC0415
+    from supervisor.control.server import AlreadyRunning  # noqa: PLC0415
+    from supervisor.daemon import Daemon  # noqa: PLC0415
+    from supervisor.service import instance_lock  # noqa: PLC0415
+
+    path = os.path.abspath(config)
+    loaded = load_config(path, context, wait=False)
+    try:
+        ioctl.control()
+        lock = instance_lock.take(Path(loaded.runtime_dir))
+        daemon = Daemon(loaded, lambda: load_or_raise(path, context, wait=False))
+    except (DmStatsError, OSError, instance_lock.AnotherSupervisorError, AlreadyRunning) as error:
+        fail(str(error))
+    try:
+        daemon.run()
+    finally:
+        daemon.close()
+        os.close(lock)
+
+
+@click.command()
+@config_option
+@click.pass_context
+def check(context: click.Context, config: str) -> None:
+    """Check the configuration and list the files that it selects.
+
+    Where it is wrong the exit status is 78.
+    """
+    from supervisor.discovery.selection import scan, wanted  # noqa: PLC0415 - nothing to do for a wrong configuration
+
+    loaded = load_config(config, context)
+    scans = {directory.path: scan(directory) for directory in loaded.directories}
+    for directory in loaded.directories:
+        found = scans[directory.path]
+        if found.reason is not None:
+            click.echo(f"directory {found.reason} (it would be waited for)", err=True)
+        if found.truncated:
+            limit = f"max_files is {directory.max_files}"
+            click.echo(f"directory {directory.path}: left out: {found.truncated} more, as {limit}", err=True)
+    tls = loaded.web.tls_server_config
+    if tls is not None:
+        from supervisor.config.tls import UnusableError, server_context  # noqa: PLC0415 - ssl is for who has TLS
+
+        try:
+            server_context(tls.model_dump())
+        except UnusableError as error:
+            click.echo(f"web.tls_server_config: {error} (there would be no page and no metrics)", err=True)
+    files = wanted(loaded, scans)
+    for wish in files.values():
+        group = "" if wish.group_id is None else f"  group {wish.group_id}"
+        click.echo(f"{wish.name}  {wish.options.mode.value}{group}  ({wish.source})")
+    click.echo(f"{config}: right; {len(files)} {'file' if len(files) == 1 else 'files'} now", err=True)

@@ -1,1 +1,0 @@
-"""The commands of `filemapd`, each imported when it is called (cli.py)."""

@@ -1,0 +1,152 @@
+"""The status as JSON: read by others, so its keys stay what they are."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final
+
+import psutil
+
+from supervisor.fleet.devices import devices_status
+from supervisor.fleet.filemap import FOLLOW_BOUNDS_MS, Filemap
+from supervisor.fleet.fleet import Fleet
+from supervisor.fleet.state_machine import State
+from supervisor.text.times import rfc3339
+from supervisor.vms.matching import Machine
+from workers.pace import Pace
+
+# Read once: there may be no descriptor to be had later, and after an upgrade it would be another's.
+_VERSION: Final = version("filemapd")
+
+
+@dataclass(slots=True)
+class Own:
+    """What the supervisor knows of itself. `started` is seconds since the epoch; `loop_lag_seconds` is by how much
+    something was done too late at most, within the last interval in which that is looked at."""
+
+    started: float
+    log_records_dropped: int = 0
+    loop_lag_seconds: float = 0.0
+    web: Mapping[str, Any] = field(default_factory=dict)
+    on_move: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSource:
+    """What the status is made of. `machine_of` returns the virtual machine of a file."""
+
+    fleet: Fleet
+    machine_of: Callable[[Filemap], Machine | None]
+
+    def supervisor(self, own: Own) -> dict[str, Any]:
+        """Return the status without the files."""
+        return {
+            "version": _VERSION,
+            "at": rfc3339(time.time()),
+            "pid": os.getpid(),
+            "started": rfc3339(own.started),
+            "ledger_problem": self.fleet.ledger.problem,
+            "cpu_seconds": round(time.process_time(), 3),
+            "rss_bytes": _rss_bytes(),
+            "loop_lag_seconds": round(own.loop_lag_seconds, 6),
+            "log_records_dropped": own.log_records_dropped,
+            "web": dict(own.web),
+            "on_move": dict(own.on_move),
+            "devices": devices_status(self.fleet),
+        }
+
+    def filemap(self, filemap: Filemap) -> dict[str, Any]:
+        """Return the status of one of the fleet's files."""
+        return filemap_status(filemap, self.fleet.watch.pace(filemap.path), self.machine_of(filemap))
+
+
+def _rss_bytes() -> int | None:
+    try:
+        return int(psutil.Process().memory_info().rss)
+    except OSError:
+        return None  # there is no descriptor to be had just now
+
+
+def filemap_status(
+    filemap: Filemap, pace: Pace | None = None, machine: Machine | None = None
+) -> dict[str, Any]:
+    """Return the status of one filemap, whose turns `pace` holds. Bytes, RFC 3339, and milliseconds or nanoseconds as
+    the key says; null where there is nothing to tell."""
+    mapped, holds, record = filemap.mapped, filemap.holds, filemap.record
+    followed = filemap.followed
+    total = filemap.total()
+    return {
+        "name": filemap.name,
+        "path": filemap.path,
+        "device": filemap.device,
+        "inode": holds.inode if holds else None,
+        "vm": machine.as_status() if machine else None,
+        "mode": filemap.wanted.options.mode.value,
+        "state": record.state.value,
+        "reason": record.reason or None,
+        "pid": filemap.child.pid if filemap.child else None,
+        "group_id": filemap.group_id,
+        "configured_group_id": filemap.wanted.group_id,
+        "moves": [
+            {"from": m.old, "to": m.new, "at": rfc3339(m.at), "reason": m.reason} for m in filemap.moves
+        ],
+        "moves_total": filemap.moves_total,
+        "extents": mapped.extents if mapped else 0,
+        "regions": mapped.regions if mapped else 0,
+        "uncovered_bytes": mapped.uncovered_bytes if mapped else 0,
+        "excess_bytes": mapped.excess_bytes if mapped else 0,
+        "pending_since": rfc3339(_pending_since(filemap, pace)),
+        "refused_creates": filemap.refused_creates,
+        "degraded": mapped.degraded if mapped else None,
+        "restarts": record.restarts,
+        "last_crash": record.last_crash or None,
+        "log_lines": list(filemap.log_lines),
+        "last_change": rfc3339(followed.last_at),
+        "changes": followed.changes,
+        "follow_ms": round(statistics.median(followed.recent_ms), 1) if followed.recent_ms else None,
+        "follow_ms_max": round(max(followed.recent_ms), 1) if followed.recent_ms else None,
+        "follow_histogram": {
+            "bounds_ms": list(FOLLOW_BOUNDS_MS),
+            "bins": list(followed.bins),
+            "sum_ms": round(followed.sum_ms, 3),
+        },
+        "noticed": dict(filemap.noticed),
+        "reads": total.reads,
+        "writes": total.writes,
+        "bytes_read": total.sectors_read * 512,
+        "bytes_written": total.sectors_written * 512,
+        "read_ns": total.read_ns,
+        "write_ns": total.write_ns,
+        "in_flight": total.in_flight,
+        "busy_ns": total.busy_ns,
+        "queue_ns": total.queue_ns,
+        "histogram": list(total.histogram),
+        "histogram_ns": total.histogram_ns,
+        "bounds_ns": list(total.bounds_ns),
+        "sampled_at": rfc3339(filemap.sampled_at),
+        "sampled_since": rfc3339(filemap.sampled_since),
+        "labels": dict(filemap.wanted.options.labels),
+        "rss_bytes": filemap.health.rss_bytes,
+        "cpu_percent": filemap.health.cpu_percent,
+        "process_status": filemap.health.status,
+        "open_files": filemap.health.open_files,
+        "silent_ms": None
+        if filemap.asked_at is None
+        else round((time.monotonic() - filemap.asked_at) * 1000),
+    }
+
+
+def _pending_since(filemap: Filemap, pace: Pace | None) -> float | None:
+    """Return since when (since the epoch) the mapping may not be what the file is; None where nothing is known to
+    have happened, or nothing is mapped that could be out of date."""
+    if filemap.mapped is None or filemap.record.state is State.STOPPED or filemap.record.unable:
+        return None
+    since = (
+        filemap.happened_at if filemap.happened_at is not None else pace.since if pace is not None else None
+    )
+    return None if since is None else since - time.monotonic() + time.time()

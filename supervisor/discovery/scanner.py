@@ -1,0 +1,188 @@
+"""Scans of directories, each in a process of its own: one whose disk or server does not answer keeps nobody from
+anything else. There is one of each directory at most, as no signal ends a process that waits for a disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Container
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from supervisor.config.models import Directory
+from supervisor.discovery.selection import Scan, scan
+from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.fork import fork
+from workers.watcher import Watch
+
+_log = logging.getLogger("filemapd.supervisor")
+
+Identity = tuple[int, int]
+
+PATIENCE: Final = 2.0
+"""Seconds that others are to wait for a scan at most."""
+_SILENT: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a scan found."""
+
+    scan: Scan
+    identity: Identity | None = None
+    """Device and inode of what stood at the directory's path before the scan, None where that can't be told."""
+    folders: tuple[tuple[str, int], ...] = ()
+    """The folders that were read, as Watch.take_over() wants them: each was watched before it was read."""
+    cpu_seconds: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A scan under way. `pid` is None once its process has ended."""
+
+    directory: Directory
+    pid: int | None
+    pipe: int
+    began: float
+    text: bytearray = field(default_factory=bytearray)
+    told: bool = False
+
+    def ended(self, _status: int) -> None:
+        self.pid = None
+
+
+class Scanner:
+    """The scans under way. `answered` is called with the answer to each, within begin(), read() or look_after()."""
+
+    def __init__(
+        self, watch: Watch, children: Children, answered: Callable[[Directory, Answer], None]
+    ) -> None:
+        self._watch = watch
+        self._children = children
+        self._answered = answered
+        self._pipes = selectors.EpollSelector()
+        self._running: dict[str, _Running] = {}
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when read() has something to do."""
+        return self._pipes.fileno()
+
+    def running(self) -> AbstractSet[str]:
+        """Return the paths of the directories that are being scanned."""
+        return self._running.keys()
+
+    def pending(self, now: float) -> bool:
+        """Tell whether an answer is still to be waited for before the others are made use of."""
+        return any(now - running.began < PATIENCE for running in self._running.values())
+
+    def begin(self, directory: Directory, followed: Container[str]) -> None:
+        """Begin a scan, for selection.scan(), while none of the same directory is under way."""
+        read = -1
+        try:
+            read, write = os.pipe2(os.O_CLOEXEC)
+            try:
+                kept = {write, self._watch.fileno()}
+                pid = fork(kept, partial(_tell, write, self._watch, directory, followed))
+            finally:
+                os.close(write)
+        except OSError as error:
+            if read >= 0:
+                os.close(read)
+            self._answered(directory, Answer(Scan((), reason=f"can't be scanned: {error.strerror}")))
+            return
+        running = self._running[directory.path] = _Running(directory, pid, read, time.monotonic())
+        self._children.expect(pid, running.ended)
+        os.set_blocking(read, False)
+        self._pipes.register(read, selectors.EVENT_READ, running)
+
+    def read(self, seconds: float = 0.0) -> None:
+        """Take in what scans have told, and wait for so long if they tell nothing yet."""
+        for key, _ in self._pipes.select(seconds):
+            running: _Running = key.data
+            with suppress(BlockingIOError):
+                while chunk := os.read(running.pipe, 1 << 20):
+                    running.text += chunk
+                self._end(running)
+
+    def _end(self, running: _Running) -> None:
+        self._pipes.unregister(running.pipe)
+        os.close(running.pipe)
+        del self._running[running.directory.path]
+        if running.told:
+            _log.info("directory %s: answers again", running.directory.path)
+        self._answered(running.directory, parse(bytes(running.text)))
+
+    def look_after(self, now: float) -> None:
+        """Tell once of a scan that takes long, and have one go on that somebody has stopped."""
+        self.read()  # the loop may have had no time for an answer so far
+        for running in self._running.values():
+            if now - running.began < _SILENT:
+                continue
+            if not running.told:
+                running.told = True
+                _log.warning("directory %s: does not answer: waiting for it", running.directory.path)
+            if running.pid is not None:
+                os.kill(running.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """Have nothing to do with the scans under way any more: they end when their disks let them."""
+        for running in self._running.values():
+            if running.pid is not None:
+                os.kill(running.pid, signal.SIGKILL)
+            os.close(running.pipe)
+        self._pipes.close()
+
+
+def _tell(write: int, watch: Watch, directory: Directory, followed: Container[str]) -> int:
+    """Scan a directory and write what answer() says."""
+    text = answer(watch, directory, followed)
+    with open(write, "wb") as file:
+        file.write(text)
+    return 0
+
+
+def answer(watch: Watch, directory: Directory, followed: Container[str]) -> bytes:
+    """Scan a directory and return what was found as parse() takes it."""
+    began = time.process_time()
+    folders: list[tuple[str, int]] = []
+
+    def enter(folder: str) -> None:
+        wd = watch.watch_folder(folder)
+        if wd is not None:
+            folders.append((folder, wd))
+
+    # Before the scan, so that what is mounted meanwhile is another directory than that which was scanned.
+    identity = _identity(directory.path)
+    found = scan(directory, followed, enter)
+    told = [found.files, found.truncated, found.reason, identity, folders, time.process_time() - began]
+    return json.dumps(told).encode()
+
+
+def parse(text: bytes) -> Answer:
+    """Return the answer in what a process wrote; it is cut short where that was killed."""
+    try:
+        files, truncated, reason, identity, folders, seconds = json.loads(text)
+    except ValueError:
+        return Answer(Scan((), reason="the scan did not end"))
+    return Answer(
+        Scan(tuple(files), truncated, reason),
+        None if identity is None else (identity[0], identity[1]),
+        tuple((folder, wd) for folder, wd in folders),
+        seconds,
+    )
+
+
+def _identity(path: str) -> Identity | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,189 @@
+"""Whether workers are well: what /proc and psutil tell of them, and whether they answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+
+from supervisor.config.models import Health as Limits
+from supervisor.fleet.filemap import Filemap, Health
+from supervisor.fleet.fleet import GRACE, Fleet
+from supervisor.fleet.state_machine import Event, State
+from supervisor.runtime.timers import Timer, Timers
+
+# A round is made in so many parts, so that the main loop is never held up for long.
+_PARTS: Final = 10
+# Who used no CPU has neither grown nor opened anything, but for what is too little to be counted: all is read only in
+# one round of so many. psutil takes ten times as long for its figures as it takes to read CPU and state.
+_THOROUGH: Final = 6
+_SHORT: Final = 1024
+_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+# By the letters of proc(5).
+_STATUS: Final = {
+    "R": psutil.STATUS_RUNNING,
+    "S": psutil.STATUS_SLEEPING,
+    "D": psutil.STATUS_DISK_SLEEP,
+    "T": psutil.STATUS_STOPPED,
+    "t": psutil.STATUS_TRACING_STOP,
+    "Z": psutil.STATUS_ZOMBIE,
+    "X": psutil.STATUS_DEAD,
+}
+_DEAD: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
+_STOPPED: Final = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with a worker. One that the kernel holds (disk sleep) can't be killed, and is waited for."""
+
+    reason: str
+    kill: bool = True
+
+
+class HealthCheck:
+    """Looks at every worker once an interval, and has those killed that are not well."""
+
+    def __init__(self, fleet: Fleet, timers: Timers) -> None:
+        self._fleet = fleet
+        self._timers = timers
+        self._timer: Timer | None = None
+        self._round: deque[Filemap] = deque()
+        self._part = 0
+        self._round_ended = time.monotonic()
+        self._rounds = 0
+
+    @property
+    def _thorough(self) -> bool:
+        """Tell whether this round is one in which all figures of all workers are read."""
+        return self._rounds % _THOROUGH == 0
+
+    def start(self) -> None:
+        """Look at the workers from now on, at the configuration's interval as it is now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._look_at_some()
+
+    def _look_at_some(self) -> None:
+        """Look at the next part of the workers; after so many parts each has been looked at."""
+        if not self._round:
+            self._begin_round()
+        now = time.monotonic()
+        for _ in range(min(self._part, len(self._round))):
+            self._check(self._round.popleft(), now)
+        interval = self._fleet.config.supervisor.health.interval
+        self._timer = self._timers.at(time.monotonic() + interval / _PARTS, self._look_at_some)
+
+    def _begin_round(self) -> None:
+        filemaps = self._fleet.filemaps.values()
+        self._round.extend(f for f in filemaps if f.child is not None)
+        self._part = -(-len(self._round) // _PARTS)
+        self._round_ended = time.monotonic()
+        self._rounds += 1
+
+    def sound(self, now: float) -> bool:
+        """Tell whether the workers are seen to: rounds are made, and none that is not well outlives its end."""
+        health = self._fleet.config.supervisor.health
+        if now - self._round_ended > 3 * health.interval + GRACE:
+            return False
+        return not any(
+            f.killed_at is not None
+            and now - f.killed_at > 2 * GRACE
+            and f.health.status != psutil.STATUS_DISK_SLEEP
+            for f in self._fleet.filemaps.values()
+        )
+
+    def measure_new(self, filemap: Filemap) -> None:
+        """Read the figures of a worker that no check has seen yet."""
+        if filemap.child is not None and filemap.health.rss_bytes is None:
+            self._measure(filemap, filemap.child.pid, time.monotonic())
+
+    def _check(self, filemap: Filemap, now: float) -> None:
+        if filemap.child is None or not self._measure(filemap, filemap.child.pid, now):
+            return
+        if filemap.record.state is State.STOPPING or filemap.killed_at is not None:
+            return
+        limits = self._fleet.config.supervisor.health
+        verdict = judge(filemap.health, filemap.asked_at, limits, self._timers.as_of)
+        if verdict is None:
+            filemap.health.waited_for = False
+            if filemap.record.attempt:
+                self._fleet.event(filemap, Event.HEALTHY)
+        elif verdict.kill:
+            self._fleet.kill_for(filemap, verdict.reason)
+        elif not filemap.health.waited_for:
+            filemap.health.waited_for = True
+            filemap.log(logging.WARNING, "worker %d %s", filemap.child.pid, verdict.reason)
+
+    def _measure(self, filemap: Filemap, pid: int, now: float) -> bool:
+        """Read a worker's figures; False where they can't be had: it has gone, which its exit will tell."""
+        health = filemap.health
+        before = health.rss_bytes
+        try:
+            health.status, ticks = parse_stat(_read(f"/proc/{pid}/stat"))
+            if before is None or ticks != health.cpu_ticks or self._thorough:
+                process = psutil.Process(pid)
+                health.rss_bytes = process.memory_info().rss
+                health.open_files = process.num_fds()
+        except (psutil.Error, OSError):  # OSError: there is no descriptor to be had just now
+            return False
+        health.cpu_percent = _percent(ticks - health.cpu_ticks, health.measured_at, now)
+        health.cpu_ticks, health.measured_at = ticks, now
+        if health.rss_bytes != before:
+            self._fleet.changed(filemap.path)
+        limits = self._fleet.config.supervisor.health
+        if health.cpu_percent < limits.max_cpu:
+            health.busy_since = None
+        elif health.busy_since is None:
+            health.busy_since = now
+        return health.status not in _DEAD
+
+
+def _read(path: str) -> bytes:
+    """Return a short file of /proc, by three system calls."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _SHORT)
+    finally:
+        os.close(fd)
+
+
+def parse_stat(text: bytes) -> tuple[str, int]:
+    """Return a process's state in psutil's words, and its CPU in clock ticks, from /proc/PID/stat (proc(5))."""
+    # The name in parentheses may hold anything, so count from its end: state is field 3, utime 14 and stime 15.
+    state, *fields = text[text.rindex(b")") + 2 :].split(b" ", 13)
+    letter = state.decode()
+    return _STATUS.get(letter, letter), int(fields[10]) + int(fields[11])
+
+
+def _percent(ticks: int, since: float | None, now: float) -> float:
+    """Return how much of a CPU so many clock ticks are in that time; nothing where there was no look before."""
+    return round(100 * ticks * _TICK / (now - since), 1) if since is not None and now > since else 0.0
+
+
+def judge(health: Health, asked_at: float | None, limits: Limits, now: float) -> Verdict | None:
+    """Return what is wrong with a worker that owes an answer since `asked_at`, None where nothing is. Pure."""
+    silent = 0.0 if asked_at is None else now - asked_at
+    if health.status in _STOPPED:
+        return Verdict("stopped by a signal (SIGSTOP)")
+    if health.rss_bytes is not None and health.rss_bytes > limits.max_rss:
+        return Verdict(f"uses {health.rss_bytes >> 20} MiB, more than max_rss ({limits.max_rss >> 20} MiB)")
+    if health.open_files is not None and health.open_files > limits.max_open_files:
+        return Verdict(
+            f"has {health.open_files} files open, more than max_open_files ({limits.max_open_files})"
+        )
+    if health.busy_since is not None and now - health.busy_since >= limits.max_cpu_for:
+        return Verdict(
+            f"has used {health.cpu_percent:.0f}% of a CPU for {now - health.busy_since:.0f} s "
+            f"(max_cpu {limits.max_cpu:g}%)"
+        )
+    if silent > limits.heartbeat and health.status == psutil.STATUS_DISK_SLEEP:
+        return Verdict(f"waits for the disk for {silent:.0f} s: it can't be killed meanwhile", kill=False)
+    if silent > limits.heartbeat:
+        return Verdict(f"has not answered for {silent:.0f} s (heartbeat {limits.heartbeat:g} s)")
+    return None

@@ -1,0 +1,54 @@
+"""What a worker is given to do, from what is wanted and what the ledger knows."""
+
+from __future__ import annotations
+
+from dmstats.files import FileIdentity
+from dmstats.ownership import GroupSpec
+from dmstats.reconcile import Limits
+from supervisor.fleet.filemap import Filemap
+from supervisor.ledger.entries import Entry
+from workers.reconciler import Known
+from workers.reconciler import Wanted as WantedGroup
+from workers.worker import Job
+
+
+def job_for(filemap: Filemap, entry: Entry) -> Job:
+    """Return the job of a file's next worker."""
+    wanted, options = filemap.wanted, filemap.wanted.options
+    return Job(
+        path=wanted.path,
+        within=wanted.directory,
+        mode=options.mode,
+        wanted=WantedGroup(
+            program=options.program_id,
+            alias=wanted.alias,
+            precise=options.precise,
+            bounds_ns=options.histogram_ns,
+            limits=Limits(options.max_regions, wanted.device_regions),
+            adopt=wanted.group_id,
+        ),
+        known=_known(entry),
+        fd=filemap.fd,
+        pending=tuple(entry.pending),
+        delete=options.on_unlink == "delete",
+    )
+
+
+def _known(entry: Entry) -> Known:
+    """Return what a worker is told of its predecessor."""
+    if not entry.inode:
+        return Known()
+    file = FileIdentity(entry.dev, entry.inode, entry.generation)
+    group = entry.group
+    if group is None:
+        return Known(file=file)
+    ids = [group["group_id"]] if entry.moving_to is None else [group["group_id"], entry.moving_to]
+    spec = GroupSpec(
+        group["alias"],
+        group["quoted"],
+        group["userdata"],
+        group["program"],
+        group["precise"],
+        tuple(group["bounds"]),
+    )
+    return Known(tuple(ids), spec, file)

@@ -1,0 +1,146 @@
+"""What happened to files and to filemapd itself, as a table of the ledger that is bounded by count."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from supervisor.text.times import rfc3339
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, path BLOB NOT NULL,
+    name TEXT NOT NULL, reason TEXT NOT NULL, details TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_path ON events (path, id);
+"""
+
+MOVED: Final = "moved"
+RESTARTED: Final = "restarted"
+STATE: Final = "state"
+
+# A file whose state changes all the time must not push out what happened to the others.
+_MOST_OF_A_FILE: Final = 200
+MOST: Final = 20_000
+_COLUMNS: Final = "id, at, kind, path, name, reason, details"
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event. Ids grow, with gaps; `at` is seconds since the epoch; what `details` holds depends on `kind`.
+
+    | kind | details |
+    | --- | --- |
+    | moved | from, to: the group's ids; device |
+    | restarted | restarts: how often by now |
+    | state | from, to |
+    """
+
+    id: int
+    at: float
+    kind: str
+    path: str
+    name: str
+    reason: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what others are told; the time as RFC 3339."""
+        return {
+            "id": self.id,
+            "at": rfc3339(self.at),
+            "kind": self.kind,
+            "path": self.path,
+            "name": self.name,
+            "reason": self.reason,
+            "details": self.details,
+        }
+
+
+def key(path: str) -> bytes:
+    """Return `path` as it stands in the database, which takes no text with undecodable bytes in it."""
+    return path.encode("utf-8", "surrogatepass")
+
+
+def path_of(key: bytes) -> str:
+    """Return the path that key() was given."""
+    return key.decode("utf-8", "surrogatepass")
+
+
+def insert(db: sqlite3.Connection, happenings: Sequence[Happening]) -> None:
+    """Write events down, and let go of the oldest ones of these files."""
+    db.executemany(
+        f"INSERT OR REPLACE INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our names
+        [(h.id, h.at, h.kind, key(h.path), h.name, h.reason, json.dumps(h.details)) for h in happenings],
+    )
+    db.executemany(
+        "DELETE FROM events WHERE path = ?1 AND id <= "
+        "(SELECT id FROM events WHERE path = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        [(key(path), _MOST_OF_A_FILE) for path in {h.path for h in happenings}],
+    )
+
+
+def rename(db: sqlite3.Connection, old: str, new: str) -> None:
+    """Have what happened to the file at `old` be told of the one at `new`."""
+    db.execute("UPDATE events SET path = ? WHERE path = ?", (key(new), key(old)))
+
+
+def prune(db: sqlite3.Connection) -> None:
+    """Let go of the oldest events of all files, where there are too many."""
+    db.execute(
+        "DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?)", (MOST,)
+    )
+
+
+def last_id(db: sqlite3.Connection) -> int:
+    """Return the highest id that an event ever had, 0 where there was none."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def last_state(db: sqlite3.Connection, path: str) -> list[str]:
+    """Return the state that the last state event of the file at `path` names, an empty list where there is none.
+
+    Another version may have written it, so it can be a state that this version doesn't have.
+    """
+    rows = db.execute(
+        "SELECT details FROM events WHERE path = ? AND kind = ? ORDER BY id DESC LIMIT 1", (key(path), STATE)
+    )
+    with contextlib.suppress(ValueError, KeyError):  # written by another version
+        return [str(json.loads(details)["to"]) for (details,) in rows]
+    return []
+
+
+def after(db: sqlite3.Connection, last: int, limit: int, name: str | None = None) -> list[Happening]:
+    """Return the first `limit` events with an id above `last`, of the file with this name or path."""
+    return _select(db, "id > ?", (last,), "ASC", limit, name)
+
+
+def latest(
+    db: sqlite3.Connection, limit: int, name: str | None = None, kind: str | None = None
+) -> list[Happening]:
+    """Return the last `limit` events, the oldest first, of the file with this name or path."""
+    where, values = ("kind = ?", (kind,)) if kind is not None else ("1", ())
+    return _select(db, where, values, "DESC", limit, name)[::-1]
+
+
+def _select(
+    db: sqlite3.Connection, where: str, values: tuple[object, ...], order: str, limit: int, name: str | None
+) -> list[Happening]:
+    if name is not None:
+        where, values = (
+            f"{where} AND (name = ? OR path = ?)",
+            (*values, name.encode("utf-8", "replace").decode(), key(name)),
+        )
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY id {order} LIMIT ?",  # noqa: S608 - our words
+        (*values, limit),
+    )
+    return [
+        Happening(number, at, kind, path_of(path), name_then, reason, json.loads(details))
+        for number, at, kind, path, name_then, reason, details in rows
+    ]

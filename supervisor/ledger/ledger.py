@@ -1,0 +1,262 @@
+"""What the kernel forgets: retired counters, group moves, what a group was like, what happened.
+
+The kernel stays the truth about groups. A ledger that is lost or can't be written costs what is known of files that
+are not followed just now, and events, never the service. All entries of followed files are kept here too, so that a
+sample costs no query, and nothing is read back from a disk that fails.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from dmstats.counters import Counters
+from supervisor.ledger import entries, events
+from supervisor.ledger.accounting import Account, add
+from supervisor.ledger.checkpoint import Checkpoint
+from supervisor.ledger.database import Database
+from supervisor.ledger.entries import EMPTY, SHOWN_MOVES, Entry, Move, joined
+from supervisor.ledger.events import Happening
+from supervisor.runtime.child_reaper import Children
+from supervisor.text.printable import printable
+from workers.channel import Holds
+
+_SCHEMA: Final = f"{entries.SCHEMA}{events.SCHEMA}"
+# Counters are written at the latest so long after they were read, all together: live ones can be read again.
+_UNWRITTEN_SECONDS: Final = 10.0
+MEND_INTERVAL: Final = 30.0
+"""How often mend() is to be called."""
+_PRUNE_EVERY: Final = 256
+
+
+class Ledger:
+    """All entries and events. What is changed is written by flush(), which each turn of the main loop calls."""
+
+    schema = _SCHEMA
+    version = entries.VERSION
+
+    def __init__(self, folder: Path, children: Children) -> None:
+        """Open or make the ledger in `folder`; `children` are told of the processes that write it to disk."""
+        path = folder / "ledger.sqlite3"
+        self._entries: dict[str, Entry] = {}
+        self._written: dict[str, Entry] = {}
+        self._changed: set[str] = set()
+        self._events: list[Happening] = []
+        self._write_at: float | None = None
+        self._since_pruned = 0
+        self._database = Database(path, self)
+        self._checkpoint = Checkpoint(path, children, self._not_on_disk, self._not_yet_on_disk)
+        self._last_event: int = self._database.rows(lambda db: [events.last_id(db)])[0]
+
+    @property
+    def problem(self) -> str | None:
+        """Why what is new is kept in memory only; None where it isn't."""
+        return self._database.problem
+
+    def entry(self, path: str) -> Entry:
+        """Return what is known of the file at `path`."""
+        if path not in self._entries:
+            found = self._database.rows(lambda db: [entries.read(db, path)])[0]
+            self._entries[path] = self._written[path] = found
+        return self._entries[path]
+
+    def with_group(self) -> set[str]:
+        """Return the paths of the files that had a group when last written."""
+        return set(self._database.rows(entries.with_group))
+
+    # Changes. Each is in the ledger once it was flushed.
+
+    def rename(self, old: str, new: str) -> None:
+        """Keep under path `new` what is known of the file that was at `old`."""
+        self._entries[new], self._entries[old] = self.entry(old), EMPTY
+        self._changed |= {old, new}
+        self._due(0.0)
+        self.flush()
+        self._database.write(lambda db: events.rename(db, old, new))
+        self.let_go(old)
+
+    def let_go(self, path: str) -> None:
+        """Hold no longer here what is known of a file: it is not followed any more."""
+        self.flush()
+        self._entries.pop(path, None)
+        self._written.pop(path, None)
+
+    def holds(self, path: str, device: str, file: Holds) -> None:
+        """Keep which file the group of `path` is for."""
+        self._set(path, device=device, dev=file.dev, inode=file.inode, generation=file.generation)
+
+    def group(self, path: str, group: dict[str, Any]) -> None:
+        """Keep what the file's group is now; it is kept while the file is empty or missing, too."""
+        self._set(path, group=group, moving_to=None, moving_why="")
+
+    def moving(self, path: str, new: int, reason: str) -> None:
+        """Keep that the group may have id `new` from now on."""
+        self._set(path, moving_to=new, moving_why=reason)
+
+    def moved(self, path: str, name: str, device: str, old: int, new: int) -> Happening:
+        """Keep that the group got another id, for the reason that moving() gave for it."""
+        entry = self.entry(path)
+        reason = entry.moving_why if entry.moving_to == new else "somebody else changed the group"
+        group = {**entry.group, "group_id": new} if entry.group is not None else None
+        happening = self.happened(
+            events.MOVED, path, name, reason, {"from": old, "to": new, "device": device}
+        )
+        self._set(
+            path,
+            group=group,
+            moving_to=None,
+            moving_why="",
+            moves_total=entry.moves_total + 1,
+            moves=(*entry.moves, Move(old, new, happening.at, reason))[-SHOWN_MOVES:],
+        )
+        return happening
+
+    def happened(
+        self, kind: str, path: str, name: str, reason: str, details: dict[str, Any] | None = None
+    ) -> Happening:
+        """Keep an event, and return it."""
+        self._last_event = max(self._last_event + 1, int(time.time()) if self._database.renewed else 0)
+        happening = Happening(
+            self._last_event, time.time(), kind, path, name, printable(reason), details or {}
+        )
+        self._events.append(happening)
+        self._due(0.0)
+        return happening
+
+    def retiring(self, path: str, retired: Iterable[tuple[str, Counters]]) -> None:
+        """Keep counters that count once their regions have gone."""
+        self._set(path, pending={**self.entry(path).pending, **dict(retired)})
+
+    def counted(
+        self, path: str, live: Counters, gone: Iterable[str] = (), cleared: Counters | None = None
+    ) -> Account:
+        """Have the counters under the keys `gone` count from now on, and keep that the regions that are there have
+        counted `live`, after others had set to zero what was `cleared`; return the file's account."""
+        entry, gone = self.entry(path), set(gone)
+        if not gone:
+            account = entry.account.counted(live, cleared)
+            self._set(path, within=_UNWRITTEN_SECONDS if cleared is None else 0.0, account=account)
+            return account
+        account = entry.account.counted(live, _sum(entry.pending, gone))
+        left = {key: counters for key, counters in entry.pending.items() if key not in gone}
+        self._set(path, account=account, pending=left)
+        return account
+
+    def settle(self, path: str, still_there: Iterable[str]) -> Account:
+        """Forget what was to be retired under the keys `still_there`; the rest did go, and counts, no more as live.
+        Return the file's account."""
+        entry = self.entry(path)
+        account = entry.account.settled(_sum(entry.pending, entry.pending.keys() - set(still_there)))
+        self._set(path, account=account, pending={})
+        return account
+
+    def _set(self, path: str, *, within: float = 0.0, **values: Any) -> None:
+        entry = self.entry(path)
+        changed = replace(entry, **values)
+        if changed != entry:
+            self._entries[path] = changed
+            self._changed.add(path)
+            self._due(within)
+
+    def _due(self, within: float) -> None:
+        when = time.monotonic() + within
+        self._write_at = when if self._write_at is None else min(self._write_at, when)
+
+    # Reading events.
+
+    def events_after(self, last: int, limit: int, name: str | None) -> list[Happening]:
+        """Return the first `limit` events after the one with id `last`, of the file with this name or path."""
+        self.flush()
+        return self._database.rows(lambda db: events.after(db, last, limit, name))
+
+    def latest_events(self, limit: int, name: str | None) -> list[Happening]:
+        """Return the last `limit` events, the oldest first, of the file with this name or path."""
+        self.flush()
+        return self._database.rows(lambda db: events.latest(db, limit, name))
+
+    def last_state(self, path: str) -> str | None:
+        """Return the state named by the last state event of the file at `path`, None where there is no such event."""
+        self.flush()
+        found = self._database.rows(lambda db: events.last_state(db, path))
+        return found[0] if found else None
+
+    @property
+    def last_event(self) -> int:
+        """The id of the last event, 0 where there was none yet."""
+        return self._last_event
+
+    # Writing.
+
+    def turn(self, now: float) -> None:
+        """Write what is due at `now` (monotonic)."""
+        if self._write_at is not None and self._write_at <= now:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all that has changed, in one transaction."""
+        if self._write_at is None:
+            return
+        self._database.write(self._write)
+        for path in self._changed:
+            self._written[path] = self._entries[path]
+        self._changed.clear()
+        self._events.clear()
+        self._write_at = None
+
+    def mend(self) -> None:
+        """Have what was written brought to disk, and find out whether the file was lost; where the disk was given up,
+        write all to it again."""
+        self.flush()
+        self._database.mend()
+        if self._checkpoint.running:
+            self._checkpoint.go_on()
+        elif self._database.written and self.problem is None:
+            self._database.written = not self._checkpoint.start()
+
+    def _not_on_disk(self) -> None:
+        self._database.give_up("the disk did not take what was written")
+
+    def _not_yet_on_disk(self) -> None:
+        self._database.written = True
+
+    def refill(self, db: sqlite3.Connection) -> None:
+        """Write what is known of all files, whatever of it stands there already (database.Contents)."""
+        for path, entry in self._entries.items():
+            entries.write(db, path, None, entry)
+
+    def absorb(self, disk: sqlite3.Connection, db: sqlite3.Connection) -> None:
+        """Take in what stands in a database that could not be read when this one began (database.Contents)."""
+        for (key,) in disk.execute("SELECT path FROM files").fetchall():
+            path = events.path_of(key)
+            now = self._entries[path] if path in self._entries else entries.read(db, path)
+            entry = joined(entries.read(disk, path), now)
+            entries.write(db, path, None, entry)
+            if path in self._entries:
+                self._entries[path] = self._written[path] = entry
+        events.insert(db, events.latest(disk, events.MOST))
+
+    def _write(self, db: sqlite3.Connection) -> None:
+        for path in self._changed:
+            entries.write(db, path, self._written.get(path), self._entries[path])
+        if self._events:
+            events.insert(db, self._events)
+            self._since_pruned += len(self._events)
+        if self._since_pruned >= _PRUNE_EVERY:
+            events.prune(db)
+            self._since_pruned = 0
+
+    def close(self) -> None:
+        """Write what has changed and close the database."""
+        self.flush()
+        self._database.close()
+
+
+def _sum(pending: Mapping[str, Counters], keys: Iterable[str]) -> Counters:
+    total = Counters()
+    for key in keys:
+        total = add(total, pending.get(key, Counters()))
+    return total

@@ -1,0 +1,99 @@
+"""Closes files in processes of their own: who closes a deleted file last frees what that has on disk, and waits
+for the disk as long as it takes. There is one such process of each file system at most, as no signal ends one that
+waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.fork import fork
+from supervisor.runtime.timers import Timers
+
+_log = logging.getLogger("filemapd.supervisor")
+
+_RETRY: Final = 1.0
+_SILENT: Final = 10.0
+
+
+class Closer:
+    """The descriptors that are to be closed, by st_dev, and for which file systems a process is at it."""
+
+    def __init__(self, timers: Timers, children: Children) -> None:
+        self._timers = timers
+        self._children = children
+        self._left: defaultdict[int, list[int]] = defaultdict(list)
+        self._busy: dict[int, int | None] = {}
+
+    def close(self, fd: int) -> None:
+        """Have a descriptor closed: at once where the file has a name still, which asks no disk."""
+        try:
+            status = os.fstat(fd)
+        except OSError:  # a file system that was shut down
+            os.close(fd)
+            return
+        if status.st_nlink:
+            os.close(fd)
+            return
+        self._left[status.st_dev].append(fd)
+        self._begin(status.st_dev)
+
+    def end(self) -> None:
+        """Have all closed by others that is left, whoever is at it already."""
+        for fds in self._left.values():
+            with contextlib.suppress(OSError):  # no process to be had: they are closed by the end of this one
+                _hand_over(fds)
+        self._left.clear()
+
+    def _begin(self, dev: int) -> None:
+        if dev in self._busy or dev not in self._left:
+            return
+        try:
+            pid = _hand_over(self._left[dev])
+        except OSError as error:
+            _log.warning("deleted files are not closed for now: %s", error)
+            self._busy[dev] = None
+            self._timers.at(time.monotonic() + _RETRY, partial(self._ended, dev, 0))
+        else:
+            self._busy[dev] = pid
+            del self._left[dev]
+            self._children.expect(pid, partial(self._ended, dev))
+            self._look_after(dev, pid)
+
+    def _look_after(self, dev: int, pid: int) -> None:
+        """Have one go on that somebody has stopped."""
+        if self._busy.get(dev) == pid:
+            os.kill(pid, signal.SIGCONT)
+            self._timers.at(time.monotonic() + _SILENT, partial(self._look_after, dev, pid))
+
+    def _ended(self, dev: int, _status: int) -> None:
+        del self._busy[dev]
+        self._begin(dev)
+
+
+def _hand_over(fds: Sequence[int]) -> int:
+    """Have a child be the last to close descriptors, and return its pid. Raises OSError without one."""
+    ours_gone, ours = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = fork((ours_gone, *fds), partial(_wait, ours_gone))
+        for fd in fds:
+            os.close(fd)
+    finally:
+        os.close(ours)
+        os.close(ours_gone)
+    return pid
+
+
+def _wait(ours_gone: int) -> int:
+    """Wait until the descriptors of the supervisor are closed; the end of this process closes its own."""
+    os.read(ours_gone, 1)
+    return 0

@@ -1,0 +1,197 @@
+"""Runs the command of the configuration for each move of a group, and waits for none of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from supervisor.ledger.events import MOVED, Happening
+from supervisor.runtime import execute
+from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.timers import Timer, Timers
+
+_log = logging.getLogger("filemapd.on_move")
+
+LIMIT: Final = 30.0
+"""Seconds that a command may take."""
+_AT_ONCE: Final = 4
+_WAITING: Final = 1000
+_MOST_LINES: Final = 100
+_LONGEST_LINE: Final = 500
+_PIPE: Final = 64 * 1024
+
+
+class OnMove:
+    """The commands that run and those that wait. `command` gives the program and its arguments, empty for none."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        timers: Timers,
+        children: Children,
+        command: Callable[[], Sequence[str]],
+    ) -> None:
+        self._selector = selector
+        self._timers = timers
+        self._children = children
+        self._command = command
+        self._waiting: deque[Happening] = deque()
+        self._running: dict[str, _Run] = {}
+        self._failed = self._dropped = 0
+        self._over = False
+
+    def tell(self, happening: Happening) -> None:
+        """Have the command run for an event, if it is a move."""
+        if happening.kind != MOVED or not self._command() or self._over:
+            return
+        if len(self._waiting) >= _WAITING:
+            self._dropped += 1
+            if self._dropped == 1 or self._dropped % _WAITING == 0:
+                _log.warning("more than %d moves wait for on_move: %d dropped", _WAITING, self._dropped)
+            return
+        self._waiting.append(happening)
+        self._start_some()
+
+    def status(self) -> dict[str, int]:
+        """Return how many commands run and wait, and how many failed or were dropped so far."""
+        return {
+            "running": len(self._running),
+            "waiting": len(self._waiting),
+            "failed": self._failed,
+            "dropped": self._dropped,
+        }
+
+    def close(self) -> None:
+        """Have those end that run, and start none of those that wait."""
+        self._over = True
+        if self._waiting:
+            _log.warning("%d moves waited for on_move and are dropped", len(self._waiting))
+            self._waiting.clear()
+        for run in list(self._running.values()):
+            _log.warning("on_move for %s is ended, as filemapd stops", run.happening.name)
+            run.end(signal.SIGTERM)
+            run.close()
+
+    def _start_some(self) -> None:
+        """Start those that are next: one at a time for a file, so that it gets its moves in order."""
+        for happening in list(self._waiting):
+            if len(self._running) >= _AT_ONCE:
+                return
+            if happening.path not in self._running:
+                self._waiting.remove(happening)
+                self._start(happening)
+
+    def _start(self, happening: Happening) -> None:
+        command = self._command()
+        if not command:  # taken out of the configuration meanwhile
+            return
+        try:
+            pid, output = execute.start(command, _facts(happening), LIMIT)
+        except OSError as error:
+            self._fails(happening, f"no process to be had: {error.strerror}")
+            return
+        run = _Run(pid, output, happening, self._selector)
+        self._running[happening.path] = run
+        self._children.expect(pid, lambda status: self._ended(run, status))
+        run.timer = self._timers.at(time.monotonic() + LIMIT, run.too_long)
+
+    def _ended(self, run: _Run, status: int) -> None:
+        run.close()
+        del self._running[run.happening.path]
+        if run.killed:
+            self._fails(run.happening, f"killed, as it took more than {LIMIT:g} s")
+        elif status < 0:
+            self._fails(run.happening, f"killed by {signal.Signals(-status).name}")
+        elif status > 0:
+            self._fails(run.happening, f"exit status {status}")
+        if not self._over:
+            self._start_some()
+
+    def _fails(self, happening: Happening, why: str) -> None:
+        self._failed += 1
+        _log.warning("on_move for %s (event %d): %s", happening.name, happening.id, why)
+
+
+class _Run:
+    """One command that runs, and what it says, line by line into the log."""
+
+    def __init__(self, pid: int, output: int, happening: Happening, selector: selectors.BaseSelector) -> None:
+        self.happening = happening
+        self.timer: Timer | None = None
+        self.killed = False
+        self._pid = pid
+        self._output: int | None = output
+        self._selector = selector
+        self._rest = b""
+        self._lines = 0
+        selector.register(output, selectors.EVENT_READ, lambda _events: self._take())
+
+    def too_long(self) -> None:
+        """Its time is up: kill it, and what it started."""
+        self.killed = True
+        self.end(signal.SIGKILL)
+
+    def end(self, number: signal.Signals) -> None:
+        """Send a signal to it and what it started."""
+        try:
+            os.killpg(self._pid, number)
+        except ProcessLookupError:  # it has only just been forked
+            os.kill(self._pid, number)
+
+    def close(self) -> None:
+        """Take in what it said to the last, and hear no more: what it left running may go on."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self._take()
+        self._say(self._rest)
+        self._let_go()
+
+    def _take(self) -> None:
+        """Take in what it says, as much as a pipe holds."""
+        if self._output is None:
+            return
+        try:
+            data = os.read(self._output, _PIPE)
+        except BlockingIOError:
+            return
+        if not data:
+            self._let_go()
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._say(line)
+        if len(self._rest) > _LONGEST_LINE:
+            self._say(self._rest)
+            self._rest = b""
+
+    def _say(self, line: bytes) -> None:
+        self._lines += bool(line)
+        if line and self._lines <= _MOST_LINES:
+            text = line[:_LONGEST_LINE].decode("utf-8", "replace")
+            _log.info("on_move[%d] for %s: %s", self._pid, self.happening.name, text)
+        elif line and self._lines == _MOST_LINES + 1:
+            _log.info("on_move[%d] for %s: (the rest is left out)", self._pid, self.happening.name)
+
+    def _let_go(self) -> None:
+        if self._output is not None:
+            self._selector.unregister(self._output)
+            os.close(self._output)
+            self._output = None
+
+
+def _facts(happening: Happening) -> dict[str, str]:
+    """Return what the command is told, by the name of the environment's variable."""
+    details = happening.details
+    return {
+        "FILEMAPD_PATH": happening.path,
+        "FILEMAPD_NAME": happening.name,
+        "FILEMAPD_DEVICE": details["device"],
+        "FILEMAPD_OLD": str(details["from"]),
+        "FILEMAPD_NEW": str(details["to"]),
+        "FILEMAPD_REASON": happening.reason,
+    }

@@ -1,0 +1,58 @@
+"""How far the start is: a bar on a terminal, now and then a line of the log otherwise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from typing import Final
+
+from supervisor.fleet.state_machine import State
+
+_log = logging.getLogger("filemapd.supervisor")
+
+# A start that takes no longer needs no words; one that does is told of so often.
+_PATIENCE: Final = 2.0
+_EVERY: Final = 5.0
+_WIDTH: Final = 30
+
+
+class Progress:
+    """Tells of files that are mapped for the first time while many still are not. `show` puts a line at the foot of
+    a terminal, an empty one takes it away; None where there is no terminal."""
+
+    def __init__(self, show: Callable[[str], None] | None) -> None:
+        self._show = show
+        self._began: float | None = None
+        self._tell_at = 0.0
+        self._told = False
+
+    def tick(self, now: float, states: Collection[State]) -> None:
+        """Called once a second with the states of all files."""
+        left = sum(state is State.STARTING for state in states)
+        if left == 0:
+            self._end(now, len(states))
+        elif self._began is None:
+            self._began, self._tell_at = now, now + _PATIENCE
+        elif now >= self._tell_at:
+            self._tell(now, len(states) - left, len(states))
+
+    def _tell(self, now: float, done: int, total: int) -> None:
+        self._told = True
+        if self._show is not None:
+            self._show(bar(done, total))
+            return
+        self._tell_at = now + _EVERY
+        _log.info("starting: %d of %d files looked at", done, total)
+
+    def _end(self, now: float, total: int) -> None:
+        if self._told and self._began is not None:
+            if self._show is not None:
+                self._show("")
+            _log.info("started: all %d files looked at after %.0f s", total, now - self._began)
+        self._began, self._told = None, False
+
+
+def bar(done: int, total: int) -> str:
+    """Return a bar of fixed width with the figures behind it."""
+    full = _WIDTH * done // total
+    return f"[{'#' * full}{'.' * (_WIDTH - full)}] {done} of {total} files looked at"

@@ -1,0 +1,212 @@
+"""Which virtual machines the files belong to: has it looked for whenever something changed that could tell.
+
+Nothing is asked of libvirt. Its folders and the list of processes are glanced at; what is behind them is looked at in
+a process of its own (finder.py).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import signal
+import time
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from supervisor.fleet.filemap import Filemap
+from supervisor.fleet.fleet import Fleet
+from supervisor.runtime.fork import fork
+from supervisor.vms.matching import Identity, Machine
+from supervisor.vms.qemu import is_machine
+
+_log = logging.getLogger("filemapd.supervisor")
+
+INTERVAL: Final = 5.0
+_DEADLINE: Final = 30.0
+# After one that failed.
+_PAUSE: Final = 60.0
+# A folder's time tells two changes apart if there are some ticks of the kernel's clock between them.
+_SETTLED: Final = 1.0
+
+
+class Vms:
+    """The last search, and what it depended on."""
+
+    def __init__(self, fleet: Fleet, selector: selectors.BaseSelector) -> None:
+        self._fleet = fleet
+        self._selector = selector
+        self._programs = Programs()
+        self._running: frozenset[int] = frozenset()
+        self._searched: object = None
+        self._not_before = 0.0
+        self._pid: int | None = None
+        self._deadline = 0.0
+        self._pipe: int | None = None
+        self._answer = bytearray()
+        self._known: dict[str, list[Any]] = {}
+        self._machines: WeakKeyDictionary[Filemap, Machine] = WeakKeyDictionary()
+
+    def machine_of(self, filemap: Filemap) -> Machine | None:
+        """Return the virtual machine that the last search found for a file."""
+        return self._machines.get(filemap)
+
+    def tick(self) -> None:
+        """Begin a search if there is need for one; end one that takes too long. Called once in INTERVAL."""
+        now = time.monotonic()
+        if self._pid is not None:
+            if now > self._deadline:
+                os.kill(self._pid, signal.SIGKILL)
+            return
+        if self._pipe is not None or now < self._not_before or self._fleet.stopping:
+            return
+        try:
+            self._look()
+        except OSError as error:  # there is no descriptor to be had just now
+            self._failed(error.strerror or str(error))
+
+    def _look(self) -> None:
+        """Begin a search if there is need for one. Raises OSError."""
+        config = self._fleet.config.vms
+        wanted = {(f.holds.dev, f.holds.inode) for f in self._fleet.filemaps.values() if f.holds is not None}
+        stamps, settled = _stamps(config.folders, time.time())
+        running = self._programs.machines() if config.processes else frozenset()
+        # One that has just begun may not have opened its files yet.
+        settled, self._running = settled and running <= self._running, running
+        # A file that went and came back since may be a new filemap, or have been looked for in vain meanwhile.
+        state = (config, stamps, running, wanted, self._fleet.held)
+        if state == self._searched:
+            return
+        self._searched = state if settled else None
+        if wanted and (config.folders or config.processes):
+            self._begin(wanted)
+        else:
+            self._show({})
+
+    def _begin(self, wanted: set[Identity]) -> None:
+        config, known = self._fleet.config.vms, self._known
+        read, write = os.pipe2(os.O_CLOEXEC)
+
+        def body() -> int:
+            from supervisor.vms.search import answer  # noqa: PLC0415 - what it imports is not for the supervisor
+
+            os.nice(10)
+            text = answer(config.folders, processes=config.processes, wanted=wanted, known=known)
+            with open(write, "wb") as file:
+                file.write(text)
+            return 0
+
+        try:
+            self._pid = fork({write}, body)
+        except OSError:
+            os.close(read)
+            raise
+        finally:
+            os.close(write)
+        self._fleet.children.expect(self._pid, self._ended)
+        self._deadline = time.monotonic() + _DEADLINE
+        self._pipe, self._answer = read, bytearray()
+        os.set_blocking(read, False)
+        self._selector.register(read, selectors.EVENT_READ, self._readable)
+
+    def _readable(self, _events: int) -> None:
+        if self._pipe is None:
+            return
+        chunk = os.read(self._pipe, 1 << 20)
+        self._answer += chunk
+        if not chunk:
+            self._selector.unregister(self._pipe)
+            os.close(self._pipe)
+            self._pipe = None
+            self._take(bytes(self._answer))
+
+    def _ended(self, _status: int) -> None:
+        self._pid = None
+
+    def _take(self, answer: bytes) -> None:
+        """Take in what a search found; it is cut short where it was killed."""
+        try:
+            found = json.loads(answer)
+        except ValueError:
+            self._failed("the search did not end")
+            return
+        for path, raw in found["files"].items():
+            if raw is not None and raw[2]:
+                _log.debug("%s is passed over: %s", path, raw[2])
+        self._known = {path: raw or self._known[path] for path, raw in found["files"].items()}
+        self._show({(dev, inode): Machine(*machine) for dev, inode, *machine in found["machines"]})
+
+    def _failed(self, reason: str) -> None:
+        _log.warning("virtual machines are not known: %s", reason)
+        self._searched = None
+        self._not_before = time.monotonic() + _PAUSE
+
+    def _show(self, machines: dict[Identity, Machine]) -> None:
+        for filemap in self._fleet.filemaps.values():
+            holds = filemap.holds
+            machine = None if holds is None else machines.get((holds.dev, holds.inode))
+            if self._machines.get(filemap) == machine:
+                continue
+            if machine is None:
+                del self._machines[filemap]
+            else:
+                self._machines[filemap] = machine
+            self._fleet.changed(filemap.path)
+
+
+def _stamps(folders: tuple[str, ...], now: float) -> tuple[tuple[tuple[int, int] | None, ...], bool]:
+    """Return what tells whether a folder's files are others than before; and whether the next change will."""
+    stamps = [_stamp(folder) for folder in folders]
+    newest = max((stamp[1] for stamp in stamps if stamp is not None), default=0)
+    return tuple(stamps), abs(now - newest / 1e9) > _SETTLED
+
+
+def _stamp(folder: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+class Programs:
+    """The processes there are, and which of them run a machine. Only what is new is looked at."""
+
+    # A process that was just forked bears its parent's name until it executes its own program.
+    _LOOKS: Final = 3
+
+    def __init__(self) -> None:
+        self._others: dict[int, int] = {}
+        self._machines: set[int] = set()
+
+    def machines(self) -> frozenset[int]:
+        """Return the pids of QEMU's processes."""
+        there = {int(name) for name in os.listdir("/proc") if name.isdecimal()}
+        self._machines &= there
+        self._others = {pid: looks for pid, looks in self._others.items() if pid in there}
+        for pid in there - self._machines:
+            looks = self._others.get(pid, 0)
+            if looks >= self._LOOKS:
+                continue
+            if is_machine(_program(pid)):
+                self._machines.add(pid)
+                self._others.pop(pid, None)
+            else:
+                self._others[pid] = looks + 1
+        return frozenset(self._machines)
+
+
+def _program(pid: int) -> str:
+    """Return the name of a process, empty where it has gone."""
+    try:
+        fd = os.open(f"/proc/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    # Of all processes there are: an open file of Python's takes five calls more.
+    try:
+        return os.read(fd, 64).decode(errors="replace").rstrip("\n")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)

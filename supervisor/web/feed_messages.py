@@ -1,0 +1,23 @@
+"""The messages to the web process about one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supervisor.control.status import StatusSource
+    from supervisor.web.feed_sender import Message
+
+
+def file_messages(status: StatusSource, path: str) -> Iterator[Message]:
+    """Yield the messages about the file at `path`, as of now. The I/Os of its regions are sent once."""
+    fleet = status.fleet
+    fleet.ledger.flush()  # totals that were shown must not go back, whichever process is killed next
+    filemap = fleet.filemaps.get(path)
+    if filemap is None:
+        yield ["gone", path]
+    else:
+        yield ["file", status.filemap(filemap)]
+        if filemap.placed.news:
+            yield ["regions", path, filemap.placed.take()]

@@ -1,0 +1,145 @@
+"""What the web process is told: one JSON message a packet, one way, and never waited for.
+
+A file that changed is told at most once a second, as it is then; so what waits is bounded by the number of files.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl  # noqa: TID251 - how much of a socket's packets is unread has no other way
+import json
+import logging
+import selectors
+import socket
+import struct
+import termios
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from supervisor.runtime.timers import Timer, Timers
+
+_log = logging.getLogger("filemapd.supervisor")
+
+_INTERVAL: Final = 1.0
+# The kernel doubles it; a packet must fit in.
+_BUFFER: Final = 512 * 1024
+# Then the others in the main loop get their turn.
+_AT_ONCE: Final = 50
+_EVENTS_WAITING: Final = 1000
+
+Message = list[Any]
+"""A word that says what it is, and what it says: see ARCHITECTURE.md."""
+
+
+class Feed:
+    """Our end of the socket. `tell` gives the messages about the file at a path, as of now."""
+
+    def __init__(
+        self, selector: selectors.BaseSelector, timers: Timers, tell: Callable[[str], Iterable[Message]]
+    ) -> None:
+        self._selector = selector
+        self._timers = timers
+        self._tell = tell
+        self._end: socket.socket | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._changed: dict[str, None] = {}
+        self._others: deque[Message] = deque(maxlen=_EVENTS_WAITING)
+        self._timer: Timer | None = None
+        self._not_before = 0.0
+        self._packets: Iterator[bytes] | None = None
+        self._unsent = b""
+
+    def open(self, first: Message) -> socket.socket:
+        """Return the other end of a new socket, in which `first` is to be read already; what the former was not told
+        yet is dropped. Raises OSError."""
+        self.close()
+        self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._end.setblocking(False)
+        self._end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        self._end.send(_packet(first))
+        return theirs
+
+    def close(self) -> None:
+        """Tell nothing any more: the web process ends when it sees that."""
+        if self._end is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._packets is not None:
+            self._selector.unregister(self._end)
+        self._end.close()
+        self._end = None
+        self._reset()
+
+    def changed(self, path: str) -> None:
+        """Have it told what there is to say of the file at `path`, which may have gone."""
+        if self._end is not None:
+            self._changed[path] = None
+            self._schedule()
+
+    def tell(self, message: Message) -> None:
+        """Have it told `message`, after what is known to have changed. The oldest go where many wait."""
+        if self._end is not None:
+            self._others.append(message)
+            self._schedule()
+
+    def unread(self) -> bool:
+        """Tell whether there is something that the web process has not read yet."""
+        if self._end is None:
+            return False
+        (size,) = struct.unpack("i", fcntl.ioctl(self._end, termios.TIOCOUTQ, bytes(4)))
+        return bool(size)
+
+    def _schedule(self) -> None:
+        if self._timer is None and self._packets is None:
+            self._timer = self._timers.at(max(time.monotonic(), self._not_before), self._begin)
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._not_before = time.monotonic() + _INTERVAL
+        if self._end is not None:
+            self._packets = self._encoded(self._changed, list(self._others))
+            self._changed = {}
+            self._others.clear()
+            self._selector.register(self._end, selectors.EVENT_WRITE, self._writable)
+
+    def _encoded(self, paths: Iterable[str], others: Iterable[Message]) -> Iterator[bytes]:
+        for path in paths:
+            for message in self._tell(path):
+                yield _packet(message)
+        for message in others:
+            yield _packet(message)
+
+    def _writable(self, _events: int) -> None:
+        """Send some packets, as long as there is room."""
+        for _ in range(_AT_ONCE):
+            packet = self._unsent or next(self._packets or iter(()), b"")
+            if not packet or self._end is None:
+                self._finish()
+                return
+            try:
+                self._end.send(packet, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                self._unsent = packet
+                return
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:  # it has gone, which its exit tells
+                    self._packets = iter(())
+                else:
+                    _log.warning("a message of %d bytes is too large for the web process", len(packet))
+            self._unsent = b""
+
+    def _finish(self) -> None:
+        if self._end is not None:
+            self._selector.unregister(self._end)
+        self._packets = None
+        if self._changed or self._others:
+            self._schedule()
+
+
+def _packet(message: Message) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()

@@ -1,0 +1,143 @@
+"""What /metrics answers, from the store alone: Prometheus's text format or OpenMetrics, as the client asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from supervisor.text.display import display
+from supervisor.text.printable import printable
+from supervisor.web.metrics.families import FAMILIES
+from supervisor.web.state.store import Message, Status, Store
+
+Encoder = Callable[[Any], bytes]
+_EOF: Final = b"# EOF\n"
+# Two of each file. What more files there are is labelled anew with each scrape, which takes 50 us a file.
+_LABELS_KEPT: Final = 8192
+
+
+class Metrics:
+    """The metrics of what is in `store`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Supervisor(store))
+        store.listen(self._know)
+
+    def _know(self, message: Message) -> None:
+        """Have the labels of a file ready before they are asked for."""
+        if message[0] == "file":
+            _labels(_of_file(message[1]))
+            _labels(_about(message[1]))
+
+    def render(self, accept: str, now: float) -> tuple[bytes, str]:
+        """Return all metrics as of `now` (since the epoch), and their content type, for a client's Accept header."""
+        encoder, content_type = _encoder(accept)
+        files = [(_labels(_of_file(status)), status) for status in self._store.files.values()]
+        parts = [
+            _part(family.head, encoder, (family.lines(labels, status, now) for labels, status in files))
+            for family in FAMILIES
+        ]
+        about = (f"filemapd_file_info{{{_labels(_about(status))}}} 1\n" for _, status in files)
+        parts += [_part(_INFO, encoder, about), encoder(self._registry)]
+        return b"".join(parts), content_type
+
+
+_INFO: Final = Metric("filemapd_file", "What the file is; label_* are the configuration's labels.", "info")
+
+
+def _part(metric: Metric, encoder: Encoder, lines: Iterable[str]) -> bytes:
+    return encoder(_Only(metric)).removesuffix(_EOF) + "".join(lines).encode()
+
+
+def _of_file(status: Status) -> tuple[tuple[str, str], ...]:
+    device = status["device"]
+    return (("file", status["name"]), *((("device", display(device)),) if device is not None else ()))
+
+
+def _about(status: Status) -> tuple[tuple[str, str], ...]:
+    vm: Mapping[str, str | None] = status.get("vm") or {}
+    about = {
+        "path": display(status["path"]),
+        "mode": status["mode"],
+        "vm": printable(vm.get("name") or ""),
+        "uuid": printable(vm.get("uuid") or ""),
+        "role": vm.get("role") or "",
+        **{f"label_{name}": printable(value) for name, value in status["labels"].items()},
+    }
+    return *_of_file(status), *about.items()
+
+
+class _Only:
+    """A registry of just one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        return [self._metric]
+
+
+@lru_cache(maxsize=_LABELS_KEPT)
+def _labels(labels: tuple[tuple[str, str], ...]) -> str:
+    """Return labels as they stand between braces."""
+    metric = Metric("x", "", "gauge")
+    metric.add_sample("x", dict(labels), 0)
+    line = generate_latest(_Only(metric)).decode().splitlines()[-1]
+    return line.removeprefix("x{").removesuffix("} 0.0")
+
+
+def _encoder(accept: str) -> tuple[Encoder, str]:
+    try:
+        return choose_encoder(accept)
+    except TypeError:  # a version that is none
+        return choose_encoder("")
+
+
+class _Supervisor(Collector):
+    """The metrics that are no file's."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        """Walk the families."""
+        told = self._store.supervisor
+        yield InfoMetricFamily("filemapd_build", "The version of filemapd.", {"version": told["version"]})
+        for name, documentation, key in (
+            ("supervisor_cpu_seconds", "CPU time of the supervisor.", "cpu_seconds"),
+            ("log_records_dropped", "Log records that found no room.", "log_records_dropped"),
+        ):
+            yield CounterMetricFamily(f"filemapd_{name}", documentation, told[key])
+        for name, documentation, value in (
+            ("supervisor_resident_memory_bytes", "Resident memory of the supervisor.", told["rss_bytes"]),
+            (
+                "supervisor_loop_lag_seconds",
+                "By how much something was done too late at most, within 10 s.",
+                told["loop_lag_seconds"],
+            ),
+            ("ledger_writable", "Whether totals are kept on disk.", told["ledger_problem"] is None),
+            (
+                "last_snapshot_timestamp_seconds",
+                "When the supervisor last told anything, since the epoch.",
+                self._store.told_at,
+            ),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"filemapd_{name}", documentation, float(value))
+        for name, documentation, key in (
+            ("device_regions", "Regions on the device, those of other programs too.", "regions"),
+            ("device_max_regions", "The limit for them.", "max_regions"),
+        ):
+            family = GaugeMetricFamily(f"filemapd_{name}", documentation, labels=["device"])
+            for device in told["devices"]:
+                if device[key] is not None:
+                    family.add_metric([display(device["device"])], device[key])
+            yield family

@@ -1,0 +1,297 @@
+"""The web process: a program of its own without privileges, started and restarted like a worker.
+
+Nothing is read from it. What it lacks (its port, its user, its life) costs the fleet nothing: it is told in the log
+and the status, and tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import psutil
+
+from supervisor.config.address import listening
+from supervisor.config.models import Config
+from supervisor.config.web import TlsServerConfig, Web
+from supervisor.fleet.backoff import delay
+from supervisor.fleet.state_machine import LIVE, Action, Event, Record, State, advance
+from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.execute import start_module
+from supervisor.runtime.timers import Timer, Timers
+from supervisor.web.feed_sender import Feed
+
+_log = logging.getLogger("filemapd.supervisor")
+
+_GRACE: Final = 5.0
+# More than a worker may have, as it keeps an hour of every file's figures.
+_MAX_RSS: Final = 512 * 2**20
+
+
+class WebProcess:
+    """Its state, the socket it listens on and its feed.
+
+    `log_end` is the descriptor for its log records. `begin` is called when there is a new process, which has to be
+    told all there is.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        timers: Timers,
+        children: Children,
+        log_end: int,
+        begin: Callable[[], None],
+    ) -> None:
+        self._feed = feed
+        self._timers = timers
+        self._children = children
+        self._log_end = log_end
+        self._begin = begin
+        self._config: Config | None = None
+        self._record = Record()
+        self._pid: int | None = None
+        self._rss_bytes: int | None = None
+        self._reason = ""
+        self._timer: Timer | None = None
+        self._listening: socket.socket | None = None
+        self._problem = ""
+        self._refused = 0
+        self._retry: Timer | None = None
+        self._unread_since: float | None = None
+        self._served: _Identities = []
+
+    @property
+    def over(self) -> bool:
+        """Tell whether there is no process."""
+        return self._pid is None
+
+    def apply(self, config: Config) -> None:
+        """Run as `config` says; what couldn't be had before is tried again, and a renewed certificate is taken."""
+        before, self._config = self._config, config
+        if before is None or before.web != config.web or self._problem:
+            self._refused = 0
+            self._listen()
+        elif self._listening is not None and (
+            self._record.state is State.FAILED or self._served != _identities(config.web.tls_server_config)
+        ):
+            self._event(Event.RESTART)
+
+    def stop(self) -> None:
+        """End it for good."""
+        self._close()
+        self._event(Event.STOP)
+
+    def status(self) -> dict[str, Any]:
+        """Return its status, with the keys that a file's has."""
+        config = self._config
+        address = config.web.listen if config is not None else None
+        reason = self._problem or self._record.reason or ("" if address else "web.listen is off")
+        return {
+            "listen": str(address) if address else None,
+            "state": (State.WAITING if self._problem else self._record.state).value,
+            "reason": reason or None,
+            "pid": self._pid,
+            "restarts": self._record.restarts,
+            "last_crash": self._record.last_crash or None,
+            "rss_bytes": self._rss_bytes,
+        }
+
+    # The socket.
+
+    def _close(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._listening is not None:
+            self._listening.close()
+        self._listening = self._retry = None
+        self._problem = ""
+
+    def _listen(self) -> None:
+        """Listen where the configuration says, and have a new process answer there; where that can't be had, try
+        again later."""
+        problem = self._problem
+        self._close()
+        self._event(Event.STOP)
+        config = self._config
+        if config is None or config.web.listen is None:
+            return
+        try:
+            self._listening = listening(config.web.listen)
+        except OSError as error:
+            # Until the process of before has ended it may be that which has the port still.
+            if self.over:
+                self._problem = error.strerror or str(error)
+                if self._problem != problem:
+                    _log.error("web: %s", self._problem)
+            wait = delay(self._refused, config.supervisor.restart.policy(), random.uniform(0.5, 1.5))
+            self._refused += 1
+            self._retry = self._timers.at(time.monotonic() + wait, self._listen)
+            return
+        self._refused = 0
+        _log.info("web: listening on %s", config.web.listen)
+        if config.web.for_anybody:
+            _log.warning(
+                "web: anybody who reaches %s can read it: set web.tls_server_config and web.basic_auth_users, or "
+                "web.listen to 127.0.0.1:%d",
+                config.web.listen,
+                config.web.listen.port,
+            )
+        self._event(Event.RESTART)
+
+    # The process.
+
+    def _event(self, event: Event, reason: str = "") -> None:
+        if self._config is None:
+            return
+        policy = self._config.supervisor.restart.policy()
+        before = self._record.state
+        self._record, actions = advance(
+            self._record, event, time.monotonic(), policy, jitter=random.uniform(0.5, 1.5), reason=reason
+        )
+        if self._record.state is not before and self._record.state in {State.BACKOFF, State.FAILED}:
+            _log.warning("web: %s: %s", self._record.state, self._record.reason)
+        for action in actions:
+            self._do(action)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Action.SPAWN:
+                self._spawn()
+            case Action.TERMINATE:
+                self._terminate()
+            case Action.KILL:
+                self._kill()
+            case Action.SCHEDULE:
+                when = self._record.retry_at or time.monotonic()
+                self._timer = self._timers.at(when, partial(self._event, Event.TIMER))
+            case Action.FORGET:
+                if self._timer is not None:
+                    self._timer.cancel()
+
+    def _spawn(self) -> None:
+        assert self._config is not None  # noqa: S101 - see _event()
+        self._reason = ""
+        self._unread_since = None
+        # Before it reads them: where they change in between, the next reload finds that.
+        self._served = _identities(self._config.web.tls_server_config)
+        try:
+            with self._feed.open(["settings", _settings(self._config.web)]) as theirs:
+                self._pid = self._start(theirs.fileno())
+        except (OSError, LookupError) as error:
+            self._feed.close()
+            self._event(Event.CRASHED, str(error.args[-1]))
+            return
+        self._children.expect(self._pid, self._ended)
+        self._event(Event.READY)
+        self._begin()
+
+    def _start(self, feed: int) -> int:
+        """Start the program with its sockets. Raises OSError, and LookupError where its user is not there."""
+        assert self._listening is not None and self._config is not None  # noqa: S101, PT018 - see _listen()
+        sockets = {"feed": feed, "listening": self._listening.fileno(), "log": self._log_end}
+        given = {
+            "level": logging.getLogger().level,
+            "user": _user(self._config.web.user) if os.geteuid() == 0 else None,
+        }
+        return start_module("supervisor.web", given, sockets)
+
+    def _terminate(self) -> None:
+        self._feed.close()
+        if self._pid is None:
+            self._event(Event.EXITED)
+            return
+        os.kill(self._pid, signal.SIGTERM)
+        self._timers.at(time.monotonic() + _GRACE, partial(self._grace_over, self._pid))
+
+    def _grace_over(self, pid: int) -> None:
+        if self._pid == pid:
+            self._event(Event.KILL_TIMEOUT)
+
+    def _kill(self) -> None:
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGKILL)
+
+    def _ended(self, status: int) -> None:
+        self._pid = self._rss_bytes = None
+        self._feed.close()
+        if self._record.state is State.STOPPING:
+            self._event(Event.EXITED)
+            return
+        self._event(Event.CRASHED, self._reason or _how(status))
+
+    # Its health.
+
+    def check(self) -> None:
+        """Have it killed if it is not well; its end is then a crash."""
+        if self._pid is None or self._config is None or self._record.state not in LIVE:
+            return
+        now = time.monotonic()
+        unread = self._feed.unread()
+        self._unread_since = (self._unread_since or now) if unread else None
+        trouble = self._trouble(now, self._config.supervisor.health.heartbeat)
+        if trouble and not self._reason:
+            _log.warning("web: process %d killed: %s", self._pid, trouble)
+            self._reason = trouble
+            self._kill()
+        else:
+            self._event(Event.HEALTHY)
+
+    def _trouble(self, now: float, longest: float) -> str:
+        try:
+            self._rss_bytes = psutil.Process(self._pid).memory_info().rss
+        except (psutil.Error, OSError):
+            return ""  # it has gone, which its exit tells, or there is no descriptor to be had just now
+        if self._rss_bytes > _MAX_RSS:
+            return f"uses {self._rss_bytes >> 20} MiB, more than {_MAX_RSS >> 20} MiB"
+        if self._unread_since is not None and now - self._unread_since > longest:
+            return f"has not read what it was told for {now - self._unread_since:.0f} s"
+        return ""
+
+
+_Identities = list[tuple[int, ...] | None]
+"""Of files, by which one tells whether they are still the same; None for one that isn't there."""
+
+
+def _identities(tls: TlsServerConfig | None) -> _Identities:
+    """Return those of TLS's files."""
+    files = () if tls is None else (tls.cert_file, tls.key_file, tls.client_ca_file)
+    return [_identity(path) for path in files]
+
+
+def _identity(path: str | None) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path or "")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _settings(web: Web) -> dict[str, Any]:
+    return web.model_dump(include={"tls_server_config", "basic_auth_users"})
+
+
+def _how(status: int) -> str:
+    """Return how a process ended."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    if status == os.EX_CONFIG:
+        return "web.tls_server_config can't be used: the log says what is wrong with its files"
+    return f"exit status {status}"
+
+
+def _user(name: str) -> tuple[int, int]:
+    """Return a user's ids. Raises LookupError."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        raise LookupError(f"there is no user {name!r}: make it, or set web.user to another") from None
+    return found.pw_uid, found.pw_gid

@@ -1,0 +1,94 @@
+"""What differs between two replies that are nearly the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmstats.diff import Records, Rows, differing
+from dmstats.region import parse_list
+from tests.unit.data import recorded
+
+ROWS, PAIRS = Rows(), Records(16)
+# Rows as a kernel shows them, among them some of which an aux makes several lines, and none.
+LINES = [
+    line + b"\n"
+    for name in ("list.txt", "list_odd.txt", "list_empty.txt")
+    for line in recorded(name).split(b"\n")
+]
+EDITS = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(0, 3), st.lists(st.sampled_from(LINES), max_size=3))
+)
+
+
+def edited(pieces: Sequence[bytes], edits: Sequence[tuple[int, int, list[bytes]]]) -> list[bytes]:
+    """Return pieces of which some were taken out and others put in."""
+    result = list(pieces)
+    for at, gone, come in edits:
+        result[at : at + gone] = come
+    return result
+
+
+def replaced(old: Sequence[bytes], pairs: Sequence[tuple[bytes, bytes]]) -> Counter[bytes]:
+    """Return the pieces that `old` has once each of the pairs is replaced."""
+    pieces = Counter(old)
+    for one, _ in pairs:
+        assert not one or pieces[one] > 0
+        pieces[one] -= 1
+    pieces.update(other for _, other in pairs)
+    del pieces[b""]
+    return +pieces
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12), EDITS)
+def test_rows(old: list[bytes], edits: list[tuple[int, int, list[bytes]]]) -> None:
+    """Whatever was done to a list, in whatever order its rows are: with the rows that differ replaced it is the new
+    one, and so are the regions in it."""
+    new = edited(old, edits)
+    pairs = differing(b"".join(old), memoryview(b"".join(new)), ROWS)
+    assert pairs is not None
+    assert all(one != other for one, other in pairs)
+    assert replaced(old, pairs) == Counter(new)
+    regions = Counter(parse_list(b"".join(old)).regions)
+    for one, other in pairs:
+        regions.subtract(parse_list(one).regions)
+        regions.update(parse_list(other).regions)
+    assert +regions == Counter(parse_list(b"".join(new)).regions)
+
+
+@given(st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 3), max_size=12), st.data())
+def test_records(old: dict[int, int], data: st.DataObject) -> None:
+    """Of records that ascend just those differ that are not the same in both, each beside the one with its key."""
+    new = dict(old)
+    for key in data.draw(st.lists(st.integers(0, 2**64 - 1) | st.sampled_from([*old, 5]), max_size=4)):
+        new[key] = data.draw(st.integers(0, 3))
+    for key in data.draw(st.sets(st.sampled_from(sorted(old)))) if old else ():
+        new.pop(key, None)
+    sides = [{key: record(key, value) for key, value in side.items()} for side in (old, new)]
+    one, other = (b"".join(records[key] for key in sorted(records)) for records in sides)
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    assert differing(one, other, PAIRS) == [(sides[0].get(k, b""), sides[1].get(k, b"")) for k in changed]
+
+
+def record(key: int, value: int) -> bytes:
+    """Return a record of 16 bytes."""
+    return key.to_bytes(8, "little") + value.to_bytes(8, "little")
+
+
+def test_few_of_many() -> None:
+    """Of a long list the rows that changed, came and went are told, from its first to its last."""
+    rows = {n: b"%d: %d+8 8 dmstats -\n" % (n, 8 * n) for n in range(10_000)}
+    new = rows | {0: b"0: 0+8 8 dmstats tag\n", 10_000: b"10000: 0+8 8 dmstats -\n"}
+    del new[77]
+    expected = [(rows[0], new[0]), (rows[77], b""), (b"", new[10_000])]
+    assert differing(b"".join(rows.values()), b"".join(new.values()), ROWS) == expected
+
+
+def test_where_much_differs_nothing_is_told() -> None:
+    """A hundred rows that differ are told, of more none."""
+    assert len(differing(b"", b"".join(b"%d: -\n" % n for n in range(100)), ROWS) or ()) == 100
+    assert differing(b"", b"".join(b"%d: -\n" % n for n in range(101)), ROWS) is None
+    assert differing(b"".join(b"%d: -\n" % n for n in range(101)), b"", ROWS) is None

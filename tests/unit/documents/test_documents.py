@@ -1,0 +1,202 @@
+"""What the documents say of modules, keys, commands, states and messages is so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin
+
+import pytest
+import yaml
+from builders.roff import section
+from click.testing import CliRunner
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from pydantic import BaseModel
+
+from supervisor.cli.main import main
+from supervisor.config.load import parse
+from supervisor.config.models import Config, Defaults, Overrides
+from supervisor.control.status import Own, StatusSource, filemap_status
+from supervisor.discovery.selection import wanted
+from supervisor.fleet.devices import device_status
+from supervisor.fleet.filemap import Filemap
+from supervisor.fleet.state_machine import State
+from supervisor.web.metrics.exposition import Metrics
+from supervisor.web.state.store import Store
+from tests import commands
+from tests.unit.fleets import small_fleet
+from tests.unit.serving import recorded_status
+from workers import channel
+
+ROOT: Final = Path(__file__).parents[3]
+DOCUMENTS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", *commands.DOCUMENTS)
+
+
+def text(name: str) -> str:
+    """Return a document."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def rows(part: str) -> Iterator[list[str]]:
+    """Walk the rows of a section's tables, without their heads, as cells."""
+    lines = part.splitlines()
+    for i, line in enumerate(lines):
+        if line.startswith("|") and "---" not in line and "---" not in "".join(lines[i + 1 : i + 2]):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def code(cell: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def dotted(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Walk the keys of the configuration as the README writes them.
+
+    An entry's keys that are those of `defaults` are told there.
+    """
+    for name, field in model.model_fields.items():
+        inner = (get_args(field.annotation) or (field.annotation,))[0]
+        if issubclass(model, Overrides) and name in Defaults.model_fields:
+            continue
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            several = get_origin(field.annotation) is tuple
+            yield from dotted(inner, f"{prefix}{name}{'[]' if several else ''}.")
+        else:
+            yield prefix + name
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return a configuration in which just `key` is set."""
+    for name in reversed(key.split(".")):
+        value = {name[:-2]: [{"path": "/x", **value}]} if name.endswith("[]") else {name: value}
+        if name == "tls_server_config":
+            value[name] = {"cert_file": "/x", "key_file": "/x", **value[name]}
+    return {"version": 1, **value}
+
+
+def without(key: str) -> dict[str, Any]:
+    """Return the configuration in which `key` could be set, but isn't."""
+    if "[]" in key:
+        return nested(f"{key.partition('[]')[0]}[].path", "/x")
+    return nested("web.tls_server_config.key_file", "/x") if "tls_server_config" in key else {"version": 1}
+
+
+def load(content: object) -> Config:
+    """Return the configuration that `content` is."""
+    return parse(yaml.safe_dump(content).encode(), "README.md", lambda _path: None)
+
+
+def test_every_message_is_named() -> None:
+    """ARCHITECTURE.md has a row for every message between a worker and its supervisor."""
+    part = section(text("ARCHITECTURE.md"), "### Messages")
+    assert sorted(name for row in rows(part) for name in code(row[0])) == sorted(
+        kind.__name__ for kind in get_args(channel.Message)
+    )
+
+
+def anchors(document: str) -> set[str]:
+    """Return what a link to one of a document's headings is called."""
+    titles = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    """Every file that a document links to is there, and has the heading."""
+    for target in re.findall(r"\]\(([^)]+)", text(name)):
+        if target.startswith("https://"):
+            continue
+        path, _, heading = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), target
+        assert not heading or heading in anchors(file.read_text(encoding="utf-8")), target
+
+
+def test_where_a_counter_is_added() -> None:
+    """The places that docs/DEVELOPMENT.md names are there, and the functions in them."""
+    for cells in rows(section(text("docs/DEVELOPMENT.md"), "## Adding a counter")):
+        (place,) = code(cells[0])
+        assert (ROOT / place).exists(), place
+        for name in code(cells[1]):
+            if name.endswith("()"):
+                assert f"def {name.removesuffix('()')}(" in text(place), name
+
+
+def test_example_is_right() -> None:
+    """The README's example is a configuration."""
+    part = section(text("README.md"), "## Configuration")
+    examples = re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)
+    assert examples
+    for example in examples:
+        parse(example.encode(), "README.md", lambda _path: None)
+
+
+def test_every_key_is_explained() -> None:
+    """The README's tables have a row for every key of the configuration, and for no other."""
+    part = section(text("README.md"), "## Configuration")
+    assert sorted(code(row[0])[0] for row in rows(part)) == sorted(dotted(Config))
+
+
+def test_defaults_are_so() -> None:
+    """To set a key to the default that the README tells changes nothing."""
+    told = [(code(row[0])[0], code(row[1])) for row in rows(section(text("README.md"), "## Configuration"))]
+    assert sum(bool(default) for _, default in told) > len(told) / 2
+    for key, default in told:
+        if default:
+            assert load(nested(key, yaml.safe_load(default[0]))) == load(without(key)), key
+
+
+def test_every_state_is_explained() -> None:
+    """The README's table of states lists all of them."""
+    part = section(text("README.md"), "## Worker states")
+    assert [row[0] for row in rows(part)] == [state.value for state in State]
+
+
+def test_every_status_key_is_explained(tmp_path: Path) -> None:
+    """The README's tables of the JSON status list all keys of a file, of the supervisor and of a device."""
+    part = section(text("README.md"), "## Status as JSON").partition("### ")[0]
+    config = load({"version": 1, "filemaps": [{"path": "/x"}]})
+    status = filemap_status(Filemap(wanted(config, {})["/x"]))
+    assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(status)
+    part = section(text("README.md"), "### The supervisor")
+    with small_fleet(tmp_path) as fleet:
+        supervisor = {**StatusSource(fleet, lambda _filemap: None).supervisor(Own(0)), "filemaps": []}
+    assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(supervisor)
+    part = section(text("README.md"), "### Devices")
+    device = device_status("vg-lv", "253:0", None, 2000, 0, "0 " * 11)
+    assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(device)
+
+
+def test_every_metric_is_explained() -> None:
+    """The README's tables have a row for every metric with its type, and for no other."""
+    told = [(name, row[1]) for row in rows(section(text("README.md"), "## Metrics")) for name in code(row[0])]
+    store, status = Store(), recorded_status()
+    store.take(["file", status["filemaps"][0]])
+    store.take(["supervisor", status])
+    body, _ = Metrics(store).render("application/openmetrics-text", 0)
+    suffixes = {"counter": "_total", "info": "_info"}
+    assert sorted(told) == sorted(
+        (family.name + suffixes.get(family.type, ""), family.type)
+        for family in text_string_to_metric_families(body.decode())  # type: ignore[no-untyped-call] # it is
+    )
+
+
+def test_every_command_is_named() -> None:
+    """`filemapd --help` lists just the commands that the README does."""
+    part = section(text("README.md"), "## Commands").partition("### ")[0]
+    named = [code(row[0])[0].split() for row in rows(part)]
+    shown = CliRunner().invoke(main, ["--help"]).output.partition("Commands:")[2]
+    listed = re.findall(r"^  (\w+) ", shown.partition("Exit statuses:")[0], re.MULTILINE)
+    assert sorted(words[1] for words in named if words[0] == "filemapd") == sorted(listed)
+    assert "..." not in shown, "what a command does is cut short"
+
+
+def test_every_exit_status_is_named() -> None:
+    """`filemapd --help` lists just the exit statuses that the README does."""
+    part = section(text("README.md"), "### Exit statuses")
+    shown = CliRunner().invoke(main, ["--help"]).output.partition("Exit statuses:")[2]
+    assert [row[0] for row in rows(part)] == re.findall(r"^ +(\d+) ", shown, re.MULTILINE)

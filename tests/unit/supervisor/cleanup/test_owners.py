@@ -1,0 +1,97 @@
+"""What keeps regions, as far as the configuration and the ledger tell."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dmstats.files import FileIdentity
+from supervisor.cleanup.owners import UnknownError, find_keepers, read_known
+from supervisor.config.load import parse
+from supervisor.config.models import Config
+from supervisor.ledger.ledger import Ledger
+from supervisor.runtime.child_reaper import Children
+from workers.channel import Holds
+
+GONE = FileIdentity(0xFD00, 12, 7)
+
+
+def config_of(folder: Path, **content: Any) -> Config:
+    """Return a configuration whose supervisor doesn't run."""
+    folders = {"runtime_dir": str(folder / "run"), "state_dir": str(folder / "state")}
+    return parse(yaml.safe_dump({"version": 1, **folders, **content}).encode(), "x.yaml", lambda _path: None)
+
+
+def remember(folder: Path, path: str, file: FileIdentity) -> Ledger:
+    """Return an open ledger that knows the file at a path."""
+    ledger = Ledger(folder / "state", Children())
+    ledger.holds(path, "vg-lv", Holds(file.dev, file.inode, file.generation, 3))
+    ledger.flush()
+    return ledger
+
+
+def test_files_by_identity(tmp_path: Path) -> None:
+    """Those that are listed or in a directory are known by what they are; what is in neither is not named."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for path in (tmp_path / "listed", folder / "a.img", folder / "b.raw"):
+        path.write_bytes(b"x")
+    config = config_of(
+        tmp_path,
+        filemaps=[{"path": str(tmp_path / "listed")}],
+        directories=[{"path": str(folder), "include": ["*.img"]}],
+    )
+    keepers = find_keepers(config, {}, {})
+    wanted = {os.stat(path).st_ino for path in (tmp_path / "listed", folder / "a.img")}
+    assert {file.inode for file in keepers.files} == wanted
+    assert {file.dev for file in keepers.files} == {os.stat(folder).st_dev}
+    assert keepers.aliases == set()
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    """It is known by what the ledger has at its path, and by its alias; what the ledger has of others is not kept."""
+    path, other = str(tmp_path / "my vm.img"), str(tmp_path / "other.img")
+    config = config_of(tmp_path, filemaps=[{"path": path}, {"path": other, "alias": "named"}])
+    known = {path: GONE, "/elsewhere": FileIdentity(0xFD00, 13, 7)}
+    keepers = find_keepers(config, {}, known)
+    assert keepers.files == {GONE}
+    assert keepers.name(GONE)
+    assert not keepers.name(known["/elsewhere"])
+    assert keepers.aliases == {"my_vm.img", "named"}
+
+
+def test_a_directory_that_can_not_be_read(tmp_path: Path) -> None:
+    """Then nobody knows what is wanted."""
+    config = config_of(tmp_path, directories=[{"path": str(tmp_path / "none")}])
+    with pytest.raises(
+        UnknownError, match="none: No such file or directory: which files are wanted is not known"
+    ):
+        find_keepers(config, {}, {})
+
+
+def test_the_ledger_is_only_read(tmp_path: Path) -> None:
+    """What is in it is known while it is open and after it was closed; where there is none, none is made."""
+    state = tmp_path / "state"
+    assert read_known(state) == {}
+    assert not state.exists()
+    path = "/images/\udcffvm.img"
+    ledger = remember(tmp_path, path, GONE)
+    assert read_known(state) == {path: GONE}
+    ledger.close()
+    before = (state / "ledger.sqlite3").read_bytes()
+    assert read_known(state) == {path: GONE}
+    assert (state / "ledger.sqlite3").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 4096])
+def test_a_ledger_that_can_not_be_read(tmp_path: Path, damage: bytes) -> None:
+    """One of another version, or that is none, is told of."""
+    remember(tmp_path, "/x", GONE).close()
+    path = tmp_path / "state" / "ledger.sqlite3"
+    path.write_bytes(damage)
+    with pytest.raises(UnknownError, match=r"ledger\.sqlite3 can't be read"):
+        read_known(path.parent)

@@ -1,0 +1,95 @@
+"""What the end of a worker means, and what becomes of messages."""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from supervisor.fleet import worker_messages
+from supervisor.fleet.fleet import _end
+from supervisor.fleet.fork_server import Child
+from supervisor.fleet.job import _known
+from supervisor.fleet.state_machine import Event, Record, State
+from supervisor.ledger.entries import Entry
+from tests.unit.fleets import small_fleet
+from workers import channel as say
+from workers.exit_codes import Exit
+from workers.reconciler import Known
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "meaning"),
+    [
+        (Exit.ENDED, "asked to stop", (Event.ENDED, "asked to stop")),
+        (Exit.UNABLE, "on btrfs", (Event.UNABLE, "on btrfs")),
+        (Exit.FAILED, "ENOMEM", (Event.CRASHED, "ENOMEM")),
+        (Exit.FAILED, "", (Event.CRASHED, f"exit status {Exit.FAILED}")),
+        (-signal.SIGKILL, "", (Event.CRASHED, "killed by SIGKILL")),
+        (-signal.SIGTERM, "too large", (Event.CRASHED, "too large")),
+    ],
+)
+def test_ends(status: int, reason: str, meaning: tuple[Event, str]) -> None:
+    """By its exit status; the reason is what was told of it, else how it ended."""
+    assert _end(status, reason) == meaning
+
+
+def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:
+    """What is left in the loop of a worker that was reaped changes nothing; its end is told once."""
+    with small_fleet(tmp_path) as fleet:
+        (filemap,) = fleet.filemaps.values()
+        before = filemap.record
+        fleet._readable(filemap, selectors.EVENT_READ)
+        fleet._exited(filemap, 0)
+        worker_messages.take(fleet, filemap, say.Holds(1, 2, 3, 4))
+        assert (filemap.record, filemap.holds) == (before, None)
+
+
+def test_a_late_supervisor_grants_another_grace(tmp_path: Path) -> None:
+    """A worker that is to end waits for it to confirm: that it had no time is not the worker's fault."""
+    with small_fleet(tmp_path) as fleet, subprocess.Popen(["sleep", "600"]) as worker:
+        (filemap,) = fleet.filemaps.values()
+        filemap.record = Record(State.STOPPING)
+        filemap.child = cast(Child, SimpleNamespace(pid=worker.pid))
+        now = time.monotonic()
+        fleet._grace_over(filemap, worker.pid, due=now - 30)
+        alive, due = worker.poll() is None, fleet._timers.next_due()
+        fleet._grace_over(filemap, worker.pid, due=time.monotonic())
+        killed = list(fleet._killed)
+        worker.kill()
+        assert alive
+        assert due is not None
+        assert due > now
+        assert killed == [worker.pid]
+
+
+def test_a_message_for_somebody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What a worker says that is for workers is told of, and that is all."""
+    with small_fleet(tmp_path) as fleet:
+        (filemap,) = fleet.filemaps.values()
+        worker_messages.take(fleet, filemap, say.Stop())
+    assert "ignored a message that is not for a supervisor: Stop" in caplog.text
+
+
+def test_a_sample_that_is_not_made(tmp_path: Path) -> None:
+    """Counters that were asked for along with a look are not waited for where that found no file, and are asked for
+    again though the device has done nothing since."""
+    with small_fleet(tmp_path) as fleet:
+        (filemap,) = fleet.filemaps.values()
+        filemap.io_text, filemap.sampling = "what the device had done", True
+        worker_messages.take(fleet, filemap, say.Waiting("there is no file"))
+        assert (filemap.io_text, filemap.sampling) == ("", False)
+
+
+def test_a_file_that_never_had_a_group() -> None:
+    """Its worker is told which file it was, so that a group of it is found."""
+    known = _known(Entry(dev=1, inode=2, generation=3))
+    assert known.file is not None
+    assert (known.file.dev, known.file.inode, known.file.generation) == (1, 2, 3)
+    assert known == Known(file=known.file)

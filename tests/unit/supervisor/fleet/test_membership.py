@@ -1,0 +1,124 @@
+"""Files that are let go, renamed and taken up again, and what of them is remembered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from supervisor.config.models import Config
+from supervisor.control.handlers import Answers
+from supervisor.control.requests import RestartRequest
+from supervisor.control.status import StatusSource
+from supervisor.discovery.selection import Scan, wanted
+from supervisor.fleet import worker_messages
+from supervisor.fleet.filemap import Filemap
+from supervisor.fleet.fleet import Fleet
+from supervisor.fleet.fork_server import Child
+from supervisor.fleet.membership import want
+from supervisor.fleet.state_machine import Event, Record, State
+from supervisor.web.feed_messages import file_messages
+from tests.unit.fleets import small_fleet
+from workers import channel as say
+
+# Above any that the kernel gives.
+NO_PID = 1 << 30
+
+
+@contextmanager
+def held(fleet: Fleet, file: Path, scanned: Path | None = None) -> Iterator[Filemap]:
+    """Have the fleet's one file be `file`, which a worker that has died just now held; `scanned` is its directory."""
+    config = Config.model_validate(
+        {"version": 1, "directories": [{"path": str(scanned)}]}
+        if scanned
+        else {"version": 1, "filemaps": [{"path": str(file)}]}
+    )
+    fleet.config = config
+    scans = {str(scanned): Scan((str(file),))} if scanned else {}
+    (filemap,) = fleet.filemaps.values()
+    fleet.filemaps.clear()
+    filemap.wanted = wanted(config, scans)[str(file)]
+    fleet.filemaps[filemap.path] = filemap
+    file.touch()
+    filemap.fd = os.open(file, os.O_PATH)
+    filemap.holds = holds(file, 5)
+    ours, theirs = say.pair()
+    with closing(ours), closing(theirs):
+        filemap.child = Child(NO_PID, ours)
+        yield filemap
+
+
+def holds(file: Path, fd: int) -> say.Holds:
+    """Return what the worker of a file says of it."""
+    found = file.stat()
+    return say.Holds(found.st_dev, found.st_ino, 0, fd)
+
+
+def in_directory(fleet: Fleet, folder: Path) -> None:
+    """Have the fleet run what the directory has now."""
+    files = tuple(sorted(map(str, folder.iterdir())))
+    want(fleet, wanted(fleet.config, {str(folder): Scan(files)}))
+
+
+def test_the_file_is_kept_of_a_worker_that_died_once_it_had_told_of_it(tmp_path: Path) -> None:
+    """There may be no other way to it any more than by our descriptor. Another file's is given up."""
+    with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
+        before, told = filemap.fd, holds(tmp_path / "a.img", 7)
+        (tmp_path / "a.img").unlink()
+        worker_messages.take(fleet, filemap, told)
+        assert (filemap.fd, filemap.holds) == (before, told)
+        worker_messages.take(fleet, filemap, replace(told, generation=1))
+        assert filemap.fd is None
+
+
+def test_renamed_while_its_next_worker_waits_to_be_started(tmp_path: Path) -> None:
+    """It is started all the same."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    with small_fleet(tmp_path) as fleet, held(fleet, folder / "a.img", folder) as filemap:
+        filemap.child = None
+        filemap.record = Record(State.BACKOFF, retry_at=0.0)
+        fleet.event(filemap, Event.TIMER)
+        assert filemap.record.state is State.STARTING
+        (folder / "a.img").rename(folder / "b.img")
+        in_directory(fleet, folder)
+        assert filemap.path == str(folder / "b.img")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fleet, "_start", lambda _filemap: True)
+            fleet._start_some()
+        assert fleet._starting == {filemap}
+
+
+@pytest.mark.parametrize("status", [0, 69])
+def test_of_what_is_not_followed_nothing_is_told(tmp_path: Path, status: int) -> None:
+    """A file that has ended, or can't be mapped has neither extents nor a group, nor a place on the page."""
+    with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
+        filemap.record = Record(State.RUNNING, started_at=0.0)
+        filemap.mapped = say.Mapped({"group_id": 3}, "", 1, 1, 0, 0, None, True, False, False, False)
+        filemap.group_id = 3
+        filemap.placed.moved([8], [8])
+        list(file_messages(StatusSource(fleet, lambda _filemap: None), filemap.path))
+        fleet._by_pid[NO_PID] = filemap
+        fleet._exited(filemap, status)
+        told = {
+            message[0]: message
+            for message in file_messages(StatusSource(fleet, lambda _filemap: None), filemap.path)
+        }
+        assert (told["file"][1]["group_id"], told["file"][1]["extents"]) == (None, 0)
+        assert told["regions"] == ["regions", filemap.path, []]
+
+
+def test_a_restart_brings_back_nothing_that_was_dropped(tmp_path: Path) -> None:
+    """While the last worker of a file that nobody wants is about to end, there is no such file to restart."""
+    with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
+        filemap.record = Record(State.RUNNING, started_at=0.0)
+        answers = Answers(fleet, None, None, None, None, None, None)  # type: ignore[arg-type] # what is not asked
+        want(fleet, {})
+        assert answers._restart(RestartRequest(name=filemap.path)).status == 404
+        assert not filemap.record.again
+        want(fleet, {filemap.path: filemap.wanted})
+        assert answers._restart(RestartRequest(name=filemap.path)).status == 200

@@ -1,0 +1,166 @@
+"""What the ledger's log holds is carried into the database by a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from supervisor.ledger.ledger import Ledger
+from supervisor.runtime.child_reaper import Children
+from tests.unit.ledgers import PATH, fill
+
+
+def test_written_to_disk_by_another_process(tmp_path: Path) -> None:
+    """What was written goes from SQLite's log into the database, once for all that was written meanwhile."""
+    children = Children()
+    ledger = Ledger(tmp_path, children)
+    log, file = tmp_path / "ledger.sqlite3-wal", tmp_path / "ledger.sqlite3"
+    fill(ledger)
+    assert b"/images/a.img" not in file.read_bytes()
+    assert log.stat().st_size
+    ledger.mend()
+    deadline = time.monotonic() + 60
+    while b"/images/a.img" not in file.read_bytes():
+        assert time.monotonic() < deadline
+    while ledger._checkpoint.running:
+        assert time.monotonic() < deadline
+        children.reap()
+    assert ledger.problem is None
+    ledger.mend()
+    assert not ledger._checkpoint.running, "nothing was written since"
+    ledger.close()
+
+
+def test_no_process_to_be_had() -> None:
+    """It is told, and to be tried again."""
+    program = """\
+import os, resource, sys
+from pathlib import Path
+from supervisor.runtime.child_reaper import Children
+from supervisor.ledger.ledger import Ledger
+from tests.unit.ledgers import fill
+if os.geteuid() == 0:
+    os.setresuid(4242, 4242, 4242)
+ledger = Ledger(Path(sys.argv[1]), Children())
+fill(ledger)
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+ledger.mend()
+print(ledger._checkpoint.running, ledger._database.written)
+"""
+    with TemporaryDirectory() as folder:  # pytest's are root's only
+        if os.geteuid() == 0:
+            os.chown(folder, 4242, -1)
+        command = [sys.executable, "-c", program, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    why = "[Errno 11] Resource temporarily unavailable"
+    assert done.stderr == f"the ledger is not brought to disk for now: {why}\n"
+    assert done.stdout == "False True\n"
+
+
+def test_no_program_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that can't become the program is told of, and another one made the next time."""
+    children = Children()
+    ledger = Ledger(tmp_path, children)
+    fill(ledger)
+    with monkeypatch.context() as without:
+        without.setattr(sys, "executable", str(tmp_path / "nowhere"))
+        ledger.mend()
+    finish(ledger, children)
+    assert "the ledger was not brought to disk: exit status 1" in caplog.text
+    ledger.mend()
+    finish(ledger, children)
+    assert b"/images/a.img" in (tmp_path / "ledger.sqlite3").read_bytes()
+    ledger.close()
+
+
+def finish(ledger: Ledger, children: Children) -> None:
+    """Wait for the end of a checkpoint that may be under way."""
+    deadline = time.monotonic() + 60
+    while ledger._checkpoint.running:
+        assert time.monotonic() < deadline
+        children.reap()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_the_process_that_writes_to_disk_is_disturbed(tmp_path: Path, number: signal.Signals) -> None:
+    """One that was stopped goes on the next time, one that was killed is followed by another."""
+    children = Children()
+    ledger = Ledger(tmp_path, children)
+    fill(ledger)
+    ledger.mend()
+    assert ledger._checkpoint._pid is not None
+    os.kill(ledger._checkpoint._pid, number)
+    deadline = time.monotonic() + 60
+    while number == signal.SIGKILL and ledger._checkpoint.running:
+        assert time.monotonic() < deadline
+        children.reap()
+    ledger.mend()
+    while ledger._checkpoint.running:
+        assert time.monotonic() < deadline
+        children.reap()
+    assert b"/images/a.img" in (tmp_path / "ledger.sqlite3").read_bytes()
+    ledger.close()
+
+
+def test_it_ends_with_the_supervisor(tmp_path: Path) -> None:
+    """One that somebody has stopped is not left where the supervisor is killed, and nothing that was written is
+    lost."""
+    program = """\
+import os, signal, sys
+from pathlib import Path
+from supervisor.runtime.child_reaper import Children
+from supervisor.ledger.ledger import Ledger
+from tests.unit.ledgers import fill
+
+def caught(pid):
+    # Not before it is another program: only then is it sure of its end. A zombie has no command line.
+    while (words := Path(f"/proc/{pid}/cmdline").read_bytes()) and b"-S" not in words.split(b"\\0"):
+        pass
+    os.kill(pid, signal.SIGSTOP)
+    return os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+
+ledger = Ledger(Path(sys.argv[1]), Children())
+while True:
+    fill(ledger)
+    ledger.mend()
+    pid = ledger._checkpoint._pid
+    if caught(pid):
+        break
+    ledger._checkpoint._ended(0)
+print(pid, flush=True)
+signal.pause()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        pid = int(supervisor.stdout.readline())
+        supervisor.kill()
+    try:
+        deadline = time.monotonic() + 60
+        while alive(pid):
+            assert time.monotonic() < deadline, "it has outlived its supervisor"
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    ledger = Ledger(tmp_path, Children())
+    assert ledger.problem is None
+    assert ledger.entry(PATH).moves_total
+    ledger.close()
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process is there, and not only its status for whoever asks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,309 @@
+"""When machines are looked for, and what becomes of a search that fails. Searches are real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from supervisor.config.load import parse
+from supervisor.config.models import Config
+from supervisor.config.models import Vms as Options
+from supervisor.discovery.selection import wanted
+from supervisor.fleet.filemap import Filemap
+from supervisor.fleet.fleet import Fleet
+from supervisor.runtime.child_reaper import Children
+from supervisor.vms import search, watcher
+from supervisor.vms.watcher import Programs, Vms
+from tests.unit.libvirt import disk, domain, running
+from tests.unit.supervisor.vms.test_qemu import process
+from workers.channel import Holds
+
+DEADLINE = 60.0
+
+
+class Host:
+    """A fleet's files without their workers, and the search for their machines."""
+
+    def __init__(self, folder: Path, *names: str, options: dict[str, Any] | None = None) -> None:
+        self.folder = folder
+        self.libvirt = folder / "libvirt"
+        self.libvirt.mkdir()
+        self.told: list[str] = []
+        self.children = Children()
+        self.selector = selectors.DefaultSelector()
+        given: dict[str, Any] = {"folders": (str(self.libvirt),), "processes": False} | (options or {})
+        paths = [folder / name for name in names]
+        config = parse(
+            b'{"version": 1, "filemaps": [' + b",".join(b'{"path": "%s"}' % bytes(p) for p in paths) + b"]}",
+            "x",
+            lambda _path: None,
+        )
+        self.filemaps: dict[str, Filemap] = {}
+        for path, want in wanted(config, {}).items():
+            Path(path).touch()
+            found = os.stat(path)
+            holds = Holds(found.st_dev, found.st_ino, 0, 0)
+            self.filemaps[path] = Filemap(want, holds=holds)
+        self.fleet = SimpleNamespace(
+            filemaps=self.filemaps,
+            config=config.model_copy(update={"vms": Options(**given)}),
+            held=len(self.filemaps),
+            stopping=False,
+            children=self.children,
+            changed=self.told.append,
+        )
+        self.vms = Vms(cast("Fleet", self.fleet), self.selector)
+
+    def tick(self) -> bool:
+        """Have one tick, and the search that it began end; tell whether there was one."""
+        self.vms.tick()
+        began = self.vms._pid is not None
+        self.settle()
+        return began
+
+    def settle(self) -> None:
+        """Do what the main loop does until no search runs."""
+        until = time.monotonic() + DEADLINE
+        while self.vms._pid is not None or self.vms._pipe is not None:
+            assert time.monotonic() < until
+            self.turn()
+
+    def turn(self) -> None:
+        """Do what the main loop does once."""
+        for key, mask in self.selector.select(0.01):
+            key.data(mask)
+        self.children.reap()
+
+    def quiet(self) -> None:
+        """Have ticks until one has no reason for a search."""
+        self.until(lambda: not self.tick())
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition."""
+        until = time.monotonic() + DEADLINE
+        while not condition():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    def names(self) -> list[str | None]:
+        """Return each file's machine, by path."""
+        return [m.name if (m := self.vms.machine_of(f)) else None for _, f in sorted(self.filemaps.items())]
+
+
+def test_what_libvirt_writes_is_picked_up(tmp_path: Path) -> None:
+    """A machine that starts, changes and goes; who looks on is told just of the files concerned."""
+    host = Host(tmp_path, "a.img", "b.img")
+    host.tick()
+    assert (host.names(), host.told) == ([None, None], [])
+    xml = host.libvirt / "web.xml"
+    xml.write_text(running("web", disk(f"{tmp_path}/a.img")))
+    host.tick()
+    assert (host.names(), host.told) == (["web", None], [f"{tmp_path}/a.img"])
+    (host.libvirt / "web.xml.new").write_text(running("web2", disk(f"{tmp_path}/b.img", f"{tmp_path}/a.img")))
+    (host.libvirt / "web.xml.new").rename(xml)
+    host.until(lambda: host.tick() and host.names() == ["web2", "web2"])
+    xml.unlink()
+    host.until(lambda: host.tick() and host.names() == [None, None])
+
+
+def test_idle_costs_no_process(tmp_path: Path) -> None:
+    """Once the folders have been still for a second, nothing is looked at until one changes."""
+    host = Host(tmp_path, "a.img", options={"processes": True})
+    (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
+    host.quiet()
+    assert not any(host.tick() for _ in range(20))
+    assert host.names() == ["web"]
+    (host.libvirt / "other.xml").write_text(domain("other"))
+    assert host.tick()
+
+
+def test_no_descriptor_for_a_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The names stay as they are, and it is told."""
+    host = Host(tmp_path, "a.img")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        host.vms.tick()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert host.vms._pid is None
+    assert "Too many open files" in caplog.text
+
+
+def test_a_folder_that_comes_later(tmp_path: Path) -> None:
+    """Libvirt may be installed, or begin, after filemapd; it may go too."""
+    host = Host(tmp_path, "a.img")
+    host.libvirt.rmdir()
+    host.quiet()
+    host.libvirt.mkdir()
+    (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
+    assert host.tick()
+    assert host.names() == ["web"]
+
+
+def test_another_file_is_looked_for(tmp_path: Path) -> None:
+    """A file that is followed from now on, or replaced, may be a machine's."""
+    host = Host(tmp_path, "a.img")
+    (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/other.img")))
+    host.quiet()
+    assert host.names() == [None]
+    other = tmp_path / "other.img"
+    other.touch()
+    (filemap,) = host.filemaps.values()
+    filemap.holds = Holds(other.stat().st_dev, other.stat().st_ino, 0, 0)
+    assert host.tick()
+    assert host.names() == ["web"]
+
+
+def test_a_file_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """It is shown with its machine again, and with the right one, however short it was away."""
+    host = Host(tmp_path, "a.img")
+    (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
+    host.quiet()
+    path, filemap = next(iter(host.filemaps.items()))
+    host.filemaps[path] = Filemap(filemap.wanted, holds=filemap.holds)
+    host.fleet.held += 1
+    assert host.tick()
+    assert host.names() == ["web"]
+
+
+def test_processes_that_begin_and_end(tmp_path: Path) -> None:
+    """A machine without libvirt is known while it runs; what else begins costs nothing."""
+    host = Host(tmp_path, "a.img", options={"processes": True})
+    host.quiet()
+    with process(f"rw:{tmp_path}/a.img", words=("-name", "plain")):
+        assert host.tick()
+        assert host.names() == ["plain"]
+        host.quiet()
+        with process(f"rw:{tmp_path}/a.img", program="tar"):
+            assert not host.tick()
+    assert host.tick()
+    assert host.names() == [None]
+
+
+def test_switched_off(tmp_path: Path) -> None:
+    """With nothing to look at there is no search, and a reload that says so takes names away."""
+    host = Host(tmp_path, "a.img")
+    (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
+    host.tick()
+    assert host.names() == ["web"]
+    host.fleet.config = host.fleet.config.model_copy(update={"vms": Options(folders=(), processes=False)})
+    assert not host.tick()
+    assert host.names() == [None]
+
+
+def test_bad_files_are_a_debug_line_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing louder, and not again with each search."""
+    caplog.set_level(logging.DEBUG)
+    host = Host(tmp_path, "a.img")
+    (host.libvirt / "bad.xml").write_text("<!DOCTYPE x><domain/>")
+    host.quiet()
+    (host.libvirt / "other.xml").write_text(domain("other"))
+    host.quiet()
+    (line,) = [record for record in caplog.records if "passed over" in record.message]
+    assert line.levelno == logging.DEBUG
+    assert line.message == f"{host.libvirt}/bad.xml is passed over: has a document type"
+
+
+def test_a_search_that_hangs_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a path of a server that doesn't answer: nothing waits, names stay, later it is tried again."""
+    host = Host(tmp_path, "a.img")
+    (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
+    host.tick()
+    with monkeypatch.context() as broken:
+        broken.setattr(search, "answer", lambda *_, **__: time.sleep(3600))
+        broken.setattr(watcher, "_DEADLINE", 0.0)
+        (host.libvirt / "other.xml").write_text(domain("other"))
+        host.vms.tick()
+        assert host.vms._pid is not None
+        assert host.tick()
+    assert host.names() == ["web"]
+    assert [r.message for r in caplog.records] == ["virtual machines are not known: the search did not end"]
+    assert not host.tick(), "not at once"
+    host.vms._not_before = 0.0
+    assert host.tick()
+
+
+def test_a_large_answer(tmp_path: Path) -> None:
+    """More than a pipe holds."""
+    names = [f"{i}.img" for i in range(300)]
+    host = Host(tmp_path, *names)
+    for name in names:
+        (host.libvirt / f"{name}.xml").write_text(
+            running("x" * 200 + name, disk(f"{tmp_path}/{name}", "/b" * 500))
+        )
+    host.tick()
+    assert all(name is not None for name in host.names())
+
+
+def test_programs() -> None:
+    """Only those that run a machine, from when they do until they end."""
+    programs = Programs()
+    before = programs.machines()
+    with process() as pid:
+        assert programs.machines() - before == {pid}
+        assert programs.machines() - before == {pid}
+    assert pid not in programs.machines()
+
+
+def test_a_process_that_becomes_one() -> None:
+    """It was forked by another program, and seen before it executed its own."""
+    programs = Programs()
+    with becoming() as (pid, become):
+        assert pid not in programs.machines()
+        become()
+        assert pid in programs.machines()
+
+
+@contextlib.contextmanager
+def becoming() -> Iterator[tuple[int, Callable[[], None]]]:
+    """Have a process, and what makes it QEMU by name."""
+    code = "import sys; input(); open('/proc/self/comm', 'w').write('qemu-kvm'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        stdin, stdout = one.stdin, one.stdout
+
+        def become() -> None:
+            stdin.write(b"\n")
+            stdin.flush()
+            stdout.readline()
+
+        yield one.pid, become
+        stdin.write(b"\n")
+
+
+def test_only_new_processes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each a few times, however long they run."""
+    looked: list[int] = []
+
+    def program(pid: int) -> str:
+        looked.append(pid)
+        return "x"
+
+    monkeypatch.setattr(watcher, "_program", program)
+    programs = Programs()
+    for _ in range(10):
+        programs.machines()
+    assert 1 <= looked.count(os.getpid()) <= 3
+
+
+def test_defaults() -> None:
+    """Libvirt's own folders, and processes."""
+    assert Config(version=1).vms == Options(
+        folders=("/run/libvirt/qemu", "/etc/libvirt/qemu"), processes=True
+    )

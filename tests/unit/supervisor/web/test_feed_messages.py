@@ -1,0 +1,55 @@
+"""What the web process is told of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from supervisor.control.status import StatusSource
+from supervisor.fleet import membership
+from supervisor.fleet.fleet import Fleet
+from supervisor.web.feed_messages import file_messages
+from supervisor.web.feed_sender import Message
+from tests.unit.fleets import small_fleet, status_of
+
+
+def messages(fleet: Fleet, path: str) -> Iterator[Message]:
+    """Yield the messages about a file."""
+    return file_messages(StatusSource(fleet, lambda _filemap: None), path)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet that has one file and has not started."""
+    with small_fleet(tmp_path) as made:
+        yield made
+
+
+def test_regions_are_told_when_they_are_new(fleet: Fleet) -> None:
+    """Where a file lies is told after its status, once; then again when there was I/O."""
+    filemap = fleet.filemaps["/x"]
+    status = ["file", status_of(fleet, filemap)]
+    assert list(messages(fleet, "/x")) == [status]
+    filemap.placed.moved([8], [16])
+    assert list(messages(fleet, "/x")) == [status, ["regions", "/x", [(8, 16, 0)]]]
+    assert list(messages(fleet, "/x")) == [status]
+    filemap.placed.counted([5])
+    assert list(messages(fleet, "/x")) == [status, ["regions", "/x", [(8, 16, 5)]]]
+
+
+def test_a_renamed_file_is_told_anew(fleet: Fleet) -> None:
+    """Who is told of it under its new name is told where it lies, as it knows that only of the old one."""
+    filemap = fleet.filemaps["/x"]
+    filemap.placed.moved([8], [16])
+    list(messages(fleet, "/x"))
+    membership._rename(fleet, filemap, replace(filemap.wanted, path="/y"))
+    assert list(messages(fleet, "/x")) == [["gone", "/x"]]
+    assert ["regions", "/y", [(8, 16, 0)]] in list(messages(fleet, "/y"))
+
+
+def test_what_is_not_there_is_gone(fleet: Fleet) -> None:
+    """A file that is not followed any more is told as gone."""
+    assert list(messages(fleet, "/y")) == [["gone", "/y"]]

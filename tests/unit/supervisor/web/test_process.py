@@ -1,0 +1,331 @@
+"""The life of the web process, with real processes and ports, in a real loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TextIO
+
+import psutil
+import pytest
+
+from supervisor.config.load import parse
+from supervisor.config.models import Config, Log
+from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.event_loop import Loop
+from supervisor.service import logs
+from supervisor.web.feed_sender import Feed
+from supervisor.web.process import WebProcess, _user
+from tests.unit.certificates import Authority, Certificate, openssl
+
+DEADLINE = 60.0
+
+
+def free_port() -> int:
+    """Return a port that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port: int = one.getsockname()[1]
+    return port
+
+
+def listen(value: object, **more: str) -> Config:
+    """Return a configuration with `web.listen`, and short waits."""
+    restart = "restart: {initial: 1ms, max: 1ms, give_up: 3}"
+    web = ", ".join(f"{key}: {text}" for key, text in {"listen": f"'{value}'", **more}.items())
+    return parse(f"version: 1\nsupervisor: {{{restart}}}\nweb: {{{web}}}\n".encode(), "f", lambda _path: None)
+
+
+class Parent:
+    """What the supervisor has around a web process."""
+
+    def __init__(self, log: TextIO) -> None:
+        self.loop = Loop()
+        self.log = logs.install(Log(), log)
+        self.children = Children()
+        self.feed = Feed(self.loop.selector, self.loop.timers, lambda _path: [])
+        self.web = WebProcess(self.feed, self.loop.timers, self.children, self.log.end, self._begin)
+
+    def _begin(self) -> None:
+        self.feed.tell(["supervisor", {"version": "1"}])
+
+    def turn_until(self, condition: Callable[[], Any]) -> None:
+        """Turn the loop until `condition` is true."""
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            assert time.monotonic() < deadline, self.web.status()
+            self.loop.turn(time.monotonic() + 0.01)
+            self.children.reap()
+            self.log.drain()
+
+    def state(self, state: str, reason: str | None = None) -> bool:
+        """Tell whether it is in this state, for this reason."""
+        status = self.web.status()
+        return bool(status["state"] == state and (reason is None or reason in (status["reason"] or "")))
+
+    def answers(self, port: int) -> bool:
+        """Tell whether it answers at the port that it is well."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=0.2) as answer:
+                return bool(answer.read() == b"ok\n")
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """End it."""
+        self.web.stop()
+        self.turn_until(lambda: self.web.over)
+        self.feed.close()
+        self.log.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The file that its log goes to."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def parent(log: Path) -> Iterator[Parent]:
+    """One without a web process yet."""
+    with log.open("w") as stream, closing(Parent(stream)) as made:
+        yield made
+
+
+def pid(parent: Parent) -> int:
+    """Return the process's id."""
+    number = parent.web.status()["pid"]
+    assert isinstance(number, int)
+    return number
+
+
+def test_answers_and_is_started_again(parent: Parent) -> None:
+    """It serves at its port as soon as it was told how the supervisor is; killed, another takes its place, which
+    is told anew. Told to stop, it ends and the port is free."""
+    port = free_port()
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.answers(port))
+    first = pid(parent)
+    os.kill(first, signal.SIGKILL)
+    parent.turn_until(lambda: parent.state("RUNNING") and pid(parent) != first and parent.answers(port))
+    status = parent.web.status()
+    assert (status["restarts"], status["last_crash"]) == (1, "killed by SIGKILL")
+    parent.web.stop()
+    parent.turn_until(lambda: parent.web.over)
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_port_in_use_is_tried_again(parent: Parent, log: Path) -> None:
+    """While somebody else has the port, the status and one line of the log say who could; then it is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as others:
+        port = others.getsockname()[1]
+        parent.web.apply(listen(f"127.0.0.1:{port}"))
+        tries = time.monotonic() + 0.2
+        parent.turn_until(lambda: time.monotonic() > tries)
+        assert parent.state("WAITING", f"`ss -ltnp sport = :{port}` shows who has it")
+        assert parent.web.over
+    parent.turn_until(lambda: parent.answers(port))
+    assert log.read_text().count("Address already in use") == 1
+
+
+def test_another_address_takes_effect(parent: Parent) -> None:
+    """A changed address has another process answer there; the same leaves it; `off` ends it."""
+    first, second = free_port(), free_port()
+    parent.web.apply(listen(f"127.0.0.1:{first}"))
+    parent.turn_until(lambda: parent.answers(first))
+    parent.web.apply(listen(f"127.0.0.1:{second}"))
+    parent.turn_until(lambda: parent.answers(second))
+    assert not parent.answers(first)
+    there = pid(parent)
+    parent.web.apply(listen(f"127.0.0.1:{second}"))
+    assert parent.state("RUNNING")
+    assert pid(parent) == there
+    parent.web.apply(listen("off"))
+    parent.turn_until(lambda: parent.state("STOPPED", "web.listen is off"))
+    assert parent.web.status()["listen"] is None
+
+
+def tls(own: Certificate) -> str:
+    """Return `web.tls_server_config` as YAML."""
+    return f"{{cert_file: {own.cert}, key_file: {own.key}}}"
+
+
+def serial(port: int) -> str:
+    """Return which certificate is shown at the port; none where there is no TLS to be had."""
+    with contextlib.suppress(OSError):
+        certificate = ssl.get_server_certificate(("127.0.0.1", port), timeout=5)
+        return openssl("x509", "-noout", "-serial", given=certificate).strip()
+    return ""
+
+
+def shown(parent: Parent, port: int) -> str:
+    """Return the same while the loop turns."""
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(serial, port)
+        parent.turn_until(asking.done)
+        return asking.result()
+
+
+def test_a_renewed_certificate(parent: Parent, tmp_path: Path) -> None:
+    """It is taken by a reload; one that finds the same leaves the process."""
+    authority, port = Authority(tmp_path), free_port()
+    own = authority.issue("server")
+    config = listen(f"127.0.0.1:{port}", tls_server_config=tls(own))
+    parent.web.apply(config)
+    parent.turn_until(lambda: shown(parent, port) == own.serial)
+    first = pid(parent)
+    parent.web.apply(config)
+    assert (pid(parent), parent.state("RUNNING")) == (first, True)
+    authority.issue("server")
+    parent.web.apply(config)
+    parent.turn_until(lambda: shown(parent, port) == own.serial)
+    assert pid(parent) != first
+
+
+def test_a_key_that_does_not_fit(parent: Parent, log: Path, tmp_path: Path) -> None:
+    """Status and log tell of files that can't be used; once they are right a reload has it serve."""
+    authority, port = Authority(tmp_path), free_port()
+    own, other = authority.issue("server"), authority.issue("other")
+    config = listen(f"127.0.0.1:{port}", tls_server_config=tls(Certificate(own.cert, other.key)))
+    parent.web.apply(config)
+    parent.turn_until(lambda: parent.state("FAILED", "web.tls_server_config can't be used: the log says"))
+    assert f"key_file {other.key} are no certificate" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    other.key.write_bytes(own.key.read_bytes())
+    parent.web.apply(config)
+    parent.turn_until(lambda: shown(parent, port) == own.serial)
+
+
+def test_users_stay_secret(parent: Parent) -> None:
+    """Neither arguments nor environment, which everybody on the host can read, hold a hash or a key's path."""
+    port = free_port()
+    hashed = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"
+    parent.web.apply(listen(f"127.0.0.1:{port}", basic_auth_users=f"{{prometheus: '{hashed}'}}"))
+    parent.turn_until(lambda: parent.state("RUNNING"))
+    process = psutil.Process(pid(parent))
+    parent.turn_until(lambda: "supervisor.web" in process.cmdline())
+    assert "prometheus" not in " ".join(process.cmdline())
+    assert hashed not in str(parent.web.status())
+
+
+@pytest.mark.parametrize(
+    ("address", "users", "warned"),
+    [
+        ("[::]", "{}", True),
+        ("127.0.0.2", "{}", False),
+        ("[::1]", "{}", False),
+        ("[::]", "{a: $2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2}", False),
+    ],
+)
+def test_open_to_anybody(parent: Parent, log: Path, address: str, users: str, *, warned: bool) -> None:
+    """Where other hosts reach it in the clear and without a password, the log says so, once."""
+    config = listen(f"{address}:{free_port()}", basic_auth_users=users)
+    parent.web.apply(config)
+    parent.web.apply(config)
+    parent.turn_until(lambda: parent.state("RUNNING") and "listening on" in log.read_text())
+    assert log.read_text().count("WARNING filemapd") == warned
+    assert ("anybody who reaches" in log.read_text()) == warned
+
+
+def test_what_crashes_at_once_is_given_up(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is FAILED with the reason after as many crashes as a worker may have, and tried again by a reload."""
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    port = free_port()
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.state("FAILED", "gave up after 3 crashes within 10m: exit status 1"))
+    monkeypatch.setattr(sys, "executable", python)
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.answers(port))
+
+
+def test_no_program_to_run(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be started is a crash with the system's reason."""
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    parent.web.apply(listen(f"127.0.0.1:{free_port()}"))
+    parent.turn_until(lambda: parent.state("FAILED", "No such file or directory"))
+
+
+def test_one_that_does_not_read_is_killed(parent: Parent) -> None:
+    """Stopped, it leaves what it is told unread; that is found, and it is started again."""
+    port = free_port()
+    config = listen(f"127.0.0.1:{port}")
+    health = config.supervisor.health.model_copy(update={"heartbeat": 0.2})
+    config = config.model_copy(update={"supervisor": config.supervisor.model_copy(update={"health": health})})
+    parent.web.apply(config)
+    parent.turn_until(lambda: parent.answers(port))
+    parent.web.check()
+    assert parent.web.status()["rss_bytes"] > 1 << 20
+    os.kill(pid(parent), signal.SIGSTOP)
+    parent.feed.tell(["supervisor", {"version": "2"}])
+    parent.turn_until(parent.feed.unread)
+
+    def restarted() -> bool:
+        parent.web.check()
+        return bool(parent.web.status()["restarts"] == 1)
+
+    parent.turn_until(restarted)
+    assert "has not read what it was told for" in parent.web.status()["last_crash"]
+
+
+def test_one_that_does_not_end_is_killed(parent: Parent) -> None:
+    """Stopped, it does not end when it is told to: it is killed after a while, and another listens elsewhere."""
+    before, after = free_port(), free_port()
+    parent.web.apply(listen(f"127.0.0.1:{before}"))
+    parent.turn_until(lambda: parent.answers(before))
+    former = pid(parent)
+    os.kill(former, signal.SIGSTOP)
+    parent.web.apply(listen(f"127.0.0.1:{after}"))
+    parent.turn_until(lambda: parent.answers(after))
+    assert pid(parent) != former
+
+
+def test_its_own_port_is_waited_for_silently(parent: Parent, log: Path) -> None:
+    """A change of how it answers at a port that its former process is slow to give up is no error to be told."""
+    port = free_port()
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.answers(port))
+    former = pid(parent)
+    os.kill(former, signal.SIGSTOP)
+    parent.web.apply(listen(f"0.0.0.0:{port}"))
+    assert parent.state("STOPPING")
+    parent.turn_until(lambda: parent.answers(port))
+    assert pid(parent) != former
+    assert "can't be listened on" not in log.read_text()
+
+
+def test_none_is_wanted(parent: Parent) -> None:
+    """Before there is a configuration, and by one that says so, there is no process and nothing to do."""
+    parent.web.stop()
+    parent.web.check()
+    parent.web.apply(listen("off"))
+    assert parent.web.over
+    assert parent.state("STOPPED")
+
+
+def test_its_user_is_not_there() -> None:
+    """Where the user was removed since the configuration was read, the reason says what to do."""
+    with pytest.raises(LookupError, match=r"there is no user 'gone': make it, or set web\.user to another"):
+        _user("gone")
+
+
+def test_its_records_are_in_the_log(parent: Parent, log: Path) -> None:
+    """What it logs comes out in the supervisor's log, on one line and under its pid; it goes on afterwards."""
+    port = free_port()
+    parent.web.apply(listen(f"127.0.0.1:{port}"))
+    parent.turn_until(lambda: parent.answers(port))
+    parent.feed.tell(["nonsense", "\x1b[31m\n"])
+    parent.turn_until(lambda: "a message of the supervisor was not taken" in log.read_text())
+    assert f"ERROR filemapd[{pid(parent)}]: a message" in log.read_text()
+    assert "\x1b" not in log.read_text()
+    parent.turn_until(lambda: parent.answers(port))

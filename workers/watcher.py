@@ -1,0 +1,340 @@
+"""Which files are to be looked at: one inotify instance and one sweep of stat for all files of a process.
+
+inotify(7) tells of writes, fallocate, truncation and of what happens to names, but not of stores through mmap(2), nor
+when delayed allocation lands: the sweep compares blocks and size once a second.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from inotify_simple import INotify, flags
+
+from dmstats.device import Device
+from workers import cached_stat
+from workers.libc import open_cached
+from workers.pace import Pace
+
+SWEEP: Final = 1.0
+# Files that are written all the time are compared more often, but no more than so many a second.
+_BUSY_SWEEP: Final = 0.05
+_BUSY_A_SECOND: Final = 500
+# Of the files on a device that does nothing one in so many is compared in a sweep.
+_RESTING: Final = 10
+
+# Once only: a guest that writes all day wakes nobody between two looks. Closing tells of defragmentation.
+_FILE_EVENTS: Final = (
+    flags.MODIFY | flags.ATTRIB | flags.CLOSE_WRITE | flags.MOVE_SELF | flags.DELETE_SELF | flags.ONESHOT
+)
+_FOLDER_EVENTS: Final = (
+    flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM | flags.ATTRIB | flags.ONLYDIR
+)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One file: `fd` is open on it, None while there is none; `path` is set where the name matters."""
+
+    fd: int | None
+    path: str | None
+    pace: Pace = field(default_factory=Pace)
+    file: tuple[int, int] | None = None
+    """Device and inode of the file at `fd`."""
+    shape: tuple[int, ...] = ()
+    changed_at: int = 0
+    wd: int | None = None
+    queued: float | None = None
+    """The turn that stands in the queue of turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderEvent:
+    """Something happened to `name` in a folder that is watched; an empty name: to any of them; an empty folder: to
+    one that was not taken over yet."""
+
+    folder: str
+    name: str
+
+
+class Watch:
+    """The files of one process, by a key of the caller's."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _Watched] = {}
+        self._by_path: dict[str, set[str]] = {}
+        # (when, key) of each turn, those too that are out of date.
+        self._turns: list[tuple[float, str]] = []
+        self._by_wd: dict[int, set[str]] = {}
+        self._folders: dict[int, set[str]] = {}
+        # The files that may be busy: a look makes one so.
+        self._busy: set[str] = set()
+        self._io_texts: dict[int, str] = {}
+        self._sweeps = 0
+        try:
+            self._inotify: INotify | None = INotify(nonblocking=True)
+        except OSError:
+            self._inotify = None  # fs.inotify.max_user_instances is reached: the sweep sees to it
+
+    @property
+    def polling(self) -> bool:
+        """Tell whether there is no inotify instance to be had."""
+        return self._inotify is None
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on, -1 without one."""
+        return -1 if self._inotify is None else self._inotify.fileno()
+
+    def add(self, key: str, fd: int | None, path: str | None) -> None:
+        """Watch the file open at `fd` (O_PATH will do), and what happens to the name `path`.
+
+        A file that was added before under the same key is replaced; its turns go on as they were.
+        """
+        known = self._files.get(key)
+        self.forget(key)
+        watched = self._files[key] = _Watched(fd, path, known.pace if known else Pace())
+        if path is not None:
+            self._by_path.setdefault(path, set()).add(key)
+            self._add_folder(os.path.dirname(path))
+        self._remember(watched)
+        self._arm(key, watched)
+        self._queue(key, watched)
+
+    def forget(self, key: str) -> None:
+        """Watch a file no longer."""
+        watched = self._files.pop(key, None)
+        if watched is None:
+            return
+        self._disarm(key, watched)
+        if watched.path is not None:
+            keys = self._by_path[watched.path]
+            keys.discard(key)
+            if not keys:
+                del self._by_path[watched.path]
+
+    def _add_folder(self, folder: str) -> None:
+        """Tell of names in `folder` too, unless it is not there or not known: then it is left to the sweep."""
+        try:
+            fd = open_cached(folder)
+        except OSError:
+            return
+        wd = self.watch_folder(f"/proc/self/fd/{fd}")
+        os.close(fd)
+        if wd is not None:
+            self.take_over(folder, wd)
+
+    def watch_folder(self, folder: str) -> int | None:
+        """Have names in `folder` be told of once take_over() is called with the number that this returns; None where
+        there is no such folder to watch. A child of this process may call it, which may have to wait for a disk."""
+        if self._inotify is None:
+            return None
+        try:
+            return int(self._inotify.add_watch(folder, _FOLDER_EVENTS))
+        except OSError:
+            return None
+
+    def take_over(self, folder: str, wd: int) -> None:
+        """Tell of names in `folder`, which is watched under the number `wd`."""
+        self._folders.setdefault(wd, set()).add(folder)
+
+    def pace(self, key: str) -> Pace | None:
+        """Return the turns of a file."""
+        watched = self._files.get(key)
+        return watched.pace if watched else None
+
+    def urgent(self, key: str, now: float) -> None:
+        """Have a file looked at as soon as may be."""
+        watched = self._files.get(key)
+        if watched is not None:
+            watched.pace.urgent(now)
+            self._queue(key, watched)
+
+    def looked(self, key: str, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
+        """A look at a file has ended; see Pace.looked()."""
+        watched = self._files.get(key)
+        if watched is not None:
+            watched.pace.looked(now, changed=changed, landing=landing, joinable=joinable)
+            if watched.pace.busy(now):
+                self._busy.add(key)
+            self._queue(key, watched)
+
+    def read(self, now: float) -> list[FolderEvent]:
+        """Take in what inotify has to tell; return what happened in folders."""
+        told: list[FolderEvent] = []
+        for wd, mask, _, name in self._inotify.read(timeout=0) if self._inotify is not None else ():
+            if mask & flags.Q_OVERFLOW:
+                told += self._overflow(now)
+            elif wd in self._folders:
+                told += self._in_folder(wd, mask, name, now)
+            elif name:
+                told.append(FolderEvent("", name))
+            else:
+                for key in self._by_wd.pop(wd, ()):
+                    self._files[key].wd = None
+                    self._files[key].pace.event(now)
+                    self._queue(key, self._files[key])
+        return told
+
+    def sweep(self, now: float) -> None:
+        """Compare every file with what it was when it was last looked at.
+
+        Blocks that got their place on disk from a store through mmap(2) are written there. So of the files whose
+        device did no I/O since the last sweep a part is compared, as whatever else there is inotify tells.
+        """
+        resting = self._resting()
+        self._sweeps += 1
+        for at, (key, watched) in enumerate(self._files.items()):
+            told = watched.wd is not None and watched.path is None
+            if (
+                told
+                and watched.file is not None
+                and watched.file[0] in resting
+                and (at + self._sweeps) % _RESTING
+            ):
+                continue
+            self._compare(key, watched, now)
+
+    def _resting(self) -> set[int]:
+        """Return the devices that did no I/O since the last time."""
+        before = self._io_texts
+        self._io_texts = {}
+        for dev in {watched.file[0] for watched in self._files.values() if watched.file is not None}:
+            try:
+                self._io_texts[dev] = Device(dev).io_text()
+            except OSError:
+                continue  # a file system without a block device of its own
+        return {dev for dev, text in self._io_texts.items() if before.get(dev) == text}
+
+    def sweep_busy(self, now: float) -> float:
+        """Compare the files that are written all the time, whose events are not waited for; return after how many
+        seconds to do so again: the more there are, the later, and from some number on the sweep is enough."""
+        known = ((key, self._files.get(key)) for key in self._busy)
+        busy = {key: watched for key, watched in known if watched is not None and watched.pace.busy(now)}
+        self._busy = set(busy)
+        interval = max(_BUSY_SWEEP, len(busy) / _BUSY_A_SECOND)
+        if not busy or interval > SWEEP / 2:
+            return SWEEP / 2
+        for key, watched in busy.items():
+            self._compare(key, watched, now)
+        return interval
+
+    def _compare(self, key: str, watched: _Watched, now: float) -> None:
+        """Have a file looked at that is not what it was. It costs one system call."""
+        try:
+            status = _status(watched)
+        except BlockingIOError:
+            watched.pace.urgent(now)  # who looks may wait for the disk
+            self._queue(key, watched)
+            return
+        if status is None or (status.st_dev, status.st_ino) != watched.file:
+            if status is None and watched.file is None:
+                return
+            watched.pace.urgent(now)
+        elif status.st_nlink == 0 or watched.shape != _shape(status):
+            watched.pace.urgent(now)
+        elif self._inotify is None and watched.changed_at != status.st_ctime_ns:
+            watched.pace.event(now)
+        else:
+            return
+        self._queue(key, watched)
+
+    def due(self, now: float) -> Iterator[tuple[str, bool]]:
+        """Walk the files whose turn it is, each with whether its regions may be joined.
+
+        The watch is set again before the look, so that what happens from now on is told.
+        """
+        while (when := self.next_due()) is not None and when <= now:
+            _, key = heapq.heappop(self._turns)
+            watched = self._files[key]
+            watched.queued = None
+            join = watched.pace.start(now)
+            if watched.pace.busy(now):
+                self._busy.add(key)
+            self._arm(key, watched)
+            self._remember(watched)
+            yield key, join
+
+    def next_due(self) -> float | None:
+        """Return when the next file's turn comes, None while none is known to."""
+        while self._turns:
+            when, key = self._turns[0]
+            watched = self._files.get(key)
+            if watched is not None and watched.queued == when and watched.pace.due == when:
+                return when
+            heapq.heappop(self._turns)
+        return None
+
+    def _queue(self, key: str, watched: _Watched) -> None:
+        if watched.pace.due is not None and watched.pace.due != watched.queued:
+            watched.queued = watched.pace.due
+            heapq.heappush(self._turns, (watched.pace.due, key))
+
+    def close(self) -> None:
+        """Give up the inotify instance."""
+        if self._inotify is not None:
+            self._inotify.close()
+
+    def _arm(self, key: str, watched: _Watched) -> None:
+        if self._inotify is None or watched.fd is None or watched.wd is not None:
+            return
+        try:
+            watched.wd = self._inotify.add_watch(f"/proc/self/fd/{watched.fd}", _FILE_EVENTS)
+        except OSError:
+            return  # fs.inotify.max_user_watches is reached: the sweep sees to this file
+        self._by_wd.setdefault(watched.wd, set()).add(key)
+
+    def _disarm(self, key: str, watched: _Watched) -> None:
+        if watched.wd is None or self._inotify is None:
+            return
+        others = self._by_wd.get(watched.wd, set())
+        others.discard(key)
+        if not others:
+            self._by_wd.pop(watched.wd, None)
+            try:
+                self._inotify.rm_watch(watched.wd)
+            except OSError:
+                return  # it fired, which is not read yet
+
+    def _remember(self, watched: _Watched) -> None:
+        if watched.fd is not None:
+            try:
+                status = os.fstat(watched.fd)
+            except OSError:
+                return  # a file system that was shut down: it is compared on with what was seen last
+            watched.file = status.st_dev, status.st_ino
+            watched.shape, watched.changed_at = _shape(status), status.st_ctime_ns
+
+    def _in_folder(self, wd: int, mask: int, name: str, now: float) -> Iterator[FolderEvent]:
+        folders = self._folders.pop(wd) if mask & flags.IGNORED else self._folders[wd]
+        for folder in folders:
+            for key in self._by_path.get(os.path.join(folder, name), ()):
+                self.urgent(key, now)
+            yield FolderEvent(folder, "" if mask & flags.IGNORED else name)
+
+    def _overflow(self, now: float) -> Iterator[FolderEvent]:
+        for key in self._files:
+            self.urgent(key, now)
+        for folders in self._folders.values():
+            for folder in folders:
+                yield FolderEvent(folder, "")
+
+
+def _status(watched: _Watched) -> os.stat_result | None:
+    """Return the status of what stands at the path, where the name matters, else of the file; None without one.
+
+    Raises BlockingIOError where that is not known. The kernel keeps the name of a file that is open, so stat(2) does
+    not wait for the disk there.
+    """
+    if watched.fd is None:
+        return cached_stat.status(watched.path) if watched.path is not None else None
+    try:
+        return os.stat(watched.path) if watched.path is not None else os.fstat(watched.fd)
+    except OSError:
+        return None
+
+
+def _shape(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_blocks, status.st_size, status.st_nlink
