@@ -25,7 +25,7 @@ from dmstats.device import Device
 from dmstats.errors import DmError
 from dmstats.group import Group, as_ranges
 from dmstats.marker import parse_mark
-from dmstats.moves import Move, why_moved
+from dmstats.moves import Move, move_reason
 from dmstats.ownership import GroupSpec, Own
 from dmstats.plan import Plan
 from dmstats.ranges import Range, joined, overlap
@@ -43,10 +43,10 @@ class Retired:
 class Retirement(Protocol):
     """Who keeps the counters of regions that go."""
 
-    def intend(self, retired: Sequence[Retired]) -> None:
+    def before_delete(self, retired: Sequence[Retired]) -> None:
         """Keep these counters as what counts should their regions be gone; return when they are safe."""
 
-    def done(self, retired: Sequence[Retired]) -> None:
+    def after_delete(self, retired: Sequence[Retired]) -> None:
         """The regions have gone."""
 
 
@@ -81,7 +81,7 @@ def apply(
     """
     made = _make(device, plan, own, spec, mark, retirement)
     left = [region for region in plan.retire if region.id not in made.gone]
-    stay = _to_stay(left, plan, made.created)
+    stay = _kept_members(left, plan, made.created)
     leader = made.leader
     keep = [leader if leader.id == r.id else r for r in plan.keep] if leader is not None else plan.keep
     members = sorted([*keep, *made.created, *stay.values()], key=attrgetter("id"))
@@ -97,7 +97,7 @@ def _tell_move(own: Own, new: int, plan: Plan, spec: GroupSpec, before_move: Cal
     if own.group is None:
         before_move(Move(None, new, ""))
     elif own.group.id != new:
-        before_move(Move(own.group.id, new, why_moved(own.group, plan, spec)))
+        before_move(Move(own.group.id, new, move_reason(own.group, plan, spec)))
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ def _set_members(device: Device, group: Group, made: _Made) -> Region:
     return _set_aux(device, group.leader, str(replace(group.tag, members=members)))
 
 
-def _to_stay(retire: Sequence[Region], plan: Plan, created: Sequence[Region]) -> dict[int, Region]:
+def _kept_members(retire: Sequence[Region], plan: Plan, created: Sequence[Region]) -> dict[int, Region]:
     """Return what was to go but stays, by id, as the kernel refused a region: one that was to take its place, or to
     get its id."""
     missing = plan.create[len(created) :]
@@ -196,13 +196,13 @@ def _set_tag(device: Device, members: Sequence[Region], spec: GroupSpec, mark: s
     tag = str(spec.tag(as_ranges(map(attrgetter("id"), members))))
     if leader.aux != tag:
         leader = _set_aux(device, leader, tag)
-    strange = {aux for aux in {region.aux for region in others} if bears_anothers(aux, mark)}
+    strange = {aux for aux in {region.aux for region in others} if has_foreign_tag(aux, mark)}
     if strange:
         others = [_set_aux(device, r, mark) if r.aux in strange else r for r in others]
     return [leader, *others]
 
 
-def bears_anothers(aux: str, mark: str) -> bool:
+def has_foreign_tag(aux: str, mark: str) -> bool:
     """Tell whether the aux of a member other than the leader is not as it should be in a group marked by `mark`:
     a tag, which a move that was cut short left, or the mark of the file that this one replaced."""
     theirs, own = parse_mark(aux), parse_mark(mark)
@@ -218,14 +218,14 @@ def _retire(
     if not last:
         return
     retired = [Retired(region_key(region), counters) for region, counters in last]
-    retirement.intend(retired)
+    retirement.before_delete(retired)
     for region, _ in last:
         try:
             device.delete(region.id)
         except DmError as error:
             if error.errno != errno.ENOENT:
                 raise
-    retirement.done(retired)
+    retirement.after_delete(retired)
 
 
 def _last_counters(

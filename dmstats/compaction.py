@@ -34,7 +34,7 @@ def tag_fits(ids: Iterable[int], overhead: int) -> bool:
     return len(members_text(as_ranges(ids))) + overhead <= MAX_TAG_BYTES
 
 
-def surely_fits(plan: Plan, used: int, overhead: int) -> bool:
+def tag_surely_fits(plan: Plan, used: int, overhead: int) -> bool:
     """Tell whether the tag fits whatever ids the kernel gives, with so many regions (`used`) on the device."""
     longest = len(str(used + len(plan.create))) + 1
     return tag_fits([region.id for region in plan.keep], overhead + len(plan.create) * longest)

@@ -17,15 +17,15 @@ from dmstats.files import FileIdentity, identify_mappable
 from dmstats.marker import file_mark
 from dmstats.mode import FilemapdMode
 from dmstats.ownership import GroupSpec, Own
-from dmstats.reconcile import Forget, Limits, reconcile
+from dmstats.reconcile import DiscardCounters, Limits, reconcile
 from dmstats.update import placed, update
-from dmstats.update_cache import SeenDevice
+from dmstats.update_cache import DeviceCache
 
 # libdm 1.02.185 ends an alias at a space, and then finds no group.
 _UNSAFE_IN_ALIAS = dict.fromkeys([*map(ord, ' ":#\\'), *range(0x20), 0x7F], "_")
 
 # What updates left on each device, by its number.
-_devices: dict[int, SeenDevice] = {}
+_devices: dict[int, DeviceCache] = {}
 _MOST_DEVICES: Final = 8
 
 
@@ -95,7 +95,7 @@ def create_regions_from_fd(
         Own(None, ()),
         spec,
         limits=Limits(),
-        retirement=Forget(),
+        retirement=DiscardCounters(),
     )
     if outcome.failure is not None:
         for region in outcome.members:
@@ -112,8 +112,8 @@ def update_regions_from_fd(fd: int, group_id: int) -> tuple[int, ...]:
     Raises GroupNotFoundError where there is no such group or it is another file's, DmError where the kernel refuses.
     """
     device, file = _device_of(fd)
-    seen = _seen_on(device)
-    structs = read_structs(fd, seen.room(file, group_id))
+    seen = _cache_of(device)
+    structs = read_structs(fd, seen.spare_extents(file, group_id))
     return update(seen, device, file, structs, group_id)
 
 
@@ -148,8 +148,8 @@ def _device_of(fd: int) -> tuple[Device, FileIdentity]:
     return Device(file.dev), file
 
 
-def _seen_on(device: Device) -> SeenDevice:
+def _cache_of(device: Device) -> DeviceCache:
     """Return what is remembered of a device; of many the one that was seen first is forgotten."""
     if device.dev not in _devices and len(_devices) == _MOST_DEVICES:
         del _devices[next(iter(_devices))]
-    return _devices.setdefault(device.dev, SeenDevice())
+    return _devices.setdefault(device.dev, DeviceCache())

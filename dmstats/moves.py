@@ -20,7 +20,7 @@ class Move:
     reason: str
 
 
-def why_moved(group: Group, plan: Plan, spec: GroupSpec) -> str:
+def move_reason(group: Group, plan: Plan, spec: GroupSpec) -> str:
     """Return why `group`, which is to be as `spec` says, has another lowest member once `plan` is carried out."""
     leader = group.leader
     if any(region.id == leader.id for region in plan.keep):

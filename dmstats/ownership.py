@@ -174,7 +174,7 @@ def _same(one: Region, other: Region) -> bool:
     return one.id == other.id and one.start == other.start and one.length == other.length
 
 
-def lost(regions: Iterable[Region], there: Sequence[Region]) -> list[Region]:
+def lost_regions(regions: Iterable[Region], there: Sequence[Region]) -> list[Region]:
     """Return those of `regions` that are not there any more, though another may have the id. Ids ascend in both."""
     gone = []
     at = 0
@@ -193,7 +193,7 @@ def candidates(
     file's by its id: those with a tag or a mark of `files`. Where one of the remembered is not among them, as
     somebody has put something else into its aux, all are returned."""
     regions = table.having([b" DMS_GROUP=", *(f" {beginning(file)}".encode() for file in files)])
-    return table.regions() if lost(remembered, regions) else regions
+    return table.regions() if lost_regions(remembered, regions) else regions
 
 
 def _left(aux: str, left_behind: Callable[[Mark], bool]) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dmstats.apply import Applied, Retired, Retirement, apply, bears_anothers
-from dmstats.compaction import compacted, surely_fits
+from dmstats.apply import Applied, Retired, Retirement, apply, has_foreign_tag
+from dmstats.compaction import compacted, tag_surely_fits
 from dmstats.device import SECTOR, Device
 from dmstats.errors import DmError
 from dmstats.files import FileIdentity
@@ -53,13 +53,13 @@ class Outcome:
 NOTHING: Final = Outcome(None, (), 0, 0, 0, 0, 0)
 
 
-class Forget:
+class DiscardCounters:
     """A Retirement for whoever does not keep counters."""
 
-    def intend(self, retired: Sequence[Retired]) -> None:
+    def before_delete(self, retired: Sequence[Retired]) -> None:
         """Keep nothing."""
 
-    def done(self, retired: Sequence[Retired]) -> None:
+    def after_delete(self, retired: Sequence[Retired]) -> None:
         """Keep nothing."""
 
 
@@ -90,7 +90,7 @@ def reconcile(
 def _in_order(group: Group, keep: Sequence[Region], spec: GroupSpec, mark: str) -> bool:
     """Tell whether the group's tag says what it should of just these members, and they bear nothing else."""
     return group.tag == spec.tag(as_ranges([region.id for region in keep])) and not any(
-        bears_anothers(aux, mark) for aux in {region.aux for region in group.regions[1:]}
+        has_foreign_tag(aux, mark) for aux in {region.aux for region in group.regions[1:]}
     )
 
 
@@ -108,7 +108,7 @@ def plan_within(
         plan = decide(where.ranges, alike, most=most, members=members, join=join)
         if others:
             plan = replace(plan, retire=(*plan.retire, *others))
-        sure = surely_fits(plan, len(table), overhead)
+        sure = tag_surely_fits(plan, len(table), overhead)
         fitting = plan if sure else compacted(plan, table.ids(), overhead, leader)
         if fitting is not None:
             break

@@ -11,12 +11,12 @@ from dmstats.group import groups_of
 from dmstats.marker import maker_lives
 from dmstats.ownership import find_own, may_adopt, spec_of
 from dmstats.ranges import Footprint, footprint
-from dmstats.reconcile import Forget, Limits, reconcile
-from dmstats.update_cache import SeenDevice, left
+from dmstats.reconcile import DiscardCounters, Limits, reconcile
+from dmstats.update_cache import DeviceCache, cached_group
 
 
 def update(
-    seen: SeenDevice, device: Device, file: FileIdentity, extents: bytes | bytearray, group_id: int
+    seen: DeviceCache, device: Device, file: FileIdentity, extents: bytes | bytearray, group_id: int
 ) -> tuple[int, ...]:
     """Bring a group in step with what read_structs() gave of a file, and return its ids, ascending. `seen` is what
     earlier updates left on the device: it makes this one quicker, and no other.
@@ -24,10 +24,10 @@ def update(
     Raises GroupNotFoundError where there is no such group or it is another file's, DmError where the kernel refuses.
     """
     seen.read(device.list_view())
-    last = seen.take(file, group_id)
+    last = seen.pop(file, group_id)
     now = last.extended(device, extents, len(seen.table)) if last is not None else None
     if now is not None:
-        seen.keep(now)
+        seen.put(now)
         return now.ids
     where = placed(extents)
     regions = seen.table.regions()
@@ -36,12 +36,14 @@ def update(
         raise GroupNotFoundError(group_id, device.number)
     spec = spec_of(group)
     own = find_own(regions, [file], known=[group_id], spec=spec, left_behind=lambda m: not maker_lives(m))
-    outcome = reconcile(device, file, where, seen.table, own, spec, limits=Limits(), retirement=Forget())
+    outcome = reconcile(
+        device, file, where, seen.table, own, spec, limits=Limits(), retirement=DiscardCounters()
+    )
     if outcome.failure is not None:
         raise outcome.failure
-    now = left(file, spec, extents, seen.table, own, outcome)
+    now = cached_group(file, spec, extents, seen.table, own, outcome)
     if now is not None:
-        seen.keep(now)
+        seen.put(now)
     return tuple(region.id for region in outcome.members)
 
 

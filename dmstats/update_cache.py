@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Final
 
 from dmstats.apply import apply
-from dmstats.compaction import surely_fits
+from dmstats.compaction import tag_surely_fits
 from dmstats.device import Device
 from dmstats.diff import Rows, differing
 from dmstats.fiemap import FIEMAP_EXTENT
@@ -23,7 +23,7 @@ from dmstats.marker import beginning, process_mark
 from dmstats.ownership import GroupSpec, Own
 from dmstats.plan import decide_growth
 from dmstats.ranges import growth
-from dmstats.reconcile import UNLIMITED, Forget, Outcome
+from dmstats.reconcile import UNLIMITED, DiscardCounters, Outcome
 from dmstats.region import Region, Table, parse_list
 
 _MOST_GROUPS: Final = 8
@@ -35,7 +35,7 @@ _Pairs = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CachedGroup:
     """A group that an update left in step with its file: its regions cover just where `extents` (see read_structs())
     lie, once each, and no other region bears a mark of the file. `unlisted` are those of its regions, by id, that are
     not as in the device's list when that was last read, None where one has gone. `ids` are the regions'."""
@@ -47,7 +47,7 @@ class Seen:
     ids: tuple[int, ...]
     unlisted: dict[int, Region | None]
 
-    def stands(self, rows: _Pairs) -> bool:
+    def is_unchanged(self, rows: _Pairs) -> bool:
         """Tell whether the group is as it was left, where just these rows of the list differ, as pairs of the old and
         the new one: each that is the group's or might be must be as it was left."""
         unlisted = dict(self.unlisted)
@@ -57,17 +57,17 @@ class Seen:
                 region = unlisted.pop(number)
                 if parse_list(pair[1]).regions != (() if region is None else (region,)):
                     return False
-            elif self._concerned(number, pair):
+            elif self._concerns(number, pair):
                 return False
         return not unlisted
 
-    def _concerned(self, number: int, pair: Sequence[bytes]) -> bool:
+    def _concerns(self, number: int, pair: Sequence[bytes]) -> bool:
         words = (b" DMS_GROUP=", f" {beginning(self.file)}".encode())
         return any(number in span for span in self.group.tag.members) or any(
             word in row for word in words for row in pair
         )
 
-    def extended(self, device: Device, extents: bytes | bytearray, listed: int) -> Seen | None:
+    def extended(self, device: Device, extents: bytes | bytearray, listed: int) -> CachedGroup | None:
         """Bring the group, which stands as it was left, in step with a file that has grown; `listed` is the number of
         regions on the device. Return how it is now; None, and do nothing, where the file has not only grown, or the
         tag might get too long.
@@ -83,24 +83,24 @@ class Seen:
         plan = decide_growth(
             sorted(before, key=attrgetter("start")), added, most=UNLIMITED, leader=self.group.id
         )
-        if plan is None or not surely_fits(plan, listed, self.spec.tag(()).length()):
+        if plan is None or not tag_surely_fits(plan, listed, self.spec.tag(()).length()):
             return None
         mark = str(process_mark(self.file))
         own = Own(self.group, before)
-        applied = apply(device, plan, own, self.spec, mark, Forget(), lambda _move: None)
+        applied = apply(device, plan, own, self.spec, mark, DiscardCounters(), lambda _move: None)
         if applied.failure is not None:
             raise applied.failure
-        return _seen(self.file, self.spec, extents, before, applied.members)
+        return _cached(self.file, self.spec, extents, before, applied.members)
 
 
-def left(
+def cached_group(
     file: FileIdentity,
     spec: GroupSpec,
     extents: bytes | bytearray,
     table: Table,
     own: Own,
     outcome: Outcome,
-) -> Seen | None:
+) -> CachedGroup | None:
     """Return how a reconcile left a group, that found `own` in `table`; None where more is to be known of it."""
     if not outcome.members or outcome.failure is not None or outcome.limit is not None:
         return None
@@ -108,22 +108,22 @@ def left(
     marked = sum(region.aux.startswith(beginning(file)) for region in own.regions)
     if marked != table.text.count(f" {beginning(file)}".encode()):
         return None
-    return _seen(file, spec, extents, own.regions, outcome.members)
+    return _cached(file, spec, extents, own.regions, outcome.members)
 
 
-def _seen(
+def _cached(
     file: FileIdentity,
     spec: GroupSpec,
     extents: bytes | bytearray,
     before: tuple[Region, ...],
     after: tuple[Region, ...],
-) -> Seen | None:
+) -> CachedGroup | None:
     leader = after[0]
     tag = parse_tag(leader.aux, leader.id)
     if tag is None:
         return None
     ids = tuple(map(attrgetter("id"), after))
-    return Seen(file, spec, Group(tag, after), extents, ids, _changed(before, after))
+    return CachedGroup(file, spec, Group(tag, after), extents, ids, _changed(before, after))
 
 
 def _changed(before: tuple[Region, ...], after: tuple[Region, ...]) -> dict[int, Region | None]:
@@ -148,12 +148,12 @@ def _changed(before: tuple[Region, ...], after: tuple[Region, ...]) -> dict[int,
     return changed | dict.fromkeys(region.id for region in before[at:])
 
 
-class SeenDevice:
+class DeviceCache:
     """What is remembered of a device: its list, and groups on it."""
 
     def __init__(self) -> None:
         self._text = bytearray()
-        self._groups: dict[tuple[FileIdentity, int], Seen] = {}
+        self._groups: dict[tuple[FileIdentity, int], CachedGroup] = {}
 
     @property
     def table(self) -> Table:
@@ -164,7 +164,9 @@ class SeenDevice:
         """Take in a reply to @stats_list, and forget each group that does not stand as it was left."""
         rows = differing(self._text, reply, _ROWS)
         stood = self._groups if rows is not None else {}
-        self._groups = {key: replace(s, unlisted={}) for key, s in stood.items() if s.stands(rows or ())}
+        self._groups = {
+            key: replace(s, unlisted={}) for key, s in stood.items() if s.is_unchanged(rows or ())
+        }
         if rows != []:
             # In place: a text of a megabyte that is new each time has new pages each time.
             del self._text[len(reply) :]
@@ -172,17 +174,17 @@ class SeenDevice:
             with memoryview(self._text) as text:
                 text[:] = reply
 
-    def take(self, file: FileIdentity, group_id: int) -> Seen | None:
+    def pop(self, file: FileIdentity, group_id: int) -> CachedGroup | None:
         """Return a group as it was left, if it stands so; it is to be kept again once it is known what came of it."""
         return self._groups.pop((file, group_id), None)
 
-    def keep(self, seen: Seen) -> None:
+    def put(self, seen: CachedGroup) -> None:
         """Remember a group; of many the one that was seen first is forgotten."""
         while len(self._groups) >= _MOST_GROUPS:
             del self._groups[next(iter(self._groups))]
         self._groups[seen.file, seen.group.id] = seen
 
-    def room(self, file: FileIdentity, group_id: int) -> int:
+    def spare_extents(self, file: FileIdentity, group_id: int) -> int:
         """Return for how many extents of a file there should be room, so that they are read in one call."""
         seen = self._groups.get((file, group_id))
         return _SPARE_EXTENTS + (len(seen.extents) // FIEMAP_EXTENT.size if seen is not None else 0)

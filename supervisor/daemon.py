@@ -13,36 +13,36 @@ from pathlib import Path
 
 from supervisor.config.load import ConfigError
 from supervisor.config.models import Config
-from supervisor.control.handlers import Answers
-from supervisor.control.server import Control
-from supervisor.control.status import Own, StatusSource
+from supervisor.control.handlers import Handlers
+from supervisor.control.server import ControlServer
+from supervisor.control.status import StatusSource, SupervisorInfo
 from supervisor.discovery.directories import Directories
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.fork_server import ForkServer
 from supervisor.fleet.health import HealthCheck
-from supervisor.fleet.scheduler import TABLE_INTERVAL, Turns
+from supervisor.fleet.scheduler import TABLE_INTERVAL, Scheduler
 from supervisor.fleet.state_machine import Event, State
-from supervisor.ledger.events import Happening
-from supervisor.ledger.ledger import MEND_INTERVAL, Ledger
-from supervisor.runtime.child_reaper import Children
-from supervisor.runtime.event_loop import Loop
+from supervisor.ledger import events
+from supervisor.ledger.ledger import MAINTENANCE_INTERVAL, Ledger
+from supervisor.runtime.child_reaper import ChildReaper
+from supervisor.runtime.event_loop import EventLoop
 from supervisor.service import logs
-from supervisor.service.move_hook import OnMove
+from supervisor.service.move_hook import MoveHook
 from supervisor.service.progress import Progress
-from supervisor.service.systemd import Service
+from supervisor.service.systemd import SystemdNotifier
 from supervisor.vms import watcher
-from supervisor.vms.watcher import Vms
+from supervisor.vms.watcher import VmWatcher
 from supervisor.web.feed_messages import file_messages
-from supervisor.web.feed_sender import Feed
+from supervisor.web.feed_sender import FeedSender
 from supervisor.web.process import WebProcess
-from workers.watcher import SWEEP, Watch
+from workers.watcher import SWEEP, FileWatcher
 
 _log = logging.getLogger("filemapd.supervisor")
 
 # How often the web process is told how the supervisor is, if nothing else: then it knows it lives.
 HEARTBEAT = 10.0
 # So many of the events from before it started the web process gets to know.
-_TOLD_EVENTS = 500
+_PAST_EVENTS = 500
 
 
 class Daemon:
@@ -51,15 +51,15 @@ class Daemon:
     def __init__(self, config: Config, load: Callable[[], Config]) -> None:
         self._load = load
         self._log_pipe = logs.install(config.supervisor.log, sys.stderr)
-        self._loop = Loop()
-        self._watch = Watch()
-        children = Children()
+        self._loop = EventLoop()
+        self._watch = FileWatcher()
+        children = ChildReaper()
         self._ledger = Ledger(Path(config.state_dir), children)
-        self._feed = Feed(
+        self._feed = FeedSender(
             self._loop.selector, self._loop.timers, lambda path: file_messages(self._status, path)
         )
-        self._own = Own(time.time())
-        self._fork_server = ForkServer(self._log_pipe.end)
+        self._own = SupervisorInfo(time.time())
+        self._fork_server = ForkServer(self._log_pipe.sender_fd)
         self._fleet = Fleet(
             config,
             self._ledger,
@@ -71,24 +71,26 @@ class Daemon:
             self._feed.changed,
             self._log_pipe.last_lines,
         )
-        self._log_pipe.about = self._fleet.labels_of
-        self._fleet.listeners.append(self._tell_event)
-        self._on_move = OnMove(
+        self._log_pipe.labels_of = self._fleet.labels_of
+        self._fleet.listeners.append(self._send_event)
+        self._on_move = MoveHook(
             self._loop.selector,
             self._loop.timers,
             children,
             lambda: self._fleet.config.supervisor.on_move,
         )
-        self._fleet.listeners.append(self._on_move.tell)
-        self._web = WebProcess(self._feed, self._loop.timers, children, self._log_pipe.end, self._tell_all)
+        self._fleet.listeners.append(self._on_move.handle_event)
+        self._web = WebProcess(
+            self._feed, self._loop.timers, children, self._log_pipe.sender_fd, self._send_all
+        )
         self._directories = Directories(self._fleet, self._loop.selector, self._loop.timers)
-        self._turns = Turns(self._fleet)
-        self._vms = Vms(self._fleet, self._loop.selector)
+        self._turns = Scheduler(self._fleet)
+        self._vms = VmWatcher(self._fleet, self._loop.selector)
         self._status = StatusSource(self._fleet, self._vms.machine_of)
         self._health = HealthCheck(self._fleet, self._loop.timers)
-        self._service = Service()
+        self._service = SystemdNotifier()
         self._progress = Progress(self._log_pipe.show)
-        answers = Answers(
+        answers = Handlers(
             self._fleet,
             self._status,
             self._health,
@@ -97,7 +99,7 @@ class Daemon:
             self._reload,
             self._stop_after_answer,
         )
-        self._control = Control(
+        self._control = ControlServer(
             Path(config.runtime_dir) / "control.sock", answers.routes(), config.supervisor.control_group
         )
 
@@ -109,10 +111,10 @@ class Daemon:
         self._changed(self._directories.apply(self._fleet.config))
         self._service.ready()
         self._web.apply(self._fleet.config)
-        while not (self._fleet.stopping and self._fleet.over and self._web.over):
+        while not (self._fleet.stopping and self._fleet.is_stopped and self._web.is_stopped):
             now = self._loop.turn(self._watch.next_due())
-            self._turns.looks(now)
-            self._ledger.turn(now)
+            self._turns.reconcile_due(now)
+            self._ledger.flush_due(now)
         _log.info("filemapd stopped")
 
     def close(self) -> None:
@@ -134,7 +136,7 @@ class Daemon:
                 signal.SIGTERM: self._stop,
                 signal.SIGINT: self._stop,
                 signal.SIGHUP: self._reload_for_signal,
-                signal.SIGCHLD: self._fleet.children.reap,
+                signal.SIGCHLD: self._fleet.reaper.reap,
             }
         )
         loop.selector.register(self._log_pipe, selectors.EVENT_READ, lambda _: self._log_pipe.drain())
@@ -147,24 +149,24 @@ class Daemon:
             loop.selector.register(self._watch, selectors.EVENT_READ, self._watched)
         loop.every(SWEEP, self._sweep)
         self._sweep_busy()
-        loop.every(TABLE_INTERVAL, self._turns.tables)
-        loop.every(MEND_INTERVAL, self._ledger.mend)
+        loop.every(TABLE_INTERVAL, self._turns.check_regions)
+        loop.every(MAINTENANCE_INTERVAL, self._ledger.maintain)
         self._health.start()
         loop.every(HEARTBEAT, self._heartbeat)
         loop.every(watcher.INTERVAL, self._vms.tick)
 
     def _watched(self, _events: int) -> None:
-        self._directories.changed(self._watch.read(time.monotonic()))
+        self._directories.handle_events(self._watch.read_events(time.monotonic()))
 
     def _sweep(self) -> None:
         now = time.monotonic()
         self._watch.sweep(now)
-        self._turns.samples(now)
+        self._turns.sample_due(now)
         self._directories.tick(now)
         self._control.tick(now)
         states = [filemap.record.state for filemap in self._fleet.filemaps.values()]
         self._progress.tick(now, states)
-        self._service.tick(now, states, sound=self._health.sound(now))
+        self._service.tick(now, states, sound=self._health.is_healthy(now))
 
     def _sweep_busy(self) -> None:
         now = time.monotonic()
@@ -182,20 +184,20 @@ class Daemon:
     def _heartbeat(self) -> None:
         self._own.loop_lag_seconds = self._loop.timers.take_lag()
         self._web.check()
-        self._feed.tell(["supervisor", self._status.supervisor(self._now())])
+        self._feed.send(["supervisor", self._status.supervisor(self._now())])
 
-    def _tell_all(self) -> None:
+    def _send_all(self) -> None:
         for path, filemap in self._fleet.filemaps.items():
-            filemap.placed.anew()
+            filemap.placement.resend()
             self._feed.changed(path)
-        for happening in self._ledger.latest_events(_TOLD_EVENTS, None):
-            self._tell_event(happening)
-        self._feed.tell(["supervisor", self._status.supervisor(self._now())])
+        for event in self._ledger.latest_events(_PAST_EVENTS, None):
+            self._send_event(event)
+        self._feed.send(["supervisor", self._status.supervisor(self._now())])
 
-    def _tell_event(self, happening: Happening) -> None:
-        self._feed.tell(["event", happening.as_json()])
+    def _send_event(self, event: events.Event) -> None:
+        self._feed.send(["event", event.as_json()])
 
-    def _now(self) -> Own:
+    def _now(self) -> SupervisorInfo:
         self._own.log_records_dropped = self._log_pipe.dropped
         self._own.web = self._web.status()
         self._own.on_move = self._on_move.status()
@@ -230,15 +232,15 @@ class Daemon:
             if getattr(config, key) != getattr(running, key):
                 _log.warning("%s takes effect at the next start", key)
         self._fleet.config = config
-        self._ledger.mend()
-        self._log_pipe.set(config.supervisor.log)
+        self._ledger.maintain()
+        self._log_pipe.configure(config.supervisor.log)
         self._fleet.set_log_level(logging.getLogger().level)
         self._control.set_group(config.supervisor.control_group)
         self._health.start()
         changes = self._directories.apply(config)
         for filemap in self._fleet.filemaps.values():
             if filemap.record.state is State.FAILED:
-                self._fleet.event(filemap, Event.RESTART, "reload")
+                self._fleet.advance(filemap, Event.RESTART, "reload")
         self._changed(changes)
         self._web.apply(config)
         return changes

@@ -8,7 +8,7 @@ import os
 from workers.libc import open_cached
 
 
-def status(path: str) -> os.stat_result | None:
+def stat(path: str) -> os.stat_result | None:
     """Return the status of what stands at `path`, None where nothing does.
 
     Raises BlockingIOError where that is not known: then nobody has opened a file there of late.
@@ -25,7 +25,7 @@ def status(path: str) -> os.stat_result | None:
         return None
 
 
-def has_name(path: str) -> bool:
+def exists(path: str) -> bool:
     """Tell whether the path of a file that is open is still one; not where that is not known, as the kernel keeps
     the names by which files are open."""
     try:

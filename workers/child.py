@@ -12,7 +12,7 @@ from workers.exit_codes import Exit
 from workers.libc import die_with_parent
 
 
-def as_child(keep: Iterable[int], body: Callable[[], int], parent: int) -> NoReturn:
+def run_child(keep: Iterable[int], body: Callable[[], int], parent: int) -> NoReturn:
     """In a child of process `parent`: end with the status that `body` returns. There are no signal handlers of the
     forking process's then, nothing is open but stdio and `keep`, and the child ends when `parent` does."""
     status = int(Exit.FAILED)

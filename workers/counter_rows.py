@@ -23,7 +23,7 @@ _BINS: Final = _PLACE + COUNTED
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class CounterRows:
     """A row of `numbers` for each of `ids`, all of the same length."""
 
     ids: tuple[int, ...]
@@ -42,7 +42,7 @@ class Rows:
         """Return the same, all rows added up."""
         return [sum(self.numbers[at :: self.width]) for at in range(_PLACE, self.width)]
 
-    def of(self, ids: tuple[int, ...]) -> Rows:
+    def select(self, ids: tuple[int, ...]) -> CounterRows:
         """Return the rows of `ids`, in their order; one that is not here has nothing but zeros."""
         if ids == self.ids:
             return self
@@ -52,13 +52,15 @@ class Rows:
             there = here.get(number)
             if there is not None:
                 numbers[at * width : (at + 1) * width] = self.numbers[there * width : (there + 1) * width]
-        return Rows(ids, numbers)
+        return CounterRows(ids, numbers)
 
-    def without(self, places: Collection[int]) -> Rows:
+    def zeroed(self, places: Collection[int]) -> CounterRows:
         """Return the rows with nothing but zeros at some places."""
-        return self.of(tuple(-1 if at in places else n for at, n in enumerate(self.ids))) if places else self
+        return (
+            self.select(tuple(-1 if at in places else n for at, n in enumerate(self.ids))) if places else self
+        )
 
-    def gone_back(self, before: Rows) -> list[int]:
+    def decreased(self, before: CounterRows) -> list[int]:
         """Return at which rows numbers that only grow are less than before. Only counts are compared, not times,
         which the kernel adds up for each CPU while others read."""
         width, back = self.width, set[int]()

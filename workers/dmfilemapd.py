@@ -10,7 +10,7 @@ from typing import Final
 
 from dmstats.errors import DmStatsError
 from dmstats.mode import FilemapdMode
-from workers.standalone import Alone
+from workers.standalone import StandaloneWorker
 
 _USAGE: Final = "usage: dmfilemapd <fd> <group_id> <abs_path> <mode> [<foreground>[<log_level>]]"
 _LEVELS: Final = (logging.WARNING, logging.WARNING, logging.INFO, logging.DEBUG)
@@ -79,7 +79,7 @@ def main() -> int:
 
 def _follow(arguments: Arguments) -> int:
     try:
-        Alone(arguments.fd, arguments.group_id, arguments.path, arguments.mode).run()
+        StandaloneWorker(arguments.fd, arguments.group_id, arguments.path, arguments.mode).run()
     except (DmStatsError, OSError) as error:
         _log.error("%s", error)
         return 1

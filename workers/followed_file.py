@@ -25,7 +25,7 @@ class Presence(Enum):
     CLOSED = auto()  # mode inode: the file is unlinked and nobody else has it open
 
 
-class Following:
+class FollowedFile:
     """The file that one filemap is about. It is held open for reading while it is followed.
 
     `within` is the directory that it was found in, if nobody named the file itself: then whatever stands at the path
@@ -53,7 +53,7 @@ class Following:
             return Presence.CLOSED
         if self.fd is not None and self._still_at_path(self.fd):
             return Presence.HERE
-        self.let_go()
+        self.close()
         try:
             fd = os.open(self.path, _OPEN) if self.within is None else open_within(self.within, self.path)
         except OSError as error:
@@ -74,13 +74,13 @@ class Following:
         except FileNotFoundError:
             return False
 
-    def followed(self) -> tuple[int, FileIdentity]:
+    def opened(self) -> tuple[int, FileIdentity]:
         """Return descriptor and identity of the file that is followed. Raises ValueError where there is none."""
         if self.fd is None or self.identity is None:
             raise ValueError(f"{self.path} is not followed")
         return self.fd, self.identity
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close the file, so that it can be freed and its file system unmounted."""
         if self.fd is not None:
             os.close(self.fd)

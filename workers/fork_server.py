@@ -26,9 +26,9 @@ from typing import Final, NoReturn
 from dmstats import ioctl
 from dmstats.errors import NoDeviceMapperError, NoPermissionError
 from workers import channel, privileges, worker
-from workers.child import as_child, reset_signals
+from workers.child import reset_signals, run_child
 from workers.libc import clone_sibling, die_with_parent
-from workers.log_records import join
+from workers.log_records import install
 
 LARGEST: Final = 1024 * 1024
 """Bytes of a request at most. It holds the keys of retirements that were cut short; of a file with 10,000 regions
@@ -49,7 +49,7 @@ def _serve(requests: socket.socket, log: socket.socket, supervisor: int) -> NoRe
         except OSError as error:
             pid = -(error.errno or 1)
         if pid == 0:
-            as_child({*descriptors, *keep}, partial(_work, packet, descriptors, log), supervisor)
+            run_child({*descriptors, *keep}, partial(_run_worker, packet, descriptors, log), supervisor)
         for descriptor in descriptors:
             os.close(descriptor)
         requests.send(ANSWER.pack(pid))
@@ -63,15 +63,15 @@ def _control() -> list[int]:
         return []
 
 
-def _work(packet: bytes, descriptors: list[int], log: socket.socket) -> int:
+def _run_worker(packet: bytes, descriptors: list[int], log: socket.socket) -> int:
     own, *files = descriptors
     job, labels, level = pickle.loads(packet)  # noqa: S301 - it comes from the supervisor
-    join(log, level, labels)
+    install(log, level, labels)
     end = channel.Channel(socket.socket(fileno=own))
-    return int(worker.run(end, job.with_fd(_reopened(files[0]) if files else None)))
+    return int(worker.run(end, job.with_fd(_reopen(files[0]) if files else None)))
 
 
-def _reopened(fd: int) -> int | None:
+def _reopen(fd: int) -> int | None:
     """Return a descriptor in place of `fd`, which may be O_PATH, to read the file; None where it can't be had."""
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)

@@ -25,7 +25,7 @@ class GroupLock:
         self._held: tuple[int, int] | None = None
         self._fd = -1
 
-    def hold(self, dev: int, group_id: int) -> None:
+    def acquire(self, dev: int, group_id: int) -> None:
         """Take the lock on a group, and give up that on the former one.
 
         Raises NotOurGroupError, which names the process, where another one has it.

@@ -12,20 +12,20 @@ class LastId:
 
     def __init__(self, last: int | None) -> None:
         self._last = last
-        self._why = "the group had gone"
+        self._reason = "the group had gone"
 
-    def gone(self, why: str) -> None:
+    def lost(self, why: str) -> None:
         """The group is there no more, or not as it was."""
-        self._why = why
+        self._reason = why
 
-    def now(self, group_id: int | None) -> None:
+    def update(self, group_id: int | None) -> None:
         """The group has this id; None where there is no group, as the file lies nowhere."""
         if group_id is None:
-            self.gone("the file was empty")
+            self.lost("the file was empty")
         else:
             self._last = group_id
 
-    def told(self, move: Move, *, replaced: bool) -> Move | None:
+    def explain(self, move: Move, *, replaced: bool) -> Move | None:
         """Return `move` with its reason, None where the file's group gets its first id, or that which it had.
 
         `replaced` says that another file has come to the path since the group was last in step.
@@ -33,5 +33,5 @@ class LastId:
         if self._last is None or move.new == (self._last if move.old is None else move.old):
             return None
         if move.old is None:
-            return replace(move, reason=self._why)
+            return replace(move, reason=self._reason)
         return replace(move, reason="another file is at the path") if replaced else move

@@ -35,7 +35,7 @@ _FIELDS: Final[dict[str, type[int | float | str]]] = {
 _NEEDED: Final = frozenset({"levelno", "created", "process", "msg"})
 
 
-class Sender(logging.Handler):
+class PacketHandler(logging.Handler):
     """Sends each record by `end`; `labels` are for what a record doesn't say itself. `untold` counts those dropped
     since the last that got through."""
 
@@ -52,7 +52,7 @@ class Sender(logging.Handler):
         try:
             packet = encode(record, self._labels, self.untold)
         except Exception:  # noqa: BLE001 - a log call may be wrong in any way
-            packet = encode(wrong_call(record), self._labels, self.untold)
+            packet = encode(bad_call_record(record), self._labels, self.untold)
         try:
             self._end.send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             self.untold = 0
@@ -60,14 +60,14 @@ class Sender(logging.Handler):
             self.untold += 1
 
 
-def join(end: socket.socket, level: int, labels: Mapping[str, object]) -> None:
+def install(end: socket.socket, level: int, labels: Mapping[str, object]) -> None:
     """Have all of this process's records from `level` on go to the supervisor by its socket."""
     root = logging.getLogger()
-    root.handlers[:] = [Sender(end, labels)]
+    root.handlers[:] = [PacketHandler(end, labels)]
     root.setLevel(level)
 
 
-def wrong_call(record: logging.LogRecord) -> logging.LogRecord:
+def bad_call_record(record: logging.LogRecord) -> logging.LogRecord:
     """Return a record of the exception that `record` raised when it was formatted."""
     text = f"the log call at {record.pathname}:{record.lineno} is wrong: {sys.exc_info()[1]!r}"
     return logging.makeLogRecord({"msg": text, "levelno": logging.ERROR, "levelname": "ERROR"})

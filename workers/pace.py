@@ -18,11 +18,11 @@ QUIET: Final = 10.0
 class Pace:
     """The turns of one file. `due` is when to look next, None while nothing is known to have happened."""
 
-    __slots__ = ("_event", "_free_from", "_interval", "_join_at", "_last", "_since", "due", "happened_at")
+    __slots__ = ("_event", "_free_from", "_interval", "_join_at", "_last", "_since", "due", "event_at")
 
     def __init__(self) -> None:
         self.due: float | None = None
-        self.happened_at: float | None = None
+        self.event_at: float | None = None
         """When that happened for which the last look was begun."""
         self._since: float | None = None
         self._interval = SHORTEST
@@ -38,7 +38,7 @@ class Pace:
         turn comes, as that may lie ahead."""
         return self._since
 
-    def event(self, now: float) -> None:
+    def mark_event(self, now: float) -> None:
         """Something was done to the file: it is looked at when its turn comes."""
         self._event = True
         turn = max(now, self._free_from)
@@ -46,7 +46,7 @@ class Pace:
         self._since = self._since or (now if self._interval == SHORTEST else turn)
         self._sooner(turn)
 
-    def urgent(self, now: float) -> None:
+    def mark_changed(self, now: float) -> None:
         """Something is known to have changed: only the shortest interval holds the look back."""
         self._since = now
         self._interval = SHORTEST
@@ -58,12 +58,12 @@ class Pace:
         if now > self._free_from + self._interval:
             self._interval = SHORTEST
         join = self._join_at is not None and now >= self._join_at
-        self.happened_at, self._since = self._since or now, None
+        self.event_at, self._since = self._since or now, None
         self.due = self._join_at = None
         self._last, self._free_from = now, now + self._interval
         return join
 
-    def looked(self, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
+    def finished(self, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
         """The look has ended. Extents that are what they were although there was an event make the next turn
         later."""
         if changed:
@@ -78,7 +78,7 @@ class Pace:
         if landing:
             self._sooner(now + LANDING)
 
-    def busy(self, now: float) -> bool:
+    def is_throttled(self, now: float) -> bool:
         """Tell whether its look waits, as looks of late came to nothing though there were events."""
         return self._interval > SHORTEST and now < self._free_from + self._interval
 

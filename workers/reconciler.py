@@ -17,11 +17,11 @@ from dmstats.group import Group, groups_of
 from dmstats.ioctl import device_text, release_buffer
 from dmstats.marker import Mark, maker_lives, parse_mark, process_mark
 from dmstats.moves import Move
-from dmstats.ownership import GroupSpec, Own, candidates, find_own, lost, may_adopt, spec_of
+from dmstats.ownership import GroupSpec, Own, candidates, find_own, lost_regions, may_adopt, spec_of
 from dmstats.ranges import Footprint, footprint
 from dmstats.reconcile import Limits, Outcome, reconcile
 from dmstats.region import Region, Table
-from workers.followed_file import Following
+from workers.followed_file import FollowedFile
 from workers.group_lock import GroupLock
 from workers.last_id import LastId
 from workers.totals import Totals
@@ -31,7 +31,7 @@ _SPARE_EXTENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GroupSettings:
     """How a file's group is to be. `adopt` is the id of a group to take over; `bounds_ns` are a histogram's."""
 
     program: str = "dmstats"
@@ -40,12 +40,12 @@ class Wanted:
     bounds_ns: tuple[int, ...] = ()
     limits: Limits = field(default_factory=Limits)
     adopt: int | None = None
-    remake: bool = True
+    recreate: bool = True
     """Whether a group that is not there, or not any more, is made anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownGroup:
     """What a predecessor left: ids that the group can have, what it is like, the file it was for."""
 
     ids: tuple[int, ...] = ()
@@ -54,7 +54,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Result:
     """What a look found and did; without `outcome` the group was left as it is. `landing` tells that some extents
     wait for delayed allocation."""
 
@@ -62,31 +62,31 @@ class Look:
     outcome: Outcome | None
 
 
-class Mapping:
+class Reconciler:
     """Keeps the group of one followed file in step. `notice` is told, by a word and a text, what others did."""
 
     def __init__(
         self,
-        following: Following,
-        wanted: Wanted,
-        known: Known,
+        following: FollowedFile,
+        wanted: GroupSettings,
+        known: KnownGroup,
         retirement: Retirement,
         notice: Callable[[str, str], None],
         moving: Callable[[Move], None],
     ) -> None:
-        self.following = following
+        self.file = following
         self.totals = Totals()
         self.members: tuple[Region, ...] = ()
         self.spec = known.spec
-        self._wanted = wanted
+        self._settings = wanted
         self._ids = set(known.ids)
-        self._former = known.file
+        self._last_file = known.file
         self._retirement = retirement
-        self._notice = notice
-        self._moving = moving
+        self._report_foreign_change = notice
+        self._announce_move = moving
         self._last_id = LastId(known.ids[0] if known.ids else wanted.adopt)
         self._extents: int | None = None
-        self._room = _SPARE_EXTENTS
+        self._extent_room = _SPARE_EXTENTS
         self._landing = False
         self._joinable = False
         self._lock = GroupLock()
@@ -108,32 +108,32 @@ class Mapping:
         """Tell whether some regions could be one: there are more than ranges."""
         return self._extents is not None and self._joinable
 
-    def look(self, *, doubt: bool = False, join: bool = False) -> Look:
-        """Read the extents and, where they changed or `doubt` or `join` ask for it, bring the group in step.
+    def reconcile(self, *, verify: bool = False, join: bool = False) -> Result:
+        """Read the extents and, where they changed or `verify` or `join` ask for it, bring the group in step.
 
         Raises GroupNotFoundError where the group is gone and is not to be made anew, NotOurGroupError where
         another process keeps it in step, other DmStatsErrors as they come.
         """
-        fd, file = self.following.followed()
-        structs = read_structs(fd, self._room)
+        fd, file = self.file.opened()
+        structs = read_structs(fd, self._extent_room)
         # 64 bits of a keyed hash (SipHash) rather than the extents, which take a megabyte where there are thousands.
         extents = hash(bytes(structs))
-        if extents == self._extents and file == self._former and not doubt and not join:
-            return Look(self._landing, None)
+        if extents == self._extents and file == self._last_file and not verify and not join:
+            return Result(self._landing, None)
         where = footprint(unpack_extents(structs))
         device = Device(file.dev)
         self._leave_other_device(file)
-        self._replaced = self._former not in (None, file)
+        self._replaced = self._last_file not in (None, file)
         table = device.table()
         own = self._own(device, table, file, where)
         if own.group is not None:
-            self._lock.hold(file.dev, own.group.id)
+            self._lock.acquire(file.dev, own.group.id)
         if not self.members:
             self.totals.sample(device, own.regions)
             if not own.regions:
                 # A predecessor's regions may have gone unseen. Told now, what they counted is not taken for what
                 # those count that are made next.
-                self._retirement.done(())
+                self._retirement.after_delete(())
         spec = self._spec(fd, file, own)
         outcome = reconcile(
             device,
@@ -142,20 +142,20 @@ class Mapping:
             table,
             own,
             spec,
-            limits=self._wanted.limits,
-            retirement=_Accounting(self._retirement, self.totals),
+            limits=self._settings.limits,
+            retirement=_DropRetired(self._retirement, self.totals),
             join=join,
-            before_move=self._move,
+            before_move=self._before_move,
         )
         release_buffer()
-        self._settle(file, spec, outcome, extents)
-        self._room = _SPARE_EXTENTS + len(structs) // FIEMAP_EXTENT.size * 9 // 8
+        self._remember(file, spec, outcome, extents)
+        self._extent_room = _SPARE_EXTENTS + len(structs) // FIEMAP_EXTENT.size * 9 // 8
         self._landing = where.landing
-        return Look(where.landing, outcome)
+        return Result(where.landing, outcome)
 
     def release(self) -> None:
         """Retire the counters and delete the group: its file is gone, or nobody wants it any more."""
-        former = self._former
+        former = self._last_file
         if former is None:
             return
         device = Device(former.dev)
@@ -170,55 +170,55 @@ class Mapping:
                 table,
                 own,
                 spec,
-                limits=self._wanted.limits,
-                retirement=_Accounting(self._retirement, self.totals),
+                limits=self._settings.limits,
+                retirement=_DropRetired(self._retirement, self.totals),
             )
         self.members, self._extents = (), None
-        self._last_id.gone("the file was missing")
+        self._last_id.lost("the file was missing")
         self._lock.release()
 
     def sample(self) -> Counters:
         """Read and return the sum of the group's counters. Raises DmError, ENOENT where a region has gone."""
-        if self._former is not None:
-            self.totals.sample(Device(self._former.dev), self.members)
+        if self._last_file is not None:
+            self.totals.sample(Device(self._last_file.dev), self.members)
         return self.totals.sum()
 
-    def _move(self, move: Move) -> None:
-        if self._former is not None and move.old is not None:
-            self._lock.hold(self._former.dev, move.new)
-        told = self._last_id.told(move, replaced=self._replaced)
+    def _before_move(self, move: Move) -> None:
+        if self._last_file is not None and move.old is not None:
+            self._lock.acquire(self._last_file.dev, move.new)
+        told = self._last_id.explain(move, replaced=self._replaced)
         if told is not None:
-            self._moving(told)
+            self._announce_move(told)
 
     def _leave_other_device(self, file: FileIdentity) -> None:
         """Another file system may stand at the path now: what was made on the former's device goes, unless that
         went first; a device gets another number at a reboot, too."""
-        if self._former is None or self._former.dev == file.dev:
+        if self._last_file is None or self._last_file.dev == file.dev:
             return
         try:
             self.release()
-            self._last_id.gone("the file is on another device")
+            self._last_id.lost("the file is on another device")
         except DmError as error:
             if error.errno not in (errno.ENXIO, errno.ENODEV, errno.ENOTTY):
                 raise
-            self._last_id.gone("the device of the group had gone")
+            self._last_id.lost("the device of the group had gone")
             self.members, self._extents = (), None
             self._lock.release()
-        self._former = None
+        self._last_file = None
         self._ids.clear()
 
     def _own(self, device: Device, table: Table, file: FileIdentity, where: Footprint) -> Own:
-        files = [file] if self._former in (None, file) else [file, self._former]
+        files = [file] if self._last_file in (None, file) else [file, self._last_file]
         own = self._find(table, files)
         if self._adoption_open and not (self._ids and (own.regions or self.members)):
             self._adopt(table.regions(), file, where)
             own = self._find(table, files)
-        if own.group is not None and self._is_strange(own.group, file, where):
-            self._notice("reused", f"group {own.group.id} on {device.number} is another's now")
-            self._last_id.gone("the id is another group's now")
+        if own.group is not None and self._is_foreign(own.group, file, where):
+            self._report_foreign_change("reused", f"group {own.group.id} on {device.number} is another's now")
+            self._last_id.lost("the id is another group's now")
             mine = {r.id for r in own.regions} - {r.id for r in own.group.regions}
             own = Own(None, tuple(r for r in own.regions if r.id in mine))
-        if own.group is None and self.members and not self._wanted.remake:
+        if own.group is None and self.members and not self._settings.recreate:
             raise GroupNotFoundError(self.members[0].id, device.number)
         self._account_for_lost(own)
         return own
@@ -234,63 +234,69 @@ class Mapping:
             files,
             known=self._ids,
             spec=self.spec,
-            left_behind=_left_behind,
+            left_behind=_is_abandoned,
             remembered=self.members,
         )
 
     def _adopt(self, regions: Sequence[Region], file: FileIdentity, where: Footprint) -> None:
         """Take over the group that the configuration names, once, unless it is known to be another file's."""
-        alias = safe_alias(self.following.path.rpartition("/")[2])
+        alias = safe_alias(self.file.path.rpartition("/")[2])
         self._adoption_open = False
-        wanted = self._wanted.adopt
+        wanted = self._settings.adopt
         assert wanted is not None  # noqa: S101 - see _adoption_open
         group = groups_of(regions).get(wanted)
         if group is not None and may_adopt(group, file, where.ranges, alias):
             if self._ids:
                 # As in look(): what the regions counted that have gone is not what these count.
-                self._retirement.done(())
+                self._retirement.after_delete(())
             self.spec = spec_of(group)
             self._ids = {wanted}
         elif self._ids:
             return  # it had a group, which has gone, and gets another
         elif group is None:
-            if not self._wanted.remake:
+            if not self._settings.recreate:
                 raise GroupNotFoundError(wanted, device_text(file.dev))
-            self._last_id.gone("there was no such group")
-            self._notice("absent", f"there is no group {wanted}: the file gets one of its own")
+            self._last_id.lost("there was no such group")
+            self._report_foreign_change("absent", f"there is no group {wanted}: the file gets one of its own")
         else:
-            if not self._wanted.remake:
-                raise NotOurGroupError(f"group {wanted} is not that of {self.following.path}")
-            self._last_id.gone("the group is another's")
-            self._notice("foreign", f"group {wanted} is another's: the file gets one of its own")
+            if not self._settings.recreate:
+                raise NotOurGroupError(f"group {wanted} is not that of {self.file.path}")
+            self._last_id.lost("the group is another's")
+            self._report_foreign_change(
+                "foreign", f"group {wanted} is another's: the file gets one of its own"
+            )
 
-    def _is_strange(self, group: Group, file: FileIdentity, where: Footprint) -> bool:
+    def _is_foreign(self, group: Group, file: FileIdentity, where: Footprint) -> bool:
         """Tell whether a group without a mark, which has our id and alias, can't be ours: it has none of our
         regions, or, where those are not known yet, does not lie where the file does."""
         if parse_mark(group.tag.userdata) is not None:
             return False
         if not self.members:
             return not may_adopt(group, file, where.ranges)
-        return len(lost(self.members, group.regions)) == len(self.members)
+        return len(lost_regions(self.members, group.regions)) == len(self.members)
 
     def _account_for_lost(self, own: Own) -> None:
         """Regions that somebody deleted take their counters along; what was last read of them counts on."""
-        gone = lost(self.members, own.regions)
+        gone = lost_regions(self.members, own.regions)
         if gone:
-            self._last_id.gone("regions of the group were deleted by somebody else")
-            self._notice(
+            self._last_id.lost("regions of the group were deleted by somebody else")
+            self._report_foreign_change(
                 "lost",
                 f"group {self.group_id} lost regions, which were deleted or taken into another group: {len(gone)}",
             )
-            read = self.totals.gone({r.id for r in gone})
+            read = self.totals.remove({r.id for r in gone})
             last = [Retired(region_key(r), read.get(r.id, Counters()).settled()) for r in gone]
-            self._retirement.intend(last)
-            self._retirement.done(last)
+            self._retirement.before_delete(last)
+            self._retirement.after_delete(last)
         elif self.members and own.group is None:
-            self._last_id.gone("the group had lost its tag")
-            self._notice("ungrouped", f"group {self.group_id} has no tag any more: it gets it back")
+            self._last_id.lost("the group had lost its tag")
+            self._report_foreign_change(
+                "ungrouped", f"group {self.group_id} has no tag any more: it gets it back"
+            )
         elif own.group is not None and self.members and own.group.leader.aux != self.tag:
-            self._notice("retagged", f"the tag of group {own.group.id} was changed by somebody else")
+            self._report_foreign_change(
+                "retagged", f"the tag of group {own.group.id} was changed by somebody else"
+            )
 
     def _spec(self, fd: int, file: FileIdentity, own: Own) -> GroupSpec:
         """Return what the group is to be like: as the configuration says where filemapd made it, else as it is."""
@@ -304,8 +310,8 @@ class Mapping:
 
     def _own_spec(self, fd: int, file: FileIdentity, there: GroupSpec | None) -> GroupSpec:
         """Return what a group that filemapd made is to be like. Its alias stays, whatever the file is called now."""
-        wanted = self._wanted
-        if there is not None and not self._wanted.remake:
+        wanted = self._settings
+        if there is not None and not self._settings.recreate:
             return there.for_file(file)
         spec = new_spec(
             file,
@@ -316,45 +322,45 @@ class Mapping:
         )
         return replace(spec, quoted=there.quoted) if there is not None else spec
 
-    def _settle(self, file: FileIdentity, spec: GroupSpec, outcome: Outcome, extents: int) -> None:
+    def _remember(self, file: FileIdentity, spec: GroupSpec, outcome: Outcome, extents: int) -> None:
         self.members = outcome.members
-        self._last_id.now(outcome.group_id)
+        self._last_id.update(outcome.group_id)
         self.spec = spec
-        self._former = file
+        self._last_file = file
         self._ids = {outcome.group_id} if outcome.group_id is not None else set()
-        self._hold(file)
+        self._lock_group(file)
         self._extents = None if outcome.failure is not None else extents
         self._joinable = outcome.joinable
 
-    def _hold(self, file: FileIdentity) -> None:
+    def _lock_group(self, file: FileIdentity) -> None:
         """Hold the lock of the group as it is now. One whose id is new is ours, whoever had it before: it was
         made just now, or moved."""
         if self.group_id is None:
             self._lock.release()
             return
         try:
-            self._lock.hold(file.dev, self.group_id)
+            self._lock.acquire(file.dev, self.group_id)
         except NotOurGroupError as error:
             self._lock.release()
-            self._notice("unlocked", str(error))
+            self._report_foreign_change("unlocked", str(error))
 
 
-class _Accounting:
+class _DropRetired:
     """Passes retirements on, and drops the regions that have gone from what is live."""
 
     def __init__(self, retirement: Retirement, totals: Totals) -> None:
         self._retirement = retirement
         self._totals = totals
 
-    def intend(self, retired: Sequence[Retired]) -> None:
-        self._retirement.intend(retired)
+    def before_delete(self, retired: Sequence[Retired]) -> None:
+        self._retirement.before_delete(retired)
 
-    def done(self, retired: Sequence[Retired]) -> None:
-        self._totals.gone({int(one.key.partition(":")[0]) for one in retired})
-        self._retirement.done(retired)
+    def after_delete(self, retired: Sequence[Retired]) -> None:
+        self._totals.remove({int(one.key.partition(":")[0]) for one in retired})
+        self._retirement.after_delete(retired)
 
 
-def _left_behind(mark: Mark) -> bool:
+def _is_abandoned(mark: Mark) -> bool:
     """Tell whether a marked region in no tag may be taken: its maker has gone or is this process, which has no
     other work under way."""
     own = process_mark(FileIdentity(0, mark.inode, mark.generation))

@@ -14,26 +14,31 @@ from dmstats.device import Device
 from dmstats.errors import GroupNotFoundError
 from dmstats.mode import FilemapdMode
 from dmstats.moves import Move
-from dmstats.reconcile import Forget
-from workers.followed_file import Following, Presence
-from workers.reconciler import Known, Mapping, Wanted
-from workers.watcher import SWEEP, Watch
+from dmstats.reconcile import DiscardCounters
+from workers.followed_file import FollowedFile, Presence
+from workers.reconciler import GroupSettings, KnownGroup, Reconciler
+from workers.watcher import SWEEP, FileWatcher
 
 _log = logging.getLogger("filemapd.worker")
 _KEY: Final = "file"
 
 
-class Alone:
+class StandaloneWorker:
     """One file, its group and what to wait for."""
 
     def __init__(self, fd: int, group_id: int, path: str, mode: FilemapdMode) -> None:
         """Take over group `group_id` of the file open at `fd`. Raises UnmappableError."""
-        self._following = Following(path, mode, fd)
-        wanted = Wanted(adopt=group_id, remake=False)
-        self._mapping = Mapping(
-            self._following, wanted, Known(), Forget(), notice=self._noticed, moving=self._moving
+        self._file = FollowedFile(path, mode, fd)
+        wanted = GroupSettings(adopt=group_id, recreate=False)
+        self._reconciler = Reconciler(
+            self._file,
+            wanted,
+            KnownGroup(),
+            DiscardCounters(),
+            notice=self._log_foreign_change,
+            moving=self._log_move,
         )
-        self._watch = Watch()
+        self._watcher = FileWatcher()
         self._table = b""
         self._stopping = False
 
@@ -43,16 +48,16 @@ class Alone:
         Raises DmStatsError for what the kernel refuses.
         """
         wake = self._wake_on_signals()
-        if self._watch.polling:
+        if self._watcher.polling:
             _log.warning("no inotify instance to be had (fs.inotify.max_user_instances): polling instead")
         try:
             # The file as it was given, before it is looked at what stands at the path now.
-            self._mapping.look(doubt=True)
-            if self._look():
+            self._reconciler.reconcile(verify=True)
+            if self._reconcile():
                 self._loop(wake)
         except GroupNotFoundError:
             _log.info("Filemap group removed: exiting.")
-        self._watch.close()
+        self._watcher.close()
 
     def _wake_on_signals(self) -> int:
         def stop(_number: int, _frame: FrameType | None) -> None:
@@ -67,70 +72,70 @@ class Alone:
     def _loop(self, wake: int) -> None:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
-        if not self._watch.polling:
-            poller.register(self._watch, select.POLLIN)
+        if not self._watcher.polling:
+            poller.register(self._watcher, select.POLLIN)
         sweep_at = busy_at = time.monotonic() + SWEEP
         while not self._stopping:
-            until = min(sweep_at, busy_at, self._watch.next_due() or sweep_at)
+            until = min(sweep_at, busy_at, self._watcher.next_due() or sweep_at)
             poller.poll(max(0.0, until - time.monotonic()) * 1000)
             now = time.monotonic()
-            self._watch.read(now)
-            doubt = False
+            self._watcher.read_events(now)
+            verify = False
             if now >= busy_at:
-                busy_at = now + self._watch.sweep_busy(now)
+                busy_at = now + self._watcher.sweep_busy(now)
             if now >= sweep_at:
                 sweep_at = now + SWEEP
-                self._watch.sweep(now)
-                doubt = self._table_changed()
-            for _, join in self._watch.due(now):
-                if not self._look(doubt=doubt, join=join):
+                self._watcher.sweep(now)
+                verify = self._table_changed()
+            for _, join in self._watcher.start_due(now):
+                if not self._reconcile(verify=verify, join=join):
                     return
-                doubt = False
-            if doubt and not self._look(doubt=True):
+                verify = False
+            if verify and not self._reconcile(verify=True):
                 return
 
     def _table_changed(self) -> bool:
         """Tell whether anything in the group's program changed on the device since the last time."""
-        spec, fd = self._mapping.spec, self._following.fd
+        spec, fd = self._reconciler.spec, self._file.fd
         if spec is None or fd is None:
             return False
         table = Device(os.fstat(fd).st_dev).list_text(spec.program)
         changed, self._table = table != self._table, table
         return changed
 
-    def _look(self, *, doubt: bool = False, join: bool = False) -> bool:
+    def _reconcile(self, *, verify: bool = False, join: bool = False) -> bool:
         """Look at the file once; False where there is nothing left to follow."""
-        before = self._following.fd
-        presence = self._following.find()
+        before = self._file.fd
+        presence = self._file.find()
         if presence is Presence.CLOSED:
-            self._mapping.release()
+            self._reconciler.release()
             _log.info("File unlinked and closed: exiting.")
             return False
         if presence is Presence.MISSING:
-            self._mapping.release()
-            _log.info("There is no file at %s: waiting for one.", self._following.path)
-        if presence is not Presence.HERE or self._watch.pace(_KEY) is None or before is None:
-            path = self._following.path if self._following.mode is FilemapdMode.PATH else None
-            self._watch.add(_KEY, self._following.fd, path)
+            self._reconciler.release()
+            _log.info("There is no file at %s: waiting for one.", self._file.path)
+        if presence is not Presence.HERE or self._watcher.pace(_KEY) is None or before is None:
+            path = self._file.path if self._file.mode is FilemapdMode.PATH else None
+            self._watcher.add(_KEY, self._file.fd, path)
         if presence is Presence.MISSING:
             return True
-        look = self._mapping.look(doubt=doubt, join=join)
+        look = self._reconciler.reconcile(verify=verify, join=join)
         outcome = look.outcome
-        self._watch.looked(
+        self._watcher.finished(
             _KEY,
             time.monotonic(),
             changed=outcome is not None and bool(outcome.created or outcome.retired),
             landing=look.landing or (outcome is not None and outcome.failure is not None),
-            joinable=self._mapping.joinable,
+            joinable=self._reconciler.joinable,
         )
         if outcome is not None and outcome.failure is not None:
             _log.warning("not everything could be mapped: %s", outcome.failure)
         return True
 
     @staticmethod
-    def _noticed(_what: str, detail: str) -> None:
+    def _log_foreign_change(_what: str, detail: str) -> None:
         _log.warning("%s", detail)
 
     @staticmethod
-    def _moving(move: Move) -> None:
+    def _log_move(move: Move) -> None:
         _log.warning("group_id changed from %s to %d: %s", move.old, move.new, move.reason)

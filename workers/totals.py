@@ -11,7 +11,7 @@ from dmstats.bounds import from_kernel
 from dmstats.counters import Counters, from_numbers, from_scalars
 from dmstats.device import Device
 from dmstats.region import Region
-from workers.counter_rows import Rows
+from workers.counter_rows import CounterRows
 
 # Whether timestamps are precise, and the kernel's bounds.
 _Kind = tuple[bool, tuple[int, ...]]
@@ -33,7 +33,7 @@ def unpack(values: list[Any]) -> Counters:
     return from_scalars(scalars, tuple(histogram), histogram_ns, tuple(bounds_ns))
 
 
-def together(many: Iterable[Counters]) -> Counters:
+def total_of(many: Iterable[Counters]) -> Counters:
     """Return the sum of several regions' counters. In a group that somebody else put together some may have
     histograms with other bounds than the first has: these are left out."""
     total = Counters()
@@ -48,7 +48,7 @@ class Totals:
     all groups have one."""
 
     def __init__(self) -> None:
-        self._last: dict[_Kind, Rows] = {}
+        self._last: dict[_Kind, CounterRows] = {}
         self._ios: list[tuple[int, int]] = []
         self._cleared = Counters()
 
@@ -57,20 +57,20 @@ class Totals:
         kinds: dict[_Kind, list[Region]] = {}
         for region in regions:
             kinds.setdefault((region.precise, region.bounds), []).append(region)
-        fresh: dict[_Kind, Rows] = {}
+        fresh: dict[_Kind, CounterRows] = {}
         ios: list[tuple[int, int]] = []
         cleared: list[Counters] = []
         for kind, alike in kinds.items():
             ids = tuple(map(attrgetter("id"), alike))
-            now = fresh[kind] = Rows(ids, device.print_all(alike))
-            before = self._last[kind].of(ids) if kind in self._last else None
+            now = fresh[kind] = CounterRows(ids, device.print_all(alike))
+            before = self._last[kind].select(ids) if kind in self._last else None
             if before is not None:
-                back = now.gone_back(before)
+                back = now.decreased(before)
                 cleared += [_counters(kind, before.counters(at)).settled() for at in back]
-                before = before.without(back)
-            ios += _done(alike, now, before)
+                before = before.zeroed(back)
+            ios += _new_ios(alike, now, before)
         self._last, self._ios = fresh, ios
-        self._cleared = together([self._cleared, *cleared])
+        self._cleared = total_of([self._cleared, *cleared])
 
     def take_cleared(self) -> Counters:
         """Return what was last read of regions that somebody has set to zero since then, as `dmstats report` does;
@@ -85,9 +85,9 @@ class Totals:
 
     def sum(self) -> Counters:
         """Return the sum as last read."""
-        return together(_counters(kind, rows.sum()) for kind, rows in self._last.items())
+        return total_of(_counters(kind, rows.sum()) for kind, rows in self._last.items())
 
-    def gone(self, region_ids: Collection[int]) -> dict[int, Counters]:
+    def remove(self, region_ids: Collection[int]) -> dict[int, Counters]:
         """Drop regions and return by id what was last read of each that there was."""
         gone: dict[int, Counters] = {}
         for kind, rows in list(self._last.items()):
@@ -96,11 +96,13 @@ class Totals:
             if len(there) == len(rows.ids):
                 del self._last[kind]
             elif there:
-                self._last[kind] = rows.of(tuple(n for n in rows.ids if n not in region_ids))
+                self._last[kind] = rows.select(tuple(n for n in rows.ids if n not in region_ids))
         return gone
 
 
-def _done(regions: Sequence[Region], now: Rows, before: Rows | None) -> Iterable[tuple[int, int]]:
+def _new_ios(
+    regions: Sequence[Region], now: CounterRows, before: CounterRows | None
+) -> Iterable[tuple[int, int]]:
     """Walk where each region starts that had I/O since before, and how much."""
     ios: Iterable[int] = now.ios()
     if before is not None:

@@ -36,7 +36,7 @@ _FOLDER_EVENTS: Final = (
 
 
 @dataclass(slots=True)
-class _Watched:
+class WatchedFile:
     """One file: `fd` is open on it, None while there is none; `path` is set where the name matters."""
 
     fd: int | None
@@ -60,14 +60,14 @@ class FolderEvent:
     name: str
 
 
-class Watch:
+class FileWatcher:
     """The files of one process, by a key of the caller's."""
 
     def __init__(self) -> None:
-        self._files: dict[str, _Watched] = {}
+        self._files: dict[str, WatchedFile] = {}
         self._by_path: dict[str, set[str]] = {}
         # (when, key) of each turn, those too that are out of date.
-        self._turns: list[tuple[float, str]] = []
+        self._queue_heap: list[tuple[float, str]] = []
         self._by_wd: dict[int, set[str]] = {}
         self._folders: dict[int, set[str]] = {}
         # The files that may be busy: a look makes one so.
@@ -94,16 +94,16 @@ class Watch:
         A file that was added before under the same key is replaced; its turns go on as they were.
         """
         known = self._files.get(key)
-        self.forget(key)
-        watched = self._files[key] = _Watched(fd, path, known.pace if known else Pace())
+        self.remove(key)
+        watched = self._files[key] = WatchedFile(fd, path, known.pace if known else Pace())
         if path is not None:
             self._by_path.setdefault(path, set()).add(key)
-            self._add_folder(os.path.dirname(path))
+            self._watch_cached_folder(os.path.dirname(path))
         self._remember(watched)
         self._arm(key, watched)
-        self._queue(key, watched)
+        self._enqueue(key, watched)
 
-    def forget(self, key: str) -> None:
+    def remove(self, key: str) -> None:
         """Watch a file no longer."""
         watched = self._files.pop(key, None)
         if watched is None:
@@ -115,7 +115,7 @@ class Watch:
             if not keys:
                 del self._by_path[watched.path]
 
-    def _add_folder(self, folder: str) -> None:
+    def _watch_cached_folder(self, folder: str) -> None:
         """Tell of names in `folder` too, unless it is not there or not known: then it is left to the sweep."""
         try:
             fd = open_cached(folder)
@@ -124,7 +124,7 @@ class Watch:
         wd = self.watch_folder(f"/proc/self/fd/{fd}")
         os.close(fd)
         if wd is not None:
-            self.take_over(folder, wd)
+            self.add_folder(folder, wd)
 
     def watch_folder(self, folder: str) -> int | None:
         """Have names in `folder` be told of once take_over() is called with the number that this returns; None where
@@ -136,7 +136,7 @@ class Watch:
         except OSError:
             return None
 
-    def take_over(self, folder: str, wd: int) -> None:
+    def add_folder(self, folder: str, wd: int) -> None:
         """Tell of names in `folder`, which is watched under the number `wd`."""
         self._folders.setdefault(wd, set()).add(folder)
 
@@ -145,37 +145,37 @@ class Watch:
         watched = self._files.get(key)
         return watched.pace if watched else None
 
-    def urgent(self, key: str, now: float) -> None:
+    def mark_changed(self, key: str, now: float) -> None:
         """Have a file looked at as soon as may be."""
         watched = self._files.get(key)
         if watched is not None:
-            watched.pace.urgent(now)
-            self._queue(key, watched)
+            watched.pace.mark_changed(now)
+            self._enqueue(key, watched)
 
-    def looked(self, key: str, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
+    def finished(self, key: str, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
         """A look at a file has ended; see Pace.looked()."""
         watched = self._files.get(key)
         if watched is not None:
-            watched.pace.looked(now, changed=changed, landing=landing, joinable=joinable)
-            if watched.pace.busy(now):
+            watched.pace.finished(now, changed=changed, landing=landing, joinable=joinable)
+            if watched.pace.is_throttled(now):
                 self._busy.add(key)
-            self._queue(key, watched)
+            self._enqueue(key, watched)
 
-    def read(self, now: float) -> list[FolderEvent]:
+    def read_events(self, now: float) -> list[FolderEvent]:
         """Take in what inotify has to tell; return what happened in folders."""
         told: list[FolderEvent] = []
         for wd, mask, _, name in self._inotify.read(timeout=0) if self._inotify is not None else ():
             if mask & flags.Q_OVERFLOW:
                 told += self._overflow(now)
             elif wd in self._folders:
-                told += self._in_folder(wd, mask, name, now)
+                told += self._folder_events(wd, mask, name, now)
             elif name:
                 told.append(FolderEvent("", name))
             else:
                 for key in self._by_wd.pop(wd, ()):
                     self._files[key].wd = None
-                    self._files[key].pace.event(now)
-                    self._queue(key, self._files[key])
+                    self._files[key].pace.mark_event(now)
+                    self._enqueue(key, self._files[key])
         return told
 
     def sweep(self, now: float) -> None:
@@ -184,7 +184,7 @@ class Watch:
         Blocks that got their place on disk from a store through mmap(2) are written there. So of the files whose
         device did no I/O since the last sweep a part is compared, as whatever else there is inotify tells.
         """
-        resting = self._resting()
+        resting = self._idle_devices()
         self._sweeps += 1
         for at, (key, watched) in enumerate(self._files.items()):
             told = watched.wd is not None and watched.path is None
@@ -197,7 +197,7 @@ class Watch:
                 continue
             self._compare(key, watched, now)
 
-    def _resting(self) -> set[int]:
+    def _idle_devices(self) -> set[int]:
         """Return the devices that did no I/O since the last time."""
         before = self._io_texts
         self._io_texts = {}
@@ -212,7 +212,9 @@ class Watch:
         """Compare the files that are written all the time, whose events are not waited for; return after how many
         seconds to do so again: the more there are, the later, and from some number on the sweep is enough."""
         known = ((key, self._files.get(key)) for key in self._busy)
-        busy = {key: watched for key, watched in known if watched is not None and watched.pace.busy(now)}
+        busy = {
+            key: watched for key, watched in known if watched is not None and watched.pace.is_throttled(now)
+        }
         self._busy = set(busy)
         interval = max(_BUSY_SWEEP, len(busy) / _BUSY_A_SECOND)
         if not busy or interval > SWEEP / 2:
@@ -221,37 +223,37 @@ class Watch:
             self._compare(key, watched, now)
         return interval
 
-    def _compare(self, key: str, watched: _Watched, now: float) -> None:
+    def _compare(self, key: str, watched: WatchedFile, now: float) -> None:
         """Have a file looked at that is not what it was. It costs one system call."""
         try:
             status = _status(watched)
         except BlockingIOError:
-            watched.pace.urgent(now)  # who looks may wait for the disk
-            self._queue(key, watched)
+            watched.pace.mark_changed(now)  # who looks may wait for the disk
+            self._enqueue(key, watched)
             return
         if status is None or (status.st_dev, status.st_ino) != watched.file:
             if status is None and watched.file is None:
                 return
-            watched.pace.urgent(now)
+            watched.pace.mark_changed(now)
         elif status.st_nlink == 0 or watched.shape != _shape(status):
-            watched.pace.urgent(now)
+            watched.pace.mark_changed(now)
         elif self._inotify is None and watched.changed_at != status.st_ctime_ns:
-            watched.pace.event(now)
+            watched.pace.mark_event(now)
         else:
             return
-        self._queue(key, watched)
+        self._enqueue(key, watched)
 
-    def due(self, now: float) -> Iterator[tuple[str, bool]]:
+    def start_due(self, now: float) -> Iterator[tuple[str, bool]]:
         """Walk the files whose turn it is, each with whether its regions may be joined.
 
         The watch is set again before the look, so that what happens from now on is told.
         """
         while (when := self.next_due()) is not None and when <= now:
-            _, key = heapq.heappop(self._turns)
+            _, key = heapq.heappop(self._queue_heap)
             watched = self._files[key]
             watched.queued = None
             join = watched.pace.start(now)
-            if watched.pace.busy(now):
+            if watched.pace.is_throttled(now):
                 self._busy.add(key)
             self._arm(key, watched)
             self._remember(watched)
@@ -259,25 +261,25 @@ class Watch:
 
     def next_due(self) -> float | None:
         """Return when the next file's turn comes, None while none is known to."""
-        while self._turns:
-            when, key = self._turns[0]
+        while self._queue_heap:
+            when, key = self._queue_heap[0]
             watched = self._files.get(key)
             if watched is not None and watched.queued == when and watched.pace.due == when:
                 return when
-            heapq.heappop(self._turns)
+            heapq.heappop(self._queue_heap)
         return None
 
-    def _queue(self, key: str, watched: _Watched) -> None:
+    def _enqueue(self, key: str, watched: WatchedFile) -> None:
         if watched.pace.due is not None and watched.pace.due != watched.queued:
             watched.queued = watched.pace.due
-            heapq.heappush(self._turns, (watched.pace.due, key))
+            heapq.heappush(self._queue_heap, (watched.pace.due, key))
 
     def close(self) -> None:
         """Give up the inotify instance."""
         if self._inotify is not None:
             self._inotify.close()
 
-    def _arm(self, key: str, watched: _Watched) -> None:
+    def _arm(self, key: str, watched: WatchedFile) -> None:
         if self._inotify is None or watched.fd is None or watched.wd is not None:
             return
         try:
@@ -286,7 +288,7 @@ class Watch:
             return  # fs.inotify.max_user_watches is reached: the sweep sees to this file
         self._by_wd.setdefault(watched.wd, set()).add(key)
 
-    def _disarm(self, key: str, watched: _Watched) -> None:
+    def _disarm(self, key: str, watched: WatchedFile) -> None:
         if watched.wd is None or self._inotify is None:
             return
         others = self._by_wd.get(watched.wd, set())
@@ -298,7 +300,7 @@ class Watch:
             except OSError:
                 return  # it fired, which is not read yet
 
-    def _remember(self, watched: _Watched) -> None:
+    def _remember(self, watched: WatchedFile) -> None:
         if watched.fd is not None:
             try:
                 status = os.fstat(watched.fd)
@@ -307,29 +309,29 @@ class Watch:
             watched.file = status.st_dev, status.st_ino
             watched.shape, watched.changed_at = _shape(status), status.st_ctime_ns
 
-    def _in_folder(self, wd: int, mask: int, name: str, now: float) -> Iterator[FolderEvent]:
+    def _folder_events(self, wd: int, mask: int, name: str, now: float) -> Iterator[FolderEvent]:
         folders = self._folders.pop(wd) if mask & flags.IGNORED else self._folders[wd]
         for folder in folders:
             for key in self._by_path.get(os.path.join(folder, name), ()):
-                self.urgent(key, now)
+                self.mark_changed(key, now)
             yield FolderEvent(folder, "" if mask & flags.IGNORED else name)
 
     def _overflow(self, now: float) -> Iterator[FolderEvent]:
         for key in self._files:
-            self.urgent(key, now)
+            self.mark_changed(key, now)
         for folders in self._folders.values():
             for folder in folders:
                 yield FolderEvent(folder, "")
 
 
-def _status(watched: _Watched) -> os.stat_result | None:
+def _status(watched: WatchedFile) -> os.stat_result | None:
     """Return the status of what stands at the path, where the name matters, else of the file; None without one.
 
     Raises BlockingIOError where that is not known. The kernel keeps the name of a file that is open, so stat(2) does
     not wait for the disk there.
     """
     if watched.fd is None:
-        return cached_stat.status(watched.path) if watched.path is not None else None
+        return cached_stat.stat(watched.path) if watched.path is not None else None
     try:
         return os.stat(watched.path) if watched.path is not None else os.fstat(watched.fd)
     except OSError:

@@ -25,11 +25,12 @@ from dmstats.errors import (
 from dmstats.mode import FilemapdMode
 from dmstats.moves import Move
 from dmstats.reconcile import NOTHING
-from workers import channel as say
+from workers import messages
+from workers.channel import Channel
 from workers.exit_codes import Exit
-from workers.followed_file import Following, Presence
+from workers.followed_file import FollowedFile, Presence
 from workers.placement import Placement, place
-from workers.reconciler import Known, Look, Mapping, Wanted
+from workers.reconciler import GroupSettings, KnownGroup, Reconciler, Result
 from workers.totals import pack
 
 _log = logging.getLogger("filemapd.worker")
@@ -47,8 +48,8 @@ class Job:
 
     path: str
     mode: FilemapdMode
-    wanted: Wanted
-    known: Known = field(default_factory=Known)
+    settings: GroupSettings
+    known: KnownGroup = field(default_factory=KnownGroup)
     fd: int | None = None
     pending: tuple[str, ...] = ()
     delete: bool = True
@@ -60,76 +61,81 @@ class Job:
         return replace(self, fd=fd)
 
 
-class _Orphaned(Exception):  # noqa: N818 - it ends the process, it is no error
+class _SupervisorGone(Exception):  # noqa: N818 - it ends the process, it is no error
     """The supervisor has gone."""
 
 
-class _Ended(Exception):  # noqa: N818 - likewise
+class _Finished(Exception):  # noqa: N818 - likewise
     """The work is done."""
 
 
 class Worker:
     """The state of one worker process."""
 
-    def __init__(self, channel: say.Channel, job: Job) -> None:
+    def __init__(self, channel: Channel, job: Job) -> None:
         self._channel = channel
         self._job = job
-        self._inbox: deque[say.Message] = deque()
+        self._inbox: deque[messages.Message] = deque()
         self._seq = 0
         self._retry_after = _FIRST_RETRY
         self._retry_at: float | None = None
         self._outcome = NOTHING
         self._placement: Placement | None = None
-        self._busy = False
-        self._told_mapped = False
-        self._following = Following(job.path, job.mode, job.fd, job.within)
-        self._mapping = Mapping(
-            self._following, job.wanted, job.known, self, notice=self._noticed, moving=self._moving
+        self._locked_out = False
+        self._mapped_reported = False
+        self._file = FollowedFile(job.path, job.mode, job.fd, job.within)
+        self._reconciler = Reconciler(
+            self._file,
+            job.settings,
+            job.known,
+            self,
+            notice=self._report_foreign_change,
+            moving=self._announce_move,
         )
 
     def run(self) -> None:
         """Follow the file until told to stop or its end. Raises _Ended, and what the kernel refuses."""
-        self._settle()
-        if self._following.fd is not None:
-            self._tell_holds()
-        self._look(doubt=True)
+        self._resolve_retirements()
+        if self._file.fd is not None:
+            self._report_file()
+        self._reconcile(verify=True)
         while True:
-            match self._next():
+            match self._next_message():
                 case None:
-                    self._look(doubt=True)
-                case say.Look(doubt, join, sample):
-                    unchanged = self._look(doubt=doubt, join=join)
-                    if sample and self._told_mapped:
+                    self._reconcile(verify=True)
+                case messages.Reconcile(verify, join, sample):
+                    unchanged = self._reconcile(verify=verify, join=join)
+                    if sample and self._mapped_reported:
                         self._sample(unchanged=unchanged)
                     elif unchanged:
-                        self._channel.send(say.Unchanged())
-                case say.Sample():
+                        self._channel.send(messages.Unchanged())
+                case messages.Sample():
                     self._sample()
-                case say.LogLevel(level):
+                case messages.LogLevel(level):
                     logging.getLogger().setLevel(level)
-                case say.Stop(delete):
+                case messages.Stop(delete):
                     self._stop(delete=delete)
                 case other:
                     _log.warning("ignored a message that is not for a worker: %s", type(other).__name__)
 
     # What the mapping asks for while it works (dmstats.apply.Retirement).
 
-    def intend(self, retired: Sequence[RetiredRegion]) -> None:
+    def before_delete(self, retired: Sequence[RetiredRegion]) -> None:
         """Hand counters to the supervisor; returns when it has them safe."""
-        for batch in say.batches((one.key, pack(one.counters)) for one in retired):
-            self._confirmed(say.Retiring(self._next_seq(), batch))
+        for batch in messages.batches((one.key, pack(one.counters)) for one in retired):
+            self._send_and_wait(messages.Retiring(self._next_seq(), batch))
 
-    def done(self, retired: Sequence[RetiredRegion]) -> None:
+    def after_delete(self, retired: Sequence[RetiredRegion]) -> None:
         """Tell the supervisor that the regions have gone, and what those that stay counted."""
-        live = pack(self._mapping.totals.sum())
-        self._channel.send(say.Retired([one.key for one in retired], live))
+        live = pack(self._reconciler.totals.sum())
+        self._channel.send(messages.Retired([one.key for one in retired], live))
 
-    def _moving(self, move: Move) -> None:
-        self._confirmed(say.Moving(self._next_seq(), move.old, move.new, move.reason))
+    def _announce_move(self, move: Move) -> None:
+        self._send_and_wait(messages.Moving(self._next_seq(), move.old, move.new, move.reason))
 
-    def _noticed(self, what: str, detail: str) -> None:
+    def _report_foreign_change(self, what: str, detail: str) -> None:
         _log.warning("%s", detail)
-        self._channel.send(say.Noticed(what, detail))
+        self._channel.send(messages.ForeignChange(what, detail))
 
     # Messages.
 
@@ -137,22 +143,22 @@ class Worker:
         self._seq += 1
         return self._seq
 
-    def _confirmed(self, message: say.Moving | say.Retiring) -> None:
+    def _send_and_wait(self, message: messages.Moving | messages.Retiring) -> None:
         """Send `message` and wait until the supervisor has it safe; what comes meanwhile is kept for later."""
         self._channel.send(message)
         while True:
             answer = self._receive()
-            if isinstance(answer, say.Ack) and answer.seq == message.seq:
+            if isinstance(answer, messages.Ack) and answer.seq == message.seq:
                 return
             self._inbox.append(answer)
 
-    def _receive(self) -> say.Message:
+    def _receive(self) -> messages.Message:
         message = self._channel.receive()
         if message is None:
-            raise _Orphaned
+            raise _SupervisorGone
         return message
 
-    def _next(self) -> say.Message | None:
+    def _next_message(self) -> messages.Message | None:
         """Wait for the next message; None when it is time to try again."""
         if self._inbox:
             return self._inbox.popleft()
@@ -164,7 +170,7 @@ class Worker:
 
     # What the messages ask for.
 
-    def _settle(self) -> None:
+    def _resolve_retirements(self) -> None:
         """Tell which retirements that a predecessor began still have their region: those were not carried out."""
         file = self._job.known.file
         if file is None or not self._job.pending:
@@ -175,49 +181,49 @@ class Worker:
             if error.errno not in (errno.ENXIO, errno.ENODEV, errno.ENOTTY):
                 raise
             there = set()  # the device has gone, or has another number, and its regions with it
-        self._channel.send(say.Settled([key for key in self._job.pending if key in there]))
+        self._channel.send(messages.RetirementsResolved([key for key in self._job.pending if key in there]))
 
-    def _look(self, *, doubt: bool = False, join: bool = False) -> bool:
+    def _reconcile(self, *, verify: bool = False, join: bool = False) -> bool:
         """Look at the file and tell what is new. Return whether nothing is, which is still to be told."""
         try:
-            presence = self._following.find()
+            presence = self._file.find()
         except UnmappableError:
             if self._job.delete:
-                self._mapping.release()
+                self._reconciler.release()
             raise
         if presence is Presence.CLOSED:
             if self._job.delete:
-                self._mapping.release()
-            raise _Ended("the file was unlinked and closed")
+                self._reconciler.release()
+            raise _Finished("the file was unlinked and closed")
         if presence is Presence.MISSING:
             if self._job.delete:
-                self._mapping.release()
-            self._tell_waiting(f"there is no file at {self._job.path}")
+                self._reconciler.release()
+            self._report_waiting(f"there is no file at {self._job.path}")
             return False
-        if presence is Presence.REPLACED or self._busy:
-            self._tell_holds()
+        if presence is Presence.REPLACED or self._locked_out:
+            self._report_file()
         try:
-            look = self._mapping.look(doubt=doubt, join=join)
+            look = self._reconciler.reconcile(verify=verify, join=join)
         except NotOurGroupError as error:
             self._wait_for_group(str(error))
             return False
-        self._busy = False
-        unchanged = look.outcome is None and self._told_mapped
+        self._locked_out = False
+        unchanged = look.outcome is None and self._mapped_reported
         if not unchanged:
-            self._tell_look(look)
+            self._report_result(look)
         self._plan_retry(look)
         return unchanged
 
     def _wait_for_group(self, reason: str) -> None:
         """Another process keeps the file's group in step: try again until that has ended."""
-        if not self._busy:
-            self._tell_waiting(reason)
+        if not self._locked_out:
+            self._report_waiting(reason)
             self._retry_after = _BUSY_RETRY
-        self._busy = True
+        self._locked_out = True
         self._retry_at = time.monotonic() + self._retry_after
         self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
 
-    def _plan_retry(self, look: Look) -> None:
+    def _plan_retry(self, look: Result) -> None:
         if look.outcome is None or look.outcome.failure is None:
             if look.outcome is not None:
                 self._retry_at, self._retry_after = None, _FIRST_RETRY
@@ -226,22 +232,22 @@ class Worker:
         self._retry_at = time.monotonic() + self._retry_after
         self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
 
-    def _tell_waiting(self, reason: str) -> None:
-        self._channel.send(say.Waiting(reason))
-        self._told_mapped = False
+    def _report_waiting(self, reason: str) -> None:
+        self._channel.send(messages.Waiting(reason))
+        self._mapped_reported = False
         self._placement = None
 
-    def _tell_holds(self) -> None:
-        fd, file = self._following.followed()
-        self._channel.send(say.Holds(file.dev, file.inode, file.generation, fd))
+    def _report_file(self) -> None:
+        fd, file = self._file.opened()
+        self._channel.send(messages.FileOpened(file.dev, file.inode, file.generation, fd))
 
-    def _tell_look(self, look: Look) -> None:
-        self._tell_mapped(look)
+    def _report_result(self, look: Result) -> None:
+        self._report_mapped(look)
         if look.outcome is not None:
-            self._tell_placed()
+            self._report_placement()
 
-    def _tell_mapped(self, look: Look) -> None:
-        mapping, outcome = self._mapping, look.outcome
+    def _report_mapped(self, look: Result) -> None:
+        mapping, outcome = self._reconciler, look.outcome
         if outcome is not None:
             self._outcome = outcome
         last = self._outcome
@@ -249,7 +255,7 @@ class Worker:
         if mapping.group_id is not None and mapping.spec is not None:
             group = {"group_id": mapping.group_id, **asdict(mapping.spec)}
         self._channel.send(
-            say.Mapped(
+            messages.Mapped(
                 group=group,
                 tag=mapping.tag,
                 extents=last.extents,
@@ -263,64 +269,64 @@ class Worker:
                 joinable=mapping.joinable,
             )
         )
-        self._told_mapped = True
+        self._mapped_reported = True
 
-    def _tell_placed(self) -> None:
+    def _report_placement(self) -> None:
         """Tell where the regions lie, if that is not what was told last."""
-        now = place(self._mapping.members)
+        now = place(self._reconciler.members)
         if now != self._placement:
             self._placement = now
-            self._channel.send(say.Placed(list(now.starts), list(now.lengths)))
+            self._channel.send(messages.Placed(list(now.starts), list(now.lengths)))
 
     def _sample(self, *, unchanged: bool = False) -> None:
-        if not self._told_mapped and not self._mapping.members:
+        if not self._mapped_reported and not self._reconciler.members:
             return  # what a group has counted that is not known yet would be taken for lost, and then count twice
         at = time.time()
         try:
-            live = self._mapping.sample()
+            live = self._reconciler.sample()
         except DmError as error:
             if error.errno != errno.ENOENT:
                 raise
-            self._look(doubt=True)
+            self._reconcile(verify=True)
             unchanged = False
-            live = self._mapping.sample()
-        ios = self._placement.ios(self._mapping.totals.ios()) if self._placement is not None else []
-        cleared = self._mapping.totals.take_cleared()
+            live = self._reconciler.sample()
+        ios = self._placement.ios(self._reconciler.totals.ios()) if self._placement is not None else []
+        cleared = self._reconciler.totals.take_cleared()
         told = pack(cleared) if cleared.ios() else None
-        self._channel.send(say.Sampled(pack(live), ios, at, told, unchanged))
+        self._channel.send(messages.Sampled(pack(live), ios, at, told, unchanged))
 
     def _stop(self, *, delete: bool) -> None:
-        if self._mapping.members:
+        if self._reconciler.members:
             self._sample()
         if delete:
-            self._mapping.release()
-        raise _Ended("asked to stop")
+            self._reconciler.release()
+        raise _Finished("asked to stop")
 
 
-def run(channel: say.Channel, job: Job) -> Exit:
+def run(channel: Channel, job: Job) -> Exit:
     """Do `job` and return the status to exit with; the supervisor is told the reason."""
     try:
         Worker(channel, job).run()
-    except _Orphaned:
+    except _SupervisorGone:
         return Exit.ORPHANED
     except ConnectionError:
         return Exit.ORPHANED
-    except _Ended as end:
-        return _last_words(channel, Exit.ENDED, str(end))
+    except _Finished as end:
+        return _report_exit(channel, Exit.ENDED, str(end))
     except (UnmappableError, NoPermissionError, NoDeviceMapperError) as error:
-        return _last_words(channel, Exit.UNABLE, str(error))
+        return _report_exit(channel, Exit.UNABLE, str(error))
     except (DmStatsError, OSError) as error:
         _log.error("%s", error)
-        return _last_words(channel, Exit.FAILED, str(error))
+        return _report_exit(channel, Exit.FAILED, str(error))
     except Exception as error:  # noqa: BLE001 - a worker says why it ends, whatever that is
         _log.exception("a fault in the worker")
-        return _last_words(channel, Exit.FAILED, f"{type(error).__name__}: {error}")
+        return _report_exit(channel, Exit.FAILED, f"{type(error).__name__}: {error}")
     raise AssertionError("a worker ends with a reason")
 
 
-def _last_words(channel: say.Channel, status: Exit, reason: str) -> Exit:
+def _report_exit(channel: Channel, status: Exit, reason: str) -> Exit:
     try:
-        channel.send(say.Ending(int(status), reason))
+        channel.send(messages.Exiting(int(status), reason))
     except OSError:
         return Exit.ORPHANED
     return status

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from supervisor.control.handlers import Answers
+from supervisor.control.handlers import Handlers
 from supervisor.control.routes import Routes
 from supervisor.fleet.state_machine import State
 
@@ -92,7 +92,7 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for (method, path), route in routes().items():
         told = _TOLD[method, path]
-        question = _in_query(route.takes) if method == "GET" else _in_body(route.takes)
+        question = _in_query(route.request) if method == "GET" else _in_body(route.request)
         answers = {**told.answers, **dict.fromkeys(_refusals(method), _ERROR)}
         paths.setdefault(path, {})[method.lower()] = {
             "summary": told.summary,
@@ -115,7 +115,7 @@ def document() -> dict[str, Any]:
 def routes() -> Routes:
     """Return the routes; they are there to be looked at, not to answer anything."""
     nothing: Any = None
-    return Answers(nothing, nothing, nothing, nothing, nothing, nothing, nothing).routes()
+    return Handlers(nothing, nothing, nothing, nothing, nothing, nothing, nothing).routes()
 
 
 def _refusals(method: str) -> tuple[int, ...]:

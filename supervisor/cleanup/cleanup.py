@@ -13,8 +13,8 @@ from dmstats import ioctl
 from dmstats.device import Device
 from dmstats.errors import DmError, NotOurGroupError
 from dmstats.marker import maker_lives
-from supervisor.cleanup.leftovers import Leftover, left_over
-from supervisor.cleanup.owners import find_keepers, read_known
+from supervisor.cleanup.leftovers import Leftover, find_leftovers
+from supervisor.cleanup.owners import find_owners, read_known
 from supervisor.config.models import Config
 from workers.group_lock import GroupLock
 
@@ -35,7 +35,7 @@ class Cleanup:
 
     def find(self) -> list[Leftover]:
         """Return what is left over now, by device and file."""
-        keepers = find_keepers(self._config, self._devices, self._known)
+        keepers = find_owners(self._config, self._devices, self._known)
         found = []
         for _, dev in sorted(self._devices.items()):
             try:
@@ -44,7 +44,7 @@ class Cleanup:
                 if error.errno not in {errno.ENXIO, errno.ENODEV}:  # gone meanwhile
                     raise
                 continue
-            found += left_over(dev, regions, keepers, maker_lives)
+            found += find_leftovers(dev, regions, keepers, maker_lives)
         return found
 
     def remove(self, found: list[Leftover]) -> Iterator[tuple[Leftover, str | None]]:
@@ -107,7 +107,7 @@ def _lock(one: Leftover, locks: ExitStack) -> str | None:
         lock = GroupLock()
         locks.callback(lock.release)
         try:
-            lock.hold(one.file.dev, number)
+            lock.acquire(one.file.dev, number)
         except NotOurGroupError as error:
             return str(error)
     return None

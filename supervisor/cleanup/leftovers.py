@@ -13,7 +13,7 @@ from dmstats.region import Region
 
 
 @dataclass(frozen=True, slots=True)
-class Keepers:
+class Owners:
     """What keeps regions, on all devices: the files that are named somewhere, by identity or, where their generation
     isn't known, by st_dev and inode; the aliases of those that can't be found just now; and the groups, by st_dev and
     id, that a living process keeps in step."""
@@ -45,8 +45,8 @@ class Leftover:
         return sorted({mark.pid for mark in marks if mark is not None and mark.pid})
 
 
-def left_over(
-    dev: int, regions: Sequence[Region], keepers: Keepers, lives: Callable[[Mark], bool]
+def find_leftovers(
+    dev: int, regions: Sequence[Region], keepers: Owners, lives: Callable[[Mark], bool]
 ) -> list[Leftover]:
     """Return what is left over among all `regions` (ids ascending) of the device with number `dev`, by file.
 
@@ -100,7 +100,7 @@ class _Table:
         return self._listed_by.get(number, ())
 
 
-def _is_kept(left: Leftover, keepers: Keepers, lives: Callable[[Mark], bool]) -> bool:
+def _is_kept(left: Leftover, keepers: Owners, lives: Callable[[Mark], bool]) -> bool:
     marks = (parse_mark(region.aux) for region in left.regions)
     return (
         any((left.file.dev, number) in keepers.groups for number in left.groups)

@@ -13,10 +13,10 @@ import psutil
 
 from dmstats.filemap import safe_alias
 from dmstats.files import FileIdentity, identify
-from supervisor.cleanup.leftovers import Keepers
+from supervisor.cleanup.leftovers import Owners
 from supervisor.config.models import Config
 from supervisor.control.client import NotRunning, call
-from supervisor.discovery.selection import scan, wanted
+from supervisor.discovery.selection import scan, select_files
 from supervisor.ledger.entries import known_files
 from supervisor.vms.open_files import open_files
 from workers.group_lock import holders
@@ -26,7 +26,7 @@ class UnknownError(Exception):
     """It can't be told which files are wanted."""
 
 
-def find_keepers(config: Config, devices: Mapping[str, int], known: Mapping[str, FileIdentity]) -> Keepers:
+def find_owners(config: Config, devices: Mapping[str, int], known: Mapping[str, FileIdentity]) -> Owners:
     """Return what keeps regions now. `devices` are the device numbers by name, `known` is the ledger's.
 
     Raises UnknownError where a directory of the configuration can't be read, ControlError where the supervisor
@@ -45,7 +45,7 @@ def find_keepers(config: Config, devices: Mapping[str, int], known: Mapping[str,
     named = {file for file in found.values() if file is not None}
     exact = named | {known[path] for path in aliases if path in known}
     held = {group: pid for group, pid in holders().items() if pid != os.getpid()}
-    return Keepers(
+    return Owners(
         files=exact,
         # Where the generation is known, an older file that had the inode is another.
         inodes=by_status - {(file.dev, file.inode) for file in named} | _held_open(held.values()),
@@ -75,7 +75,7 @@ def _configured(config: Config) -> dict[str, str | None]:
     for found in scans.values():
         if found.reason is not None:
             raise UnknownError(f"{found.reason}: which files are wanted is not known, so nothing is removed")
-    return {path: wish.alias for path, wish in wanted(config, scans).items()}
+    return {path: wish.alias for path, wish in select_files(config, scans).items()}
 
 
 def _status(runtime_dir: Path) -> list[dict[str, Any]]:

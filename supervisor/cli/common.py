@@ -61,7 +61,7 @@ def load_or_raise(path: str, context: click.Context, *, wait: bool = True) -> Co
     return load(path, wait=wait).model_copy(update=folders)
 
 
-def ask(
+def send_request(
     context: click.Context, method: str, path: str, body: object = None, *, raise_errors: bool = False
 ) -> Any:
     """Return what the running supervisor answers; end with status 3 where there is none, 1 where it refuses.
@@ -75,10 +75,10 @@ def ask(
     except (ControlError, OSError) as error:
         if raise_errors and isinstance(error, ControlError) and not isinstance(error, NotRunning):
             raise
-        give_up(error)
+        exit_with(error)
 
 
-def give_up(error: Exception) -> NoReturn:
+def exit_with(error: Exception) -> NoReturn:
     """End for what went wrong in asking the supervisor."""
     from supervisor.control.client import NotRunning  # noqa: PLC0415 - as above
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import click
 
-from supervisor.cli.common import ask, complete_names, fail, json_option
+from supervisor.cli.common import complete_names, fail, json_option, send_request
 from supervisor.text.printable import printable
 
 _INTERVAL: Final = 1.0
@@ -83,13 +83,13 @@ def _page(context: click.Context, **wanted: object) -> tuple[list[dict[str, Any]
     given = {key: value for key, value in wanted.items() if value is not None}
     # A name that is a path may hold any bytes.
     query = urlencode(given, errors="surrogateescape")
-    answer = ask(context, "GET", f"/v1/events?{query}")
+    answer = send_request(context, "GET", f"/v1/events?{query}")
     return answer["events"], answer["last"]
 
 
 def _check_there(context: click.Context, name: str) -> None:
     """End with status 1 where no file has the name, of which there are no events. Files that have gone have some."""
-    filemaps = ask(context, "GET", "/v1/status")["filemaps"]
+    filemaps = send_request(context, "GET", "/v1/status")["filemaps"]
     if not any(name in (filemap["name"], filemap["path"]) for filemap in filemaps):
         fail(f"there is no filemap {name!r}, and no event of one")
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from supervisor.cli.common import EX_CONFIG, ask, complete_names, fail, json_option
+from supervisor.cli.common import EX_CONFIG, complete_names, fail, json_option, send_request
 from supervisor.text.printable import printable
 
 _STOP_DEADLINE: Final = 60.0
@@ -22,7 +22,7 @@ _UNPROCESSABLE: Final = 422
 @click.pass_context
 def status(context: click.Context, *, as_json: bool, names: tuple[str, ...]) -> None:
     """Show the fleet, or only the files called NAME."""
-    answer = ask(context, "GET", "/v1/status")
+    answer = send_request(context, "GET", "/v1/status")
     if names:
         answer["filemaps"] = _called(answer["filemaps"], names)
     if as_json:
@@ -53,7 +53,7 @@ def reload(context: click.Context, *, as_json: bool) -> None:
     from supervisor.control.client import ControlError  # noqa: PLC0415 - as in ask()
 
     try:
-        changes = ask(context, "POST", "/v1/reload", raise_errors=True)
+        changes = send_request(context, "POST", "/v1/reload", raise_errors=True)
     except ControlError as error:
         click.echo(str(error), err=True)
         sys.exit(EX_CONFIG if error.status == _UNPROCESSABLE else 1)
@@ -69,7 +69,7 @@ def reload(context: click.Context, *, as_json: bool) -> None:
 @click.pass_context
 def restart(context: click.Context, name: str) -> None:
     """Start the worker of file NAME anew, one that was given up too."""
-    ask(context, "POST", "/v1/restart", {"name": name})
+    send_request(context, "POST", "/v1/restart", {"name": name})
     click.echo(f"{printable(name)}: restarted")
 
 
@@ -79,7 +79,7 @@ def stop(context: click.Context) -> None:
     """Stop the supervisor and wait for its end."""
     from dmstats.marker import start_time  # noqa: PLC0415 - nothing to wait for where nobody runs
 
-    pid = ask(context, "POST", "/v1/stop")["pid"]
+    pid = send_request(context, "POST", "/v1/stop")["pid"]
     deadline = time.monotonic() + _STOP_DEADLINE
     while start_time(pid) is not None:
         if time.monotonic() > deadline:

@@ -28,7 +28,7 @@ def run(context: click.Context, config: str) -> None:
     loaded = load_config(path, context, wait=False)
     try:
         ioctl.control()
-        lock = instance_lock.take(Path(loaded.runtime_dir))
+        lock = instance_lock.acquire(Path(loaded.runtime_dir))
         daemon = Daemon(loaded, lambda: load_or_raise(path, context, wait=False))
     except (DmStatsError, OSError, instance_lock.AnotherSupervisorError, AlreadyRunning) as error:
         fail(str(error))
@@ -47,7 +47,7 @@ def check(context: click.Context, config: str) -> None:
 
     Where it is wrong the exit status is 78.
     """
-    from supervisor.discovery.selection import scan, wanted  # noqa: PLC0415 - nothing to do for a wrong configuration
+    from supervisor.discovery.selection import scan, select_files  # noqa: PLC0415 - nothing to do for a wrong configuration
 
     loaded = load_config(config, context)
     scans = {directory.path: scan(directory) for directory in loaded.directories}
@@ -66,7 +66,7 @@ def check(context: click.Context, config: str) -> None:
             server_context(tls.model_dump())
         except UnusableError as error:
             click.echo(f"web.tls_server_config: {error} (there would be no page and no metrics)", err=True)
-    files = wanted(loaded, scans)
+    files = select_files(loaded, scans)
     for wish in files.values():
         group = "" if wish.group_id is None else f"  group {wish.group_id}"
         click.echo(f"{wish.name}  {wish.options.mode.value}{group}  ({wish.source})")

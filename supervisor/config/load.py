@@ -42,7 +42,7 @@ def device_of(path: str) -> int | None:
 def known_device_of(path: str) -> int | None:
     """Return the same; None also where it can't be had without asking the disk, which may not answer."""
     try:
-        found = cached_stat.status(path)
+        found = cached_stat.stat(path)
     except BlockingIOError:
         return None
     return None if found is None else found.st_dev
@@ -113,7 +113,7 @@ def _validate(document: Document, folder: str) -> tuple[Config | None, list[tupl
     try:
         return Config.model_validate(document.data, context=folder), []
     except ValidationError as error:
-        return None, [messages.explain(details) for details in error.errors(include_url=False)]
+        return None, [messages.describe(details) for details in error.errors(include_url=False)]
 
 
 def _problem(file: str, place: Place, location: Location, message: str) -> Problem:

@@ -30,7 +30,7 @@ _MESSAGES = {
 }
 
 
-def explain(error: ErrorDetails, model: type[BaseModel] = Config) -> tuple[Location, str]:
+def describe(error: ErrorDetails, model: type[BaseModel] = Config) -> tuple[Location, str]:
     """Return where `error`, which came of validating for `model`, is and what it says: what is wrong, and what would
     be right."""
     location = error["loc"]

@@ -183,7 +183,7 @@ class Filemap(Overrides):
     group_id: Annotated[int, Field(ge=0, le=_MAX_REGION_ID)] | None = None
     """The group to adopt; None makes one."""
     name: Annotated[str, AfterValidator(_name)] | None = None
-    """None derives it from the path (selection.wanted)."""
+    """None derives it from the path (selection.select_files)."""
     alias: Annotated[str, AfterValidator(_alias)] | None = None
 
 

@@ -60,7 +60,7 @@ def call(runtime_dir: Path, method: str, path: str, body: object = None, timeout
         raise ControlError(f"the connection to filemapd on {address} broke: {reason}") from error
     finally:
         connection.close()
-    return _answer(status, text)
+    return _parse_response(status, text)
 
 
 def _exchange(connection: _Connection, method: str, path: str, body: object) -> tuple[int, bytes]:
@@ -72,7 +72,7 @@ def _exchange(connection: _Connection, method: str, path: str, body: object) -> 
     return answer.status, answer.read()
 
 
-def _answer(status: int, text: bytes) -> Any:
+def _parse_response(status: int, text: bytes) -> Any:
     try:
         answer = json.loads(text) if text else None
     except ValueError:

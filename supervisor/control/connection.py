@@ -15,7 +15,7 @@ import h11
 from pydantic import BaseModel
 
 from supervisor.control.requests import RequestError, from_body, from_query
-from supervisor.control.routes import Response, Routes, Streamed
+from supervisor.control.routes import Response, Routes, StreamedResponse
 
 _log = logging.getLogger("filemapd.control")
 
@@ -56,7 +56,7 @@ def _head(status: HTTPStatus, length: int | None = None, allow: Sequence[str] = 
     return h11.Response(status_code=status, headers=headers, reason=status.phrase.encode())
 
 
-class Conversation:
+class Connection:
     """One connection: reads a request, answers it, ends."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Conversation:
         connection: socket.socket,
         selector: selectors.BaseSelector,
         routes: Routes,
-        gone: Callable[[Conversation], None],
+        gone: Callable[[Connection], None],
     ) -> None:
         self.deadline = time.monotonic() + _PATIENCE
         self._socket = connection
@@ -108,13 +108,13 @@ class Conversation:
         try:
             self._http.receive_data(data)
             if self._whole():
-                self._answer(self._route())
+                self._respond(self._route())
                 return
         except h11.RemoteProtocolError as error:
-            self._answer(_error(error.error_status_hint, str(error)))
+            self._respond(_error(error.error_status_hint, str(error)))
             return
         except _BadRequest as refusal:
-            self._answer(refusal.response)
+            self._respond(refusal.response)
             return
         if not data:
             self.close()
@@ -141,7 +141,7 @@ class Conversation:
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body must not be larger than {_MAX_BODY} bytes"
             )
 
-    def _route(self) -> Response | Streamed:
+    def _route(self) -> Response | StreamedResponse:
         """Return what the route for the request answers."""
         assert self._request is not None  # noqa: S101 - there is no end of a request without one
         method, target = self._request.method.decode(), self._request.target.decode()
@@ -155,11 +155,11 @@ class Conversation:
                 )
             raise _BadRequest(HTTPStatus.NOT_FOUND, f"there is no {path}")
         try:
-            question = from_query(route.takes, query) if method == "GET" else self._from_body(route.takes)
+            question = from_query(route.request, query) if method == "GET" else self._from_body(route.request)
         except RequestError as error:
             raise _BadRequest(HTTPStatus.BAD_REQUEST, str(error)) from None
         try:
-            return route.answer(question)
+            return route.handler(question)
         except Exception as error:  # noqa: BLE001 - the client is told, and the supervisor goes on
             _log.exception("a fault in the answer to %s %s", method, path)
             return _error(
@@ -173,9 +173,9 @@ class Conversation:
             raise RequestError(f"the body is not JSON: {error}") from None
         return from_body(model, body)
 
-    def _answer(self, response: Response | Streamed) -> None:
+    def _respond(self, response: Response | StreamedResponse) -> None:
         """Put the answer, or how it begins, into the socket at once, so that it is out even if filemapd ends next."""
-        if isinstance(response, Streamed):
+        if isinstance(response, StreamedResponse):
             self._send(_head(HTTPStatus.OK))
             self._pieces = response.pieces
         else:

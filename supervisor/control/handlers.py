@@ -11,11 +11,11 @@ from typing import Final
 
 from supervisor.config.problems import ConfigError
 from supervisor.control.requests import EventsRequest, Request, RestartRequest, SampleRequest
-from supervisor.control.routes import Response, Route, Routes, Streamed
-from supervisor.control.status import Own, StatusSource
+from supervisor.control.routes import Response, Route, Routes, StreamedResponse
+from supervisor.control.status import StatusSource, SupervisorInfo
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.health import HealthCheck
-from supervisor.fleet.scheduler import Turns
+from supervisor.fleet.scheduler import Scheduler
 from supervisor.fleet.state_machine import LIVE, Event
 
 # So many files are told of in one turn of the main loop.
@@ -23,14 +23,14 @@ _AT_ONCE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Handlers:
     """The parts that know the answers. `reload` raises ConfigError; `stop` does so after the answer."""
 
     fleet: Fleet
     status: StatusSource
     health: HealthCheck
-    turns: Turns
-    own: Callable[[], Own]
+    scheduler: Scheduler
+    info: Callable[[], SupervisorInfo]
     reload: Callable[[], dict[str, list[str]]]
     stop: Callable[[], None]
 
@@ -45,12 +45,12 @@ class Answers:
             ("POST", "/v1/stop"): Route(Request, self._stop),
         }
 
-    def _status(self, _request: Request) -> Streamed:
-        return Streamed(self._status_pieces())
+    def _status(self, _request: Request) -> StreamedResponse:
+        return StreamedResponse(self._status_pieces())
 
     def _status_pieces(self) -> Iterator[str]:
         """Walk the status as JSON, piece by piece; a file that goes meanwhile is told as it was."""
-        about = json.dumps(self.status.supervisor(self.own()))
+        about = json.dumps(self.status.supervisor(self.info()))
         yield f'{about[:-1]}, "filemaps": ['
         between = ""
         filemaps = [filemap for _, filemap in sorted(self.fleet.filemaps.items())]
@@ -74,7 +74,7 @@ class Answers:
         return Response(200, {"events": [one.as_json() for one in found], "last": ledger.last_event})
 
     def _sample(self, request: SampleRequest) -> Response:
-        return Response(202, {"asked": self.turns.sample_now(time.monotonic(), request.device)})
+        return Response(202, {"asked": self.scheduler.sample_now(time.monotonic(), request.device)})
 
     def _reload(self, _request: Request) -> Response:
         try:
@@ -84,9 +84,9 @@ class Answers:
 
     def _restart(self, request: RestartRequest) -> Response:
         for filemap in self.fleet.filemaps.values():
-            if request.name in (filemap.name, filemap.path) and not filemap.dropped:
+            if request.name in (filemap.name, filemap.path) and not filemap.is_leaving:
                 live = filemap.record.state in LIVE
-                self.fleet.event(filemap, Event.RESTART, "asked for")
+                self.fleet.advance(filemap, Event.RESTART, "asked for")
                 return Response(200, {"name": filemap.name, "restarted": live})
         return Response(404, {"error": f"there is no filemap {request.name!r}"})
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from supervisor.config.messages import explain
+from supervisor.config.messages import describe
 from supervisor.config.problems import key_path
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -66,7 +66,7 @@ def from_query(model: type[Model], query: str) -> Model:
 
 
 def _error(model: type[BaseModel], error: ValidationError) -> RequestError:
-    told = [explain(details, model) for details in error.errors(include_url=False)]
+    told = [describe(details, model) for details in error.errors(include_url=False)]
     return RequestError("; ".join(_line(location, message) for location, message in told))
 
 

@@ -19,7 +19,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
+class StreamedResponse:
     """An answer that is made and sent piece by piece, with what else the main loop has to do in between; `pieces` are
     JSON together."""
 
@@ -30,8 +30,8 @@ class Streamed:
 class Route:
     """What answers a question, and what the question is to be like: a GET's query, else the body."""
 
-    takes: type[BaseModel]
-    answer: Callable[[Any], Response | Streamed]
+    request: type[BaseModel]
+    handler: Callable[[Any], Response | StreamedResponse]
 
 
 Routes = Mapping[tuple[str, str], Route]

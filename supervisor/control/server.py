@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from supervisor.control.connection import Conversation
+from supervisor.control.connection import Connection
 from supervisor.control.routes import Routes
 
 _log = logging.getLogger("filemapd.control")
@@ -73,7 +73,7 @@ def _clear(path: Path) -> None:
     raise AlreadyRunning(f"another filemapd listens on {path}")
 
 
-class Control:
+class ControlServer:
     """The listening socket and its clients."""
 
     def __init__(self, path: Path, routes: Routes, group: int | None = None) -> None:
@@ -84,7 +84,7 @@ class Control:
         self._listener = _listen(path, group)
         self._inode = path.stat().st_ino
         self._selector: selectors.BaseSelector | None = None
-        self._clients: set[Conversation] = set()
+        self._clients: set[Connection] = set()
         self._paused_until: float | None = None
 
     def register(self, selector: selectors.BaseSelector) -> None:
@@ -136,12 +136,12 @@ class Control:
             self._paused_until = time.monotonic() + _PAUSE
             self._listen_no_more()
             return
-        self._clients.add(Conversation(connection, self._selector, self._routes, self._gone))
+        self._clients.add(Connection(connection, self._selector, self._routes, self._gone))
         if len(self._clients) >= _MAX_CLIENTS:
             # The others wait in the backlog; it must not wake the loop meanwhile.
             self._listen_no_more()
 
-    def _gone(self, client: Conversation) -> None:
+    def _gone(self, client: Connection) -> None:
         self._clients.discard(client)
         if self._paused_until is None:
             self._listen_again()

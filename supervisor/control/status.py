@@ -25,7 +25,7 @@ _VERSION: Final = version("filemapd")
 
 
 @dataclass(slots=True)
-class Own:
+class SupervisorInfo:
     """What the supervisor knows of itself. `started` is seconds since the epoch; `loop_lag_seconds` is by how much
     something was done too late at most, within the last interval in which that is looked at."""
 
@@ -43,7 +43,7 @@ class StatusSource:
     fleet: Fleet
     machine_of: Callable[[Filemap], Machine | None]
 
-    def supervisor(self, own: Own) -> dict[str, Any]:
+    def supervisor(self, own: SupervisorInfo) -> dict[str, Any]:
         """Return the status without the files."""
         return {
             "version": _VERSION,
@@ -62,7 +62,7 @@ class StatusSource:
 
     def filemap(self, filemap: Filemap) -> dict[str, Any]:
         """Return the status of one of the fleet's files."""
-        return filemap_status(filemap, self.fleet.watch.pace(filemap.path), self.machine_of(filemap))
+        return filemap_status(filemap, self.fleet.watcher.pace(filemap.path), self.machine_of(filemap))
 
 
 def _rss_bytes() -> int | None:
@@ -77,8 +77,8 @@ def filemap_status(
 ) -> dict[str, Any]:
     """Return the status of one filemap, whose turns `pace` holds. Bytes, RFC 3339, and milliseconds or nanoseconds as
     the key says; null where there is nothing to tell."""
-    mapped, holds, record = filemap.mapped, filemap.holds, filemap.record
-    followed = filemap.followed
+    mapped, holds, record = filemap.mapped, filemap.file, filemap.record
+    followed = filemap.follow_times
     total = filemap.total()
     return {
         "name": filemap.name,
@@ -86,12 +86,12 @@ def filemap_status(
         "device": filemap.device,
         "inode": holds.inode if holds else None,
         "vm": machine.as_status() if machine else None,
-        "mode": filemap.wanted.options.mode.value,
+        "mode": filemap.spec.options.mode.value,
         "state": record.state.value,
         "reason": record.reason or None,
         "pid": filemap.child.pid if filemap.child else None,
         "group_id": filemap.group_id,
-        "configured_group_id": filemap.wanted.group_id,
+        "configured_group_id": filemap.spec.group_id,
         "moves": [
             {"from": m.old, "to": m.new, "at": rfc3339(m.at), "reason": m.reason} for m in filemap.moves
         ],
@@ -115,7 +115,7 @@ def filemap_status(
             "bins": list(followed.bins),
             "sum_ms": round(followed.sum_ms, 3),
         },
-        "noticed": dict(filemap.noticed),
+        "noticed": dict(filemap.foreign_changes),
         "reads": total.reads,
         "writes": total.writes,
         "bytes_read": total.sectors_read * 512,
@@ -130,14 +130,14 @@ def filemap_status(
         "bounds_ns": list(total.bounds_ns),
         "sampled_at": rfc3339(filemap.sampled_at),
         "sampled_since": rfc3339(filemap.sampled_since),
-        "labels": dict(filemap.wanted.options.labels),
+        "labels": dict(filemap.spec.options.labels),
         "rss_bytes": filemap.health.rss_bytes,
         "cpu_percent": filemap.health.cpu_percent,
         "process_status": filemap.health.status,
         "open_files": filemap.health.open_files,
         "silent_ms": None
-        if filemap.asked_at is None
-        else round((time.monotonic() - filemap.asked_at) * 1000),
+        if filemap.request_at is None
+        else round((time.monotonic() - filemap.request_at) * 1000),
     }
 
 
@@ -146,7 +146,5 @@ def _pending_since(filemap: Filemap, pace: Pace | None) -> float | None:
     have happened, or nothing is mapped that could be out of date."""
     if filemap.mapped is None or filemap.record.state is State.STOPPED or filemap.record.unable:
         return None
-    since = (
-        filemap.happened_at if filemap.happened_at is not None else pace.since if pace is not None else None
-    )
+    since = filemap.event_at if filemap.event_at is not None else pace.since if pace is not None else None
     return None if since is None else since - time.monotonic() + time.time()

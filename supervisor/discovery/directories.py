@@ -10,11 +10,11 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from supervisor.config.models import Config, Directory
-from supervisor.discovery.scanner import PATIENCE, Answer, Scanner
-from supervisor.discovery.selection import Scan, wanted
-from supervisor.fleet.filemap import stands_at
+from supervisor.discovery.scanner import PATIENCE, Scanner, ScanResult
+from supervisor.discovery.selection import Scan, select_files
+from supervisor.fleet.filemap import path_state
 from supervisor.fleet.fleet import Fleet
-from supervisor.fleet.membership import want
+from supervisor.fleet.membership import set_files
 from supervisor.runtime.timers import Timer, Timers
 from workers.watcher import FolderEvent
 
@@ -34,12 +34,12 @@ class Directories:
     def __init__(self, fleet: Fleet, selector: selectors.BaseSelector, timers: Timers) -> None:
         self._fleet = fleet
         self._timers = timers
-        self._scanner = Scanner(fleet.watch, fleet.children, self._answered)
+        self._scanner = Scanner(fleet.watcher, fleet.reaper, self._scan_finished)
         self._directories: dict[str, Directory] = {}
-        self._answers: dict[str, Answer] = {}
-        self._answered_at: dict[str, float] = {}
+        self._results: dict[str, ScanResult] = {}
+        self._finished_at: dict[str, float] = {}
         self._due: set[str] = set()
-        self._news = False
+        self._pending_results = False
         self._cost = 0.0
         self._waiting: Timer | None = None
         self._rest_until = 0.0
@@ -49,45 +49,45 @@ class Directories:
         """Scan all directories and have the fleet run what `config` wants; return what changed, by name. A directory
         that does not answer within PATIENCE is taken in when it does."""
         self._directories = {directory.path: directory for directory in config.directories}
-        for known in (self._answers, self._answered_at):
+        for known in (self._results, self._finished_at):
             for path in known.keys() - self._directories.keys():
                 del known[path]
         self._due = set(self._directories)
         until = time.monotonic() + PATIENCE
-        self._begin()
+        self._start_scans()
         while self._scanner.pending(now := time.monotonic()) and now < until:
             self._scanner.read(until - now)
-            self._begin()
-        return self._take_in()
+            self._start_scans()
+        return self._apply_results()
 
-    def changed(self, events: Iterable[FolderEvent]) -> None:
+    def handle_events(self, events: Iterable[FolderEvent]) -> None:
         """Take in what happened in folders: scans follow in a moment."""
         for folder in {event.folder for event in events}:
             # A scan under way has begun to watch folders that are not known here yet.
-            self._due |= set(self._concerned(folder)) if folder else self._scanner.running()
+            self._due |= set(self._directories_of(folder)) if folder else self._scanner.running()
         self._scan_soon()
 
     def tick(self, now: float) -> None:
         """Have directories scanned that could not be read, as they may have come since, or where another stands at
         the path: of a mount, and of an unmount by which its files went, inotify tells nothing. Called once a
         second."""
-        self._scanner.look_after(now)
-        self._due |= {path for path in self._answers if self._is_out_of_date(path, now)}
+        self._scanner.check_overdue(now)
+        self._due |= {path for path in self._results if self._is_out_of_date(path, now)}
         self._scan_soon()
-        self._take_in_all()
+        self._apply_when_complete()
 
     def close(self) -> None:
         """Wait for no scan any more."""
         self._scanner.close()
 
     def _is_out_of_date(self, path: str, now: float) -> bool:
-        answer, stands = self._answers[path], stands_at(path)
+        answer, stands = self._results[path], path_state(path)
         if stands != () and (stands and stands[:2]) != answer.identity:
             return True
         in_doubt = stands == () or (answer.scan.reason is not None and stands is not None)
-        return in_doubt and now - self._answered_at[path] > _IN_DOUBT
+        return in_doubt and now - self._finished_at[path] > _IN_DOUBT
 
-    def _concerned(self, folder: str) -> Iterable[str]:
+    def _directories_of(self, folder: str) -> Iterable[str]:
         return (path for path in self._directories if folder == path or folder.startswith(path + "/"))
 
     def _scan_soon(self) -> None:
@@ -99,16 +99,16 @@ class Directories:
     def _scan(self) -> None:
         self._waiting = None
         if not self._fleet.stopping:
-            self._begin()
-            self._take_in_all()
+            self._start_scans()
+            self._apply_when_complete()
 
-    def _begin(self) -> None:
+    def _start_scans(self) -> None:
         """Begin the scans that are due, but for those of directories that are being scanned."""
         began = time.monotonic()
         begun = self._due - self._scanner.running()
         self._due -= begun
         followed: AbstractSet[str] = self._fleet.filemaps.keys()
-        if any(path not in self._answers for path in begun):
+        if any(path not in self._results for path in begun):
             followed |= (
                 self._fleet.ledger.with_group()
             )  # those that the last supervisor followed have their place
@@ -119,39 +119,39 @@ class Directories:
     def _readable(self, _events: int) -> None:
         self._scanner.read()
         self._scan_soon()
-        self._take_in_all()
+        self._apply_when_complete()
 
-    def _answered(self, directory: Directory, answer: Answer) -> None:
+    def _scan_finished(self, directory: Directory, answer: ScanResult) -> None:
         for folder, wd in answer.folders:
-            self._fleet.watch.take_over(folder, wd)
+            self._fleet.watcher.add_folder(folder, wd)
         if self._directories.get(directory.path) != directory:
             return  # the configuration is another by now
-        before = self._answers.get(directory.path)
-        self._answers[directory.path] = answer
-        self._answered_at[directory.path] = time.monotonic()
+        before = self._results.get(directory.path)
+        self._results[directory.path] = answer
+        self._finished_at[directory.path] = time.monotonic()
         self._cost += answer.cpu_seconds
-        self._news = True
-        _tell(directory, before.scan if before is not None else None, answer.scan)
+        self._pending_results = True
+        _log_changes(directory, before.scan if before is not None else None, answer.scan)
 
-    def _take_in_all(self) -> None:
+    def _apply_when_complete(self) -> None:
         """Have the fleet run what the scans found, once all have answered that don't take long: a file that was moved
         from one directory to another is in both or in none till then."""
-        if self._news and not self._fleet.stopping and not self._scanner.pending(time.monotonic()):
-            self._take_in()
+        if self._pending_results and not self._fleet.stopping and not self._scanner.pending(time.monotonic()):
+            self._apply_results()
 
-    def _take_in(self) -> dict[str, list[str]]:
+    def _apply_results(self) -> dict[str, list[str]]:
         began = time.monotonic()
-        self._news = False
-        scans = {path: answer.scan for path, answer in self._answers.items()}
+        self._pending_results = False
+        scans = {path: answer.scan for path, answer in self._results.items()}
         complete = scans.keys() == self._directories.keys() and all(s.reason is None for s in scans.values())
-        changes = want(self._fleet, wanted(self._fleet.config, scans), complete=complete)
+        changes = set_files(self._fleet, select_files(self._fleet.config, scans), complete=complete)
         ended = time.monotonic()
         self._rest_until = ended + _REST_AFTER_SCAN * (self._cost + ended - began)
         self._cost = 0.0
         return changes
 
 
-def _tell(directory: Directory, before: Scan | None, found: Scan) -> None:
+def _log_changes(directory: Directory, before: Scan | None, found: Scan) -> None:
     """Log what is new about a directory, once."""
     if found.reason is not None and (before is None or before.reason != found.reason):
         _log.warning("directory %s: %s: waiting for it", directory.path, found.reason)

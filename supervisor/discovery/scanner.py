@@ -19,9 +19,9 @@ from typing import Final
 
 from supervisor.config.models import Directory
 from supervisor.discovery.selection import Scan, scan
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.fork import fork
-from workers.watcher import Watch
+from workers.watcher import FileWatcher
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -33,7 +33,7 @@ _SILENT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScanResult:
     """What a scan found."""
 
     scan: Scan
@@ -53,7 +53,7 @@ class _Running:
     pipe: int
     began: float
     text: bytearray = field(default_factory=bytearray)
-    told: bool = False
+    overdue_logged: bool = False
 
     def ended(self, _status: int) -> None:
         self.pid = None
@@ -63,11 +63,11 @@ class Scanner:
     """The scans under way. `answered` is called with the answer to each, within begin(), read() or look_after()."""
 
     def __init__(
-        self, watch: Watch, children: Children, answered: Callable[[Directory, Answer], None]
+        self, watch: FileWatcher, children: ChildReaper, answered: Callable[[Directory, ScanResult], None]
     ) -> None:
         self._watch = watch
         self._children = children
-        self._answered = answered
+        self._finished = answered
         self._pipes = selectors.EpollSelector()
         self._running: dict[str, _Running] = {}
 
@@ -90,16 +90,16 @@ class Scanner:
             read, write = os.pipe2(os.O_CLOEXEC)
             try:
                 kept = {write, self._watch.fileno()}
-                pid = fork(kept, partial(_tell, write, self._watch, directory, followed))
+                pid = fork(kept, partial(_scan_process, write, self._watch, directory, followed))
             finally:
                 os.close(write)
         except OSError as error:
             if read >= 0:
                 os.close(read)
-            self._answered(directory, Answer(Scan((), reason=f"can't be scanned: {error.strerror}")))
+            self._finished(directory, ScanResult(Scan((), reason=f"can't be scanned: {error.strerror}")))
             return
         running = self._running[directory.path] = _Running(directory, pid, read, time.monotonic())
-        self._children.expect(pid, running.ended)
+        self._children.register(pid, running.ended)
         os.set_blocking(read, False)
         self._pipes.register(read, selectors.EVENT_READ, running)
 
@@ -116,18 +116,18 @@ class Scanner:
         self._pipes.unregister(running.pipe)
         os.close(running.pipe)
         del self._running[running.directory.path]
-        if running.told:
+        if running.overdue_logged:
             _log.info("directory %s: answers again", running.directory.path)
-        self._answered(running.directory, parse(bytes(running.text)))
+        self._finished(running.directory, parse_result(bytes(running.text)))
 
-    def look_after(self, now: float) -> None:
+    def check_overdue(self, now: float) -> None:
         """Tell once of a scan that takes long, and have one go on that somebody has stopped."""
         self.read()  # the loop may have had no time for an answer so far
         for running in self._running.values():
             if now - running.began < _SILENT:
                 continue
-            if not running.told:
-                running.told = True
+            if not running.overdue_logged:
+                running.overdue_logged = True
                 _log.warning("directory %s: does not answer: waiting for it", running.directory.path)
             if running.pid is not None:
                 os.kill(running.pid, signal.SIGCONT)
@@ -141,15 +141,15 @@ class Scanner:
         self._pipes.close()
 
 
-def _tell(write: int, watch: Watch, directory: Directory, followed: Container[str]) -> int:
+def _scan_process(write: int, watch: FileWatcher, directory: Directory, followed: Container[str]) -> int:
     """Scan a directory and write what answer() says."""
-    text = answer(watch, directory, followed)
+    text = run_scan(watch, directory, followed)
     with open(write, "wb") as file:
         file.write(text)
     return 0
 
 
-def answer(watch: Watch, directory: Directory, followed: Container[str]) -> bytes:
+def run_scan(watch: FileWatcher, directory: Directory, followed: Container[str]) -> bytes:
     """Scan a directory and return what was found as parse() takes it."""
     began = time.process_time()
     folders: list[tuple[str, int]] = []
@@ -166,13 +166,13 @@ def answer(watch: Watch, directory: Directory, followed: Container[str]) -> byte
     return json.dumps(told).encode()
 
 
-def parse(text: bytes) -> Answer:
+def parse_result(text: bytes) -> ScanResult:
     """Return the answer in what a process wrote; it is cut short where that was killed."""
     try:
         files, truncated, reason, identity, folders, seconds = json.loads(text)
     except ValueError:
-        return Answer(Scan((), reason="the scan did not end"))
-    return Answer(
+        return ScanResult(Scan((), reason="the scan did not end"))
+    return ScanResult(
         Scan(tuple(files), truncated, reason),
         None if identity is None else (identity[0], identity[1]),
         tuple((folder, wd) for folder, wd in folders),

@@ -130,7 +130,7 @@ class _Walk:
             self.reason = f"{display(path)}: {error.strerror}"
 
 
-def wanted(config: Config, scans: Mapping[str, Scan]) -> dict[str, FilemapSpec]:
+def select_files(config: Config, scans: Mapping[str, Scan]) -> dict[str, FilemapSpec]:
     """Return the files that shall be followed, by path. `scans` are the directories', by their paths.
 
     A file that is listed is taken as listed; of several directories that select it, the first counts.

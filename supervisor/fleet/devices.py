@@ -15,7 +15,7 @@ _NS_PER_MS = 1_000_000
 
 def devices_status(fleet: Fleet) -> list[dict[str, Any]]:
     """Return a line for each device that files are on, by name: its counters as of now, with the keys of a file's."""
-    numbers = {f.holds.dev for f in fleet.filemaps.values() if f.holds is not None}
+    numbers = {f.file.dev for f in fleet.filemaps.values() if f.file is not None}
     return sorted(_statuses(fleet, numbers), key=lambda status: str(status["device"]))
 
 

@@ -11,13 +11,13 @@ from dmstats.counters import Counters
 from dmstats.mode import FilemapdMode
 from supervisor.config.filemap_spec import FilemapSpec
 from supervisor.fleet.fork_server import Child
-from supervisor.fleet.placement import Placed
+from supervisor.fleet.placement import Placement
 from supervisor.fleet.state_machine import Record, State
 from supervisor.ledger.accounting import Account
 from supervisor.ledger.entries import Move
 from supervisor.runtime.timers import Timer
 from workers import cached_stat
-from workers.channel import Holds, Mapped
+from workers.messages import FileOpened, Mapped
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -36,7 +36,7 @@ class Health:
     open_files: int | None = None
     busy_since: float | None = None
     """Since when (monotonic) each look found it over max_cpu."""
-    waited_for: bool = False
+    wait_logged: bool = False
     """Whether the log tells already that it can't be killed for now."""
 
 
@@ -47,7 +47,7 @@ FOLLOW_BOUNDS_MS: Final = (10, 50, 100, 500, 1_000, 5_000, 30_000)
 
 
 @dataclass(slots=True)
-class Followed:
+class FollowTimes:
     """How the changes of the file were followed; milliseconds from the event to exact cover.
 
     `bins` has one more than there are FOLLOW_BOUNDS_MS; a change that took just as long as a bound is below it.
@@ -72,7 +72,7 @@ class Followed:
 class Filemap:
     """The runtime record of one file. Times are seconds: `asked_at` monotonic, those shown since the epoch."""
 
-    wanted: FilemapSpec
+    spec: FilemapSpec
     record: Record = field(default_factory=Record)
     reported: State | None = None
     """The last state that an event reported (state_machine.is_reported), also before the file was last removed."""
@@ -80,8 +80,8 @@ class Filemap:
     timer: Timer | None = None
     fd: int | None = None
     """Open with O_PATH on the file that the worker holds: to watch it, and to hand it to the next worker."""
-    holds: Holds | None = None
-    kept: Holds | None = None
+    file: FileOpened | None = None
+    recorded_file: FileOpened | None = None
     """What the ledger has of it."""
     device: str | None = None
     mapped: Mapped | None = None
@@ -92,14 +92,14 @@ class Filemap:
     moves_total: int = 0
     refused_creates: int = 0
     account: Account = field(default_factory=Account)
-    placed: Placed = field(default_factory=Placed)
-    noticed: dict[str, int] = field(default_factory=dict)
+    placement: Placement = field(default_factory=Placement)
+    foreign_changes: dict[str, int] = field(default_factory=dict)
     """What others did to the group, by kind (channel.Noticed, or `cleared`), counted."""
-    followed: Followed = field(default_factory=Followed)
-    happened_at: float | None = None
-    asked_at: float | None = None
+    follow_times: FollowTimes = field(default_factory=FollowTimes)
+    event_at: float | None = None
+    request_at: float | None = None
     """Since when the worker owes an answer."""
-    killed_at: float | None = None
+    terminated_at: float | None = None
     """When it was told to end because it is not well."""
     io_text: str = ""
     sample_at: float = 0.0
@@ -115,39 +115,39 @@ class Filemap:
     """What the last worker that ended had logged before."""
     delete: bool = False
     """Whether the worker is to delete the group when it is asked to stop."""
-    unseen: bool = False
+    removed: bool = False
     """Its directory does not hold it any more; it goes when its worker ends."""
-    failed_on: tuple[int, ...] | None = None
+    failed_state: tuple[int, ...] | None = None
     """What stood at the path when the worker said that it can't be mapped."""
     health: Health = field(default_factory=Health)
 
     @property
     def name(self) -> str:
         """The name, unique in the fleet."""
-        return self.wanted.name
+        return self.spec.name
 
     @property
     def path(self) -> str:
         """The path, the key of the fleet."""
-        return self.wanted.path
+        return self.spec.path
 
     @property
     def follows_inode(self) -> bool:
         """Tell whether the file itself is followed, whatever its name is (mode inode)."""
-        return self.wanted.options.mode is FilemapdMode.INODE
+        return self.spec.options.mode is FilemapdMode.INODE
 
     @property
-    def dropped(self) -> bool:
+    def is_leaving(self) -> bool:
         """Tell whether nobody wants it any more, and its last worker is about to end."""
-        return self.unseen and self.record.state is State.STOPPING and not self.record.again
+        return self.removed and self.record.state is State.STOPPING and not self.record.again
 
     def total(self) -> Counters:
         """Return what the file's regions counted, those that have gone too."""
         return self.account.total()
 
-    def notice(self, what: str) -> None:
+    def count_foreign_change(self, what: str) -> None:
         """Count something that others did to the group."""
-        self.noticed[what] = self.noticed.get(what, 0) + 1
+        self.foreign_changes[what] = self.foreign_changes.get(what, 0) + 1
 
     def labels(self) -> dict[str, Any]:
         """Return what log records about it say of it."""
@@ -157,17 +157,17 @@ class Filemap:
         """Log what concerns it, with its name before the text."""
         _log.log(level, f"%s: {text}", self.name, *args, extra={"about": self.labels()})
 
-    def let_go(self) -> int | None:
+    def release(self) -> int | None:
         """Have nothing to do with the file any more; return its descriptor, which is to be closed, or None."""
-        fd, self.fd, self.holds = self.fd, None, None
+        fd, self.fd, self.file = self.fd, None, None
         return fd
 
 
-def stands_at(path: str) -> tuple[int, ...] | None:
+def path_state(path: str) -> tuple[int, ...] | None:
     """Return what tells whether the file at `path` is another, or under other rights, than before; None where there
     is none, an empty tuple where that is not known without asking the disk."""
     try:
-        found = cached_stat.status(path)
+        found = cached_stat.stat(path)
     except BlockingIOError:
         return ()
     if found is None:

@@ -15,20 +15,19 @@ from typing import Any, Final
 
 from supervisor.config.models import Config
 from supervisor.fleet import validation, worker_messages
-from supervisor.fleet.filemap import Filemap, Health, stands_at
+from supervisor.fleet.filemap import Filemap, Health, path_state
 from supervisor.fleet.fork_server import ForkServer
 from supervisor.fleet.job import job_for
 from supervisor.fleet.state_machine import LIVE, Action, Event, Record, State, advance, is_reported
 from supervisor.ledger import events
-from supervisor.ledger.events import Happening
 from supervisor.ledger.ledger import Ledger
-from supervisor.runtime.child_reaper import Children
-from supervisor.runtime.file_closer import Closer
-from supervisor.runtime.rlimits import remedy
+from supervisor.runtime.child_reaper import ChildReaper
+from supervisor.runtime.file_closer import FileCloser
+from supervisor.runtime.rlimits import advice
 from supervisor.runtime.timers import Timers
-from workers import channel as say
+from workers import messages
 from workers.exit_codes import Exit
-from workers.watcher import Watch
+from workers.watcher import FileWatcher
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -48,10 +47,10 @@ class Fleet:
         self,
         config: Config,
         ledger: Ledger,
-        watch: Watch,
+        watch: FileWatcher,
         selector: selectors.BaseSelector,
         timers: Timers,
-        children: Children,
+        children: ChildReaper,
         fork_server: ForkServer,
         changed: Callable[[str], None],
         last_lines: Callable[[int], list[str]],
@@ -60,18 +59,18 @@ class Fleet:
         self.filemaps: dict[str, Filemap] = {}
         self.device_regions: dict[int, int] = {}
         """How many regions each device had when they were last listed, all programs'; by device number."""
-        self.held = 0
+        self.files_opened = 0
         """How many times a worker has taken hold of its file."""
         self.ledger = ledger
-        self.watch = watch
+        self.watcher = watch
         self.stopping = False
-        self.children = children
-        self.listeners: list[Callable[[Happening], None]] = []
+        self.reaper = children
+        self.listeners: list[Callable[[events.Event], None]] = []
         self._selector = selector
         self._timers = timers
         self._fork_server = fork_server
-        self._closer = Closer(timers, children)
-        self.changed = changed
+        self._closer = FileCloser(timers, children)
+        self.status_changed = changed
         """Called with the path of a file whose status is another now, or which has gone."""
         self._last_lines = last_lines
         self._by_pid: dict[int, Filemap] = {}
@@ -83,7 +82,7 @@ class Fleet:
 
     # Events.
 
-    def event(self, filemap: Filemap, event: Event, reason: str = "") -> None:
+    def advance(self, filemap: Filemap, event: Event, reason: str = "") -> None:
         """Advance a filemap's state and do what follows from it."""
         past = filemap.record
         filemap.record, actions = advance(
@@ -98,7 +97,7 @@ class Fleet:
         if filemap.record.state is not past.state:
             self._entered(filemap, past.state)
         if filemap.record != past:
-            self.changed(filemap.path)
+            self.status_changed(filemap.path)
         for action in actions:
             self._do(filemap, action)
 
@@ -121,21 +120,21 @@ class Fleet:
         record = filemap.record
         if record.restarts > past.restarts:
             details = {"restarts": record.restarts}
-            self.happened(filemap, events.RESTARTED, reason or past.reason, details)
+            self.add_event(filemap, events.RESTARTED, reason or past.reason, details)
         if record.state is past.state or self.stopping:
             return
         if is_reported(filemap.reported, record.state):
             before, filemap.reported = filemap.reported or past.state, record.state
-            self.happened(filemap, events.STATE, record.reason, {"from": before, "to": record.state})
+            self.add_event(filemap, events.STATE, record.reason, {"from": before, "to": record.state})
 
-    def happened(self, filemap: Filemap, kind: str, reason: str, details: dict[str, Any]) -> None:
+    def add_event(self, filemap: Filemap, kind: str, reason: str, details: dict[str, Any]) -> None:
         """Keep that something happened to a file, and tell whoever listens."""
-        self.tell(self.ledger.happened(kind, filemap.path, filemap.name, reason, details))
+        self.emit(self.ledger.add_event(kind, filemap.path, filemap.name, reason, details))
 
-    def tell(self, happening: Happening) -> None:
-        """Tell whoever listens what happened."""
+    def emit(self, event: events.Event) -> None:
+        """Pass an event to the listeners."""
         for listener in self.listeners:
-            listener(happening)
+            listener(event)
 
     def _do(self, filemap: Filemap, action: Action) -> None:
         match action:
@@ -155,15 +154,15 @@ class Fleet:
 
     def _timer(self, filemap: Filemap) -> None:
         filemap.timer = None
-        self.event(filemap, Event.TIMER)
+        self.advance(filemap, Event.TIMER)
 
     def _terminate(self, filemap: Filemap) -> None:
         if filemap.child is None:
             if filemap in self._queue:
                 self._queue.remove(filemap)
-            self.event(filemap, Event.EXITED)
+            self.advance(filemap, Event.EXITED)
             return
-        self.send(filemap, say.Stop(filemap.delete))
+        self.send(filemap, messages.Stop(filemap.delete))
         self._wait_for_end(filemap, filemap.child.pid)
 
     def _wait_for_end(self, filemap: Filemap, pid: int) -> None:
@@ -177,23 +176,23 @@ class Fleet:
             self._wait_for_end(filemap, pid)
             return
         filemap.log(logging.WARNING, "worker %d did not stop within %g s: killed", pid, GRACE)
-        self.event(filemap, Event.KILL_TIMEOUT)
+        self.advance(filemap, Event.KILL_TIMEOUT)
 
     def _kill(self, filemap: Filemap) -> None:
         if filemap.child is not None:
             os.kill(filemap.child.pid, signal.SIGKILL)
             self._killed.setdefault(filemap.child.pid, time.monotonic())
 
-    def kill_for(self, filemap: Filemap, reason: str) -> None:
+    def terminate_unhealthy(self, filemap: Filemap, reason: str) -> None:
         """End a worker that is not well: SIGTERM, SIGKILL after a grace; its end is then a crash, for this reason."""
         child = filemap.child
-        if child is None or filemap.killed_at is not None:
+        if child is None or filemap.terminated_at is not None:
             return
         filemap.log(logging.WARNING, "worker %d is ended: it %s", child.pid, reason)
         filemap.reason = reason
-        filemap.killed_at = time.monotonic()
+        filemap.terminated_at = time.monotonic()
         os.kill(child.pid, signal.SIGTERM)
-        self._timers.at(filemap.killed_at + GRACE, partial(self._kill_if_there, filemap, child.pid))
+        self._timers.at(filemap.terminated_at + GRACE, partial(self._kill_if_there, filemap, child.pid))
 
     def _kill_if_there(self, filemap: Filemap, pid: int) -> None:
         if filemap.child is not None and filemap.child.pid == pid:
@@ -224,20 +223,20 @@ class Fleet:
 
     def _start(self, filemap: Filemap) -> bool:
         filemap.reason = ""
-        filemap.failed_on = None
+        filemap.failed_state = None
         filemap.delete = False
-        filemap.asked_at = time.monotonic()
+        filemap.request_at = time.monotonic()
         try:
             child = self._fork_server.spawn(
                 job_for(filemap, self.ledger.entry(filemap.path)),
                 filemap.labels(),
             )
         except OSError as error:
-            self.event(filemap, Event.CRASHED, f"no process to be had: {error.strerror}{remedy(error)}")
+            self.advance(filemap, Event.CRASHED, f"no process to be had: {error.strerror}{advice(error)}")
             return False
         filemap.child = child
         self._by_pid[child.pid] = filemap
-        self.children.expect(child.pid, partial(self._exited, filemap))
+        self.reaper.register(child.pid, partial(self._exited, filemap))
         self._selector.register(child.channel, selectors.EVENT_READ, partial(self._readable, filemap))
         return True
 
@@ -261,27 +260,27 @@ class Fleet:
                 True  # said once, by a worker that left messages unread; what it had sent before comes next
             )
         except ValueError as error:
-            self.kill_for(filemap, str(error))
+            self.terminate_unhealthy(filemap, str(error))
             return False
         if message is None:
             self._selector.unregister(child.channel)
             return False
-        filemap.asked_at = None
+        filemap.request_at = None
         try:
-            worker_messages.take(self, filemap, message)
+            worker_messages.handle(self, filemap, message)
         except Exception:  # noqa: BLE001 - nothing that a worker says may end the supervisor
             _log.exception("%s: this can't be taken in: %.200s", filemap.name, message)
-            self.kill_for(filemap, "said what can't be taken in")
+            self.terminate_unhealthy(filemap, "said what can't be taken in")
             return False
-        self.changed(filemap.path)
+        self.status_changed(filemap.path)
         return True
 
-    def send(self, filemap: Filemap, message: say.Message) -> None:
+    def send(self, filemap: Filemap, message: messages.Message) -> None:
         """Send a worker a message; one that can't take it is told by its exit, or found stuck."""
         if filemap.child is None:
             return
-        if filemap.asked_at is None and not isinstance(message, say.Ack | say.LogLevel):
-            filemap.asked_at = time.monotonic()
+        if filemap.request_at is None and not isinstance(message, messages.Ack | messages.LogLevel):
+            filemap.request_at = time.monotonic()
         try:
             filemap.child.channel.send(message)
         except OSError as error:
@@ -292,14 +291,14 @@ class Fleet:
         filemap = self._by_pid.get(pid)
         return filemap.labels() if filemap is not None else {}
 
-    def forget_if_over(self, filemap: Filemap) -> None:
+    def remove_if_ended(self, filemap: Filemap) -> None:
         """Drop a filemap that nobody wants any more, once its worker has ended."""
-        if filemap.unseen and filemap.record.state not in LIVE:
-            self.watch.forget(filemap.path)
-            self.ledger.let_go(filemap.path)
+        if filemap.removed and filemap.record.state not in LIVE:
+            self.watcher.remove(filemap.path)
+            self.ledger.release(filemap.path)
             self._close(filemap)
             self.filemaps.pop(filemap.path, None)
-            self.changed(filemap.path)
+            self.status_changed(filemap.path)
 
     def _exited(self, filemap: Filemap, status: int) -> None:
         child = filemap.child
@@ -315,30 +314,30 @@ class Fleet:
             self._selector.unregister(child.channel)
         child.channel.close()
         filemap.log_lines = self._last_lines(child.pid) or filemap.log_lines
-        filemap.child = filemap.asked_at = filemap.killed_at = None
+        filemap.child = filemap.request_at = filemap.terminated_at = None
         filemap.health = Health()
         filemap.io_text, filemap.sampling = "", False  # what it was asked for it may not have told
-        event, reason = _end(status, filemap.reason)
+        event, reason = exit_event(status, filemap.reason)
         restarted = filemap.record.again and not filemap.delete
         if filemap.record.again:
             reason = ""  # why the former ended is no reason of its successor's
         if event is Event.UNABLE:
-            filemap.failed_on = stands_at(filemap.path)
+            filemap.failed_state = path_state(filemap.path)
         # A successor that was asked for has the file from us, whatever its name is by now.
         if event is Event.UNABLE or (event is Event.ENDED and not restarted):
-            self.let_go(filemap)
+            self.release_file(filemap)
             worker_messages.forget_mapping(filemap)
-        self.event(filemap, event, reason)
+        self.advance(filemap, event, reason)
         if filemap.record.state is State.STOPPED and not self.stopping:
-            self.forget_if_over(filemap)
+            self.remove_if_ended(filemap)
 
-    def let_go(self, filemap: Filemap) -> None:
+    def release_file(self, filemap: Filemap) -> None:
         """Hold a filemap's file open no longer, and wait for what comes to stand at its path."""
-        self.watch.add(filemap.path, None, filemap.path)
+        self.watcher.add(filemap.path, None, filemap.path)
         self._close(filemap)
 
     def _close(self, filemap: Filemap) -> None:
-        fd = filemap.let_go()
+        fd = filemap.release()
         if fd is not None:
             self._closer.close(fd)
 
@@ -346,44 +345,44 @@ class Fleet:
         """Hold no file open any more, whatever their disks do."""
         for filemap in self.filemaps.values():
             self._close(filemap)
-        self._closer.end()
+        self._closer.close_all()
 
     # Turns.
 
-    def look(
-        self, filemap: Filemap, *, doubt: bool = False, join: bool = False, sample: bool = False
+    def reconcile(
+        self, filemap: Filemap, *, verify: bool = False, join: bool = False, sample: bool = False
     ) -> None:
         """Have a file looked at: by its worker, which may read the counters then, too, or, where it has none, by
         whether it is another now."""
         if filemap.child is not None:
-            self.send(filemap, say.Look(doubt, join, sample))
-        elif filemap.record.state is State.STOPPED and not self.stopping and not filemap.unseen:
-            if stands_at(filemap.path):
-                self.event(filemap, Event.START, "a file came to the path")
-        elif filemap.record.state is State.FAILED and stands_at(filemap.path) != filemap.failed_on:
-            self.event(filemap, Event.LOOK_AGAIN, "the file at the path is another")
+            self.send(filemap, messages.Reconcile(verify, join, sample))
+        elif filemap.record.state is State.STOPPED and not self.stopping and not filemap.removed:
+            if path_state(filemap.path):
+                self.advance(filemap, Event.START, "a file came to the path")
+        elif filemap.record.state is State.FAILED and path_state(filemap.path) != filemap.failed_state:
+            self.advance(filemap, Event.LOOK_AGAIN, "the file at the path is another")
 
     def set_log_level(self, level: int) -> None:
         """Have all workers log from `level` on."""
         for filemap in self.filemaps.values():
-            self.send(filemap, say.LogLevel(level))
+            self.send(filemap, messages.LogLevel(level))
 
     def stop(self) -> None:
         """Stop all workers for good."""
         self.stopping = True
         for filemap in list(self.filemaps.values()):
             filemap.delete = self.config.supervisor.on_stop == "delete"
-            self.event(filemap, Event.STOP)
+            self.advance(filemap, Event.STOP)
 
     @property
-    def over(self) -> bool:
+    def is_stopped(self) -> bool:
         """Tell whether no worker is left but such as a disk keeps from ending, which do nothing any more once it
         doesn't."""
         now = time.monotonic()
         return all(now - self._killed.get(pid, now) > GRACE for pid in self._by_pid)
 
 
-def _end(status: int, reason: str) -> tuple[Event, str]:
+def exit_event(status: int, reason: str) -> tuple[Event, str]:
     """Return what a worker's exit status means."""
     if status == Exit.ENDED:
         return Event.ENDED, reason

@@ -67,9 +67,9 @@ class HealthCheck:
         """Look at the workers from now on, at the configuration's interval as it is now."""
         if self._timer is not None:
             self._timer.cancel()
-        self._look_at_some()
+        self._check_part()
 
-    def _look_at_some(self) -> None:
+    def _check_part(self) -> None:
         """Look at the next part of the workers; after so many parts each has been looked at."""
         if not self._round:
             self._begin_round()
@@ -77,7 +77,7 @@ class HealthCheck:
         for _ in range(min(self._part, len(self._round))):
             self._check(self._round.popleft(), now)
         interval = self._fleet.config.supervisor.health.interval
-        self._timer = self._timers.at(time.monotonic() + interval / _PARTS, self._look_at_some)
+        self._timer = self._timers.at(time.monotonic() + interval / _PARTS, self._check_part)
 
     def _begin_round(self) -> None:
         filemaps = self._fleet.filemaps.values()
@@ -86,14 +86,14 @@ class HealthCheck:
         self._round_ended = time.monotonic()
         self._rounds += 1
 
-    def sound(self, now: float) -> bool:
+    def is_healthy(self, now: float) -> bool:
         """Tell whether the workers are seen to: rounds are made, and none that is not well outlives its end."""
         health = self._fleet.config.supervisor.health
         if now - self._round_ended > 3 * health.interval + GRACE:
             return False
         return not any(
-            f.killed_at is not None
-            and now - f.killed_at > 2 * GRACE
+            f.terminated_at is not None
+            and now - f.terminated_at > 2 * GRACE
             and f.health.status != psutil.STATUS_DISK_SLEEP
             for f in self._fleet.filemaps.values()
         )
@@ -106,18 +106,18 @@ class HealthCheck:
     def _check(self, filemap: Filemap, now: float) -> None:
         if filemap.child is None or not self._measure(filemap, filemap.child.pid, now):
             return
-        if filemap.record.state is State.STOPPING or filemap.killed_at is not None:
+        if filemap.record.state is State.STOPPING or filemap.terminated_at is not None:
             return
         limits = self._fleet.config.supervisor.health
-        verdict = judge(filemap.health, filemap.asked_at, limits, self._timers.as_of)
+        verdict = judge(filemap.health, filemap.request_at, limits, self._timers.as_of)
         if verdict is None:
-            filemap.health.waited_for = False
+            filemap.health.wait_logged = False
             if filemap.record.attempt:
-                self._fleet.event(filemap, Event.HEALTHY)
+                self._fleet.advance(filemap, Event.HEALTHY)
         elif verdict.kill:
-            self._fleet.kill_for(filemap, verdict.reason)
-        elif not filemap.health.waited_for:
-            filemap.health.waited_for = True
+            self._fleet.terminate_unhealthy(filemap, verdict.reason)
+        elif not filemap.health.wait_logged:
+            filemap.health.wait_logged = True
             filemap.log(logging.WARNING, "worker %d %s", filemap.child.pid, verdict.reason)
 
     def _measure(self, filemap: Filemap, pid: int, now: float) -> bool:
@@ -135,7 +135,7 @@ class HealthCheck:
         health.cpu_percent = _percent(ticks - health.cpu_ticks, health.measured_at, now)
         health.cpu_ticks, health.measured_at = ticks, now
         if health.rss_bytes != before:
-            self._fleet.changed(filemap.path)
+            self._fleet.status_changed(filemap.path)
         limits = self._fleet.config.supervisor.health
         if health.cpu_percent < limits.max_cpu:
             health.busy_since = None

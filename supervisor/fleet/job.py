@@ -7,19 +7,19 @@ from dmstats.ownership import GroupSpec
 from dmstats.reconcile import Limits
 from supervisor.fleet.filemap import Filemap
 from supervisor.ledger.entries import Entry
-from workers.reconciler import Known
-from workers.reconciler import Wanted as WantedGroup
+from workers.reconciler import GroupSettings as WantedGroup
+from workers.reconciler import KnownGroup
 from workers.worker import Job
 
 
 def job_for(filemap: Filemap, entry: Entry) -> Job:
     """Return the job of a file's next worker."""
-    wanted, options = filemap.wanted, filemap.wanted.options
+    wanted, options = filemap.spec, filemap.spec.options
     return Job(
         path=wanted.path,
         within=wanted.directory,
         mode=options.mode,
-        wanted=WantedGroup(
+        settings=WantedGroup(
             program=options.program_id,
             alias=wanted.alias,
             precise=options.precise,
@@ -34,14 +34,14 @@ def job_for(filemap: Filemap, entry: Entry) -> Job:
     )
 
 
-def _known(entry: Entry) -> Known:
+def _known(entry: Entry) -> KnownGroup:
     """Return what a worker is told of its predecessor."""
     if not entry.inode:
-        return Known()
+        return KnownGroup()
     file = FileIdentity(entry.dev, entry.inode, entry.generation)
     group = entry.group
     if group is None:
-        return Known(file=file)
+        return KnownGroup(file=file)
     ids = [group["group_id"]] if entry.moving_to is None else [group["group_id"], entry.moving_to]
     spec = GroupSpec(
         group["alias"],
@@ -51,4 +51,4 @@ def _known(entry: Entry) -> Known:
         group["precise"],
         tuple(group["bounds"]),
     )
-    return Known(tuple(ids), spec, file)
+    return KnownGroup(tuple(ids), spec, file)

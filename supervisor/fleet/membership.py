@@ -11,17 +11,17 @@ from functools import cache, partial
 from typing import Final
 
 from supervisor.config.filemap_spec import FilemapSpec
-from supervisor.fleet.filemap import Filemap, Identity, stands_at
+from supervisor.fleet.filemap import Filemap, Identity, path_state
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.state_machine import Event, State
 from supervisor.runtime.rlimits import raise_descriptors
-from workers.cached_stat import has_name
+from workers.cached_stat import exists
 
 _HAS_WORKER: Final = frozenset({State.STARTING, State.RUNNING, State.WAITING, State.BACKOFF})
 """The states in which there is a worker, or will be another, to find a file at its end."""
 
 
-def want(fleet: Fleet, files: dict[str, FilemapSpec], *, complete: bool = True) -> dict[str, list[str]]:
+def set_files(fleet: Fleet, files: dict[str, FilemapSpec], *, complete: bool = True) -> dict[str, list[str]]:
     """Run just `files`; return the names added, changed and removed.
 
     Unchanged files keep their process. Without `complete` nothing is removed for not being among `files`.
@@ -30,24 +30,24 @@ def want(fleet: Fleet, files: dict[str, FilemapSpec], *, complete: bool = True) 
     _take_renamed(fleet, files)
     for path, wanted in files.items():
         filemap = fleet.filemaps.get(path)
-        was_unseen = filemap is not None and filemap.unseen
+        was_unseen = filemap is not None and filemap.removed
         if filemap is not None:
-            filemap.unseen = False
+            filemap.removed = False
         if filemap is None:
-            fleet.filemaps[path] = _recalled(fleet, wanted)
+            fleet.filemaps[path] = _new_filemap(fleet, wanted)
             changes["added"].append(wanted.name)
-            fleet.event(fleet.filemaps[path], Event.START)
-        elif filemap.wanted != wanted:
+            fleet.advance(fleet.filemaps[path], Event.START)
+        elif filemap.spec != wanted:
             changes["changed"].append(wanted.name)
             _change(fleet, filemap, wanted)
         if was_unseen:
-            fleet.event(fleet.filemaps[path], Event.START)
+            fleet.advance(fleet.filemaps[path], Event.START)
     identities = cache(partial(_identities, files))
     for filemap in [f for path, f in fleet.filemaps.items() if path not in files] if complete else ():
         if _outlives_its_name(filemap) and not _has_other_name(filemap, identities):
-            _leave_to_its_worker(fleet, filemap)
+            _remove_when_ended(fleet, filemap)
         else:
-            _drop(fleet, filemap)
+            _remove(fleet, filemap)
             changes["removed"].append(filemap.name)
     if changes["added"]:
         raise_descriptors(len(fleet.filemaps))
@@ -57,16 +57,16 @@ def want(fleet: Fleet, files: dict[str, FilemapSpec], *, complete: bool = True) 
 def _take_renamed(fleet: Fleet, files: dict[str, FilemapSpec]) -> None:
     """A file that is followed itself (mode inode) keeps its worker, and its totals, under a new name."""
     held = {
-        (f.holds.dev, f.holds.inode): f
+        (f.file.dev, f.file.inode): f
         for f in fleet.filemaps.values()
-        if f.holds is not None and f.fd is not None and f.follows_inode
+        if f.file is not None and f.fd is not None and f.follows_inode
     }
     new = deque(path for path in files if held and path not in fleet.filemaps)
     while new:
         path = new.popleft()
-        stands = stands_at(path)
+        stands = path_state(path)
         filemap = held.get((stands[0], stands[1])) if stands else None
-        if filemap is None or _worker_settings(filemap.wanted) != _worker_settings(files[path]):
+        if filemap is None or _worker_settings(filemap.spec) != _worker_settings(files[path]):
             continue
         old = filemap.path
         if old not in files or _has_left_its_name(filemap):
@@ -78,8 +78,8 @@ def _take_renamed(fleet: Fleet, files: dict[str, FilemapSpec]) -> None:
 
 def _has_left_its_name(filemap: Filemap) -> bool:
     """Tell whether something else than the file, or nothing any more, stands where its directory had it."""
-    stands, holds = stands_at(filemap.path), filemap.holds
-    if filemap.wanted.directory is None or holds is None or stands == ():
+    stands, holds = path_state(filemap.path), filemap.file
+    if filemap.spec.directory is None or holds is None or stands == ():
         return False
     return stands is None or stands[:2] != (holds.dev, holds.inode)
 
@@ -90,20 +90,20 @@ def _worker_settings(wanted: FilemapSpec) -> tuple[object, ...]:
 
 
 def _rename(fleet: Fleet, filemap: Filemap, wanted: FilemapSpec) -> None:
-    fleet.watch.forget(filemap.path)
+    fleet.watcher.remove(filemap.path)
     fleet.ledger.rename(filemap.path, wanted.path)
-    fleet.changed(filemap.path)
+    fleet.status_changed(filemap.path)
     del fleet.filemaps[filemap.path]
-    filemap.wanted = wanted
-    filemap.placed.anew()
+    filemap.spec = wanted
+    filemap.placement.resend()
     fleet.filemaps[wanted.path] = filemap
-    fleet.watch.add(wanted.path, filemap.fd, None)
+    fleet.watcher.add(wanted.path, filemap.fd, None)
     # What was known of its turns is forgotten with the old name.
-    fleet.watch.urgent(wanted.path, time.monotonic())
-    fleet.changed(wanted.path)
+    fleet.watcher.mark_changed(wanted.path, time.monotonic())
+    fleet.status_changed(wanted.path)
 
 
-def _recalled(fleet: Fleet, wanted: FilemapSpec) -> Filemap:
+def _new_filemap(fleet: Fleet, wanted: FilemapSpec) -> Filemap:
     entry = fleet.ledger.entry(wanted.path)
     filemap = Filemap(wanted, account=entry.account, moves=entry.moves, moves_total=entry.moves_total)
     state = fleet.ledger.last_state(wanted.path)
@@ -113,12 +113,12 @@ def _recalled(fleet: Fleet, wanted: FilemapSpec) -> Filemap:
 
 
 def _change(fleet: Fleet, filemap: Filemap, wanted: FilemapSpec) -> None:
-    renamed = filemap.wanted.name != wanted.name
-    before, filemap.wanted = filemap.wanted, wanted
-    fleet.changed(filemap.path)
+    renamed = filemap.spec.name != wanted.name
+    before, filemap.spec = filemap.spec, wanted
+    fleet.status_changed(filemap.path)
     if (before.directory, *_worker_settings(before)) != (wanted.directory, *_worker_settings(wanted)):
         filemap.sample_at = 0.0  # by the interval as it is now
-        fleet.event(filemap, Event.RESTART, reason="its configuration changed")
+        fleet.advance(filemap, Event.RESTART, reason="its configuration changed")
     elif renamed:
         filemap.log(logging.INFO, "this is the name of %s now", filemap.path)
 
@@ -126,34 +126,34 @@ def _change(fleet: Fleet, filemap: Filemap, wanted: FilemapSpec) -> None:
 def _outlives_its_name(filemap: Filemap) -> bool:
     """Tell whether it left its directory and may be open still, or be elsewhere (mode inode)."""
     return (
-        filemap.wanted.source.startswith("directories")
+        filemap.spec.source.startswith("directories")
         and filemap.follows_inode
         and (filemap.record.state in _HAS_WORKER or filemap.record.again)
         and filemap.fd is not None
-        and not has_name(filemap.path)
+        and not exists(filemap.path)
     )
 
 
 def _has_other_name(filemap: Filemap, identities: Callable[[], Container[Identity]]) -> bool:
     """Tell whether the file that is open as `filemap.fd` is among those that have the wanted paths."""
-    if filemap.fd is None or not os.fstat(filemap.fd).st_nlink or filemap.holds is None:
+    if filemap.fd is None or not os.fstat(filemap.fd).st_nlink or filemap.file is None:
         return False
-    return (filemap.holds.dev, filemap.holds.inode) in identities()
+    return (filemap.file.dev, filemap.file.inode) in identities()
 
 
 def _identities(files: Iterable[str]) -> set[Identity]:
-    return {(stands[0], stands[1]) for stands in map(stands_at, files) if stands}
+    return {(stands[0], stands[1]) for stands in map(path_state, files) if stands}
 
 
-def _leave_to_its_worker(fleet: Fleet, filemap: Filemap) -> None:
+def _remove_when_ended(fleet: Fleet, filemap: Filemap) -> None:
     """Have a file that left its directory end when its worker finds it at its end."""
-    filemap.unseen = True
-    fleet.watch.urgent(filemap.path, time.monotonic())
+    filemap.removed = True
+    fleet.watcher.mark_changed(filemap.path, time.monotonic())
 
 
-def _drop(fleet: Fleet, filemap: Filemap) -> None:
+def _remove(fleet: Fleet, filemap: Filemap) -> None:
     """Stop following a file that is not wanted any more."""
-    filemap.unseen = True
-    filemap.delete = filemap.wanted.group_id is None
-    fleet.event(filemap, Event.STOP, reason="not wanted any more")
-    fleet.forget_if_over(filemap)
+    filemap.removed = True
+    filemap.delete = filemap.spec.group_id is None
+    fleet.advance(filemap, Event.STOP, reason="not wanted any more")
+    fleet.remove_if_ended(filemap)

@@ -7,18 +7,18 @@ from typing import get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from workers import channel as say
+from workers import messages
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 _ADAPTERS = {
     kind: [(one.name, TypeAdapter(get_type_hints(kind)[one.name], config=_STRICT)) for one in fields(kind)]
-    for kind in get_args(say.Message)
+    for kind in get_args(messages.Message)
 }
 
 
-def check(message: say.Message) -> None:
+def check(message: messages.Message) -> None:
     """Raise ValueError where a value of `message` is of another type than its field."""
     for name, adapter in _ADAPTERS[type(message)]:
         try:

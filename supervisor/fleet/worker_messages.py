@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dmstats.device import Device
 from supervisor.fleet.state_machine import Event
-from workers import channel as say
+from workers import messages
 from workers.totals import unpack
 
 if TYPE_CHECKING:
@@ -18,31 +18,33 @@ if TYPE_CHECKING:
     from supervisor.fleet.fleet import Fleet
 
 
-def take(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
+def handle(fleet: Fleet, filemap: Filemap, message: messages.Message) -> None:
     """Take in one message of a filemap's worker."""
-    if isinstance(message, say.Moving | say.Retiring | say.Retired | say.Settled):
+    if isinstance(
+        message, messages.Moving | messages.Retiring | messages.Retired | messages.RetirementsResolved
+    ):
         _account(fleet, filemap, message)
     else:
         _report(fleet, filemap, message)
 
 
-def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
+def _report(fleet: Fleet, filemap: Filemap, message: messages.Message) -> None:
     match message:
-        case say.Holds():
+        case messages.FileOpened():
             _holds(fleet, filemap, message)
-        case say.Mapped():
+        case messages.Mapped():
             _mapped(fleet, filemap, message)
-        case say.Unchanged():
+        case messages.Unchanged():
             _unchanged(fleet, filemap)
-        case say.Waiting(reason):
+        case messages.Waiting(reason):
             _waiting(fleet, filemap, reason)
-        case say.Placed(starts, lengths):
-            filemap.placed.moved(starts, lengths)
-        case say.Sampled():
+        case messages.Placed(starts, lengths):
+            filemap.placement.set_pieces(starts, lengths)
+        case messages.Sampled():
             _sampled(fleet, filemap, message)
-        case say.Noticed(what, _):
-            filemap.notice(what)
-        case say.Ending(_, reason):
+        case messages.ForeignChange(what, _):
+            filemap.count_foreign_change(what)
+        case messages.Exiting(_, reason):
             filemap.reason = filemap.reason or reason
         case other:
             filemap.log(
@@ -50,53 +52,55 @@ def _report(fleet: Fleet, filemap: Filemap, message: say.Message) -> None:
             )
 
 
-def _sampled(fleet: Fleet, filemap: Filemap, message: say.Sampled) -> None:
+def _sampled(fleet: Fleet, filemap: Filemap, message: messages.Sampled) -> None:
     filemap.sampled_since, filemap.sampled_at = filemap.sampled_at, message.at
     filemap.sampling = False
     cleared = unpack(message.cleared) if message.cleared is not None else None
     if cleared is not None:
-        filemap.notice("cleared")
-    filemap.account = fleet.ledger.counted(filemap.path, unpack(message.live), cleared=cleared)
-    filemap.placed.counted(message.ios)
+        filemap.count_foreign_change("cleared")
+    filemap.account = fleet.ledger.record_counters(filemap.path, unpack(message.live), cleared=cleared)
+    filemap.placement.add_ios(message.ios)
     if message.unchanged:
         _unchanged(fleet, filemap)
 
 
 def _account(
-    fleet: Fleet, filemap: Filemap, message: say.Moving | say.Retiring | say.Retired | say.Settled
+    fleet: Fleet,
+    filemap: Filemap,
+    message: messages.Moving | messages.Retiring | messages.Retired | messages.RetirementsResolved,
 ) -> None:
     """Keep what must not be lost; what wants an Ack gets it once it is safe."""
     match message:
-        case say.Moving(seq, old, new, reason):
+        case messages.Moving(seq, old, new, reason):
             if old is not None:
                 # A predecessor moved it, and was killed before it could tell.
                 _note_move(fleet, filemap, old)
-            fleet.ledger.moving(filemap.path, new, reason)
+            fleet.ledger.record_intended_move(filemap.path, new, reason)
             _confirm(fleet, filemap, seq)
-        case say.Retiring(seq, retired):
-            fleet.ledger.retiring(filemap.path, [(key, unpack(values)) for key, values in retired])
+        case messages.Retiring(seq, retired):
+            fleet.ledger.add_pending(filemap.path, [(key, unpack(values)) for key, values in retired])
             _confirm(fleet, filemap, seq)
-        case say.Retired(keys, live):
-            filemap.account = fleet.ledger.counted(filemap.path, unpack(live), keys)
-        case say.Settled(still_there):
-            filemap.account = fleet.ledger.settle(filemap.path, still_there)
+        case messages.Retired(keys, live):
+            filemap.account = fleet.ledger.record_counters(filemap.path, unpack(live), keys)
+        case messages.RetirementsResolved(still_there):
+            filemap.account = fleet.ledger.resolve_pending(filemap.path, still_there)
 
 
 def _confirm(fleet: Fleet, filemap: Filemap, seq: int) -> None:
     fleet.ledger.flush()
-    fleet.send(filemap, say.Ack(seq))
+    fleet.send(filemap, messages.Ack(seq))
 
 
-def _holds(fleet: Fleet, filemap: Filemap, message: say.Holds) -> None:
+def _holds(fleet: Fleet, filemap: Filemap, message: messages.FileOpened) -> None:
     if filemap.child is None:
         return
     device = Device(message.dev)
     filemap.device = device.name()
     # That file itself is not let go: where its worker has just died, there is no other way to it than ours.
-    if filemap.holds is None or replace(filemap.holds, fd=message.fd) != message:
-        fleet.let_go(filemap)
-    filemap.holds = message
-    fleet.held += 1
+    if filemap.file is None or replace(filemap.file, fd=message.fd) != message:
+        fleet.release_file(filemap)
+    filemap.file = message
+    fleet.files_opened += 1
     watch_held(fleet, filemap)
 
 
@@ -105,17 +109,17 @@ def watch_held(fleet: Fleet, filemap: Filemap) -> None:
 
     Where there is no descriptor to be had, nothing is done: it is to be tried again.
     """
-    if filemap.child is None or filemap.holds is None:
+    if filemap.child is None or filemap.file is None:
         return
     if filemap.fd is None:
         try:
-            filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{filemap.holds.fd}", os.O_PATH | os.O_CLOEXEC)
+            filemap.fd = os.open(f"/proc/{filemap.child.pid}/fd/{filemap.file.fd}", os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
             filemap.log(logging.DEBUG, "the worker's file can't be opened: %s", error)
             return
-    fleet.watch.add(filemap.path, filemap.fd, _watched_name(filemap))
+    fleet.watcher.add(filemap.path, filemap.fd, _watched_name(filemap))
     # The worker reads the extents without waiting for the watch: what came in between nobody tells of.
-    fleet.watch.urgent(filemap.path, time.monotonic())
+    fleet.watcher.mark_changed(filemap.path, time.monotonic())
 
 
 def _watched_name(filemap: Filemap) -> str | None:
@@ -123,7 +127,7 @@ def _watched_name(filemap: Filemap) -> str | None:
     return None if filemap.follows_inode else filemap.path
 
 
-def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
+def _mapped(fleet: Fleet, filemap: Filemap, message: messages.Mapped) -> None:
     now = time.monotonic()
     first, filemap.mapped = filemap.mapped is None, message
     group_id = message.group["group_id"] if message.group is not None else None
@@ -132,46 +136,46 @@ def _mapped(fleet: Fleet, filemap: Filemap, message: say.Mapped) -> None:
         _note_move(fleet, filemap, group_id)
     _keep(fleet, filemap, message, other=other)
     if message.changed and not first:
-        since = filemap.happened_at if filemap.happened_at is not None else now
-        filemap.followed.add((now - since) * 1000, time.time())
+        since = filemap.event_at if filemap.event_at is not None else now
+        filemap.follow_times.add((now - since) * 1000, time.time())
         filemap.log(
             logging.DEBUG,
             "%d extents, %d regions",
             message.extents,
             message.regions,
         )
-    filemap.happened_at = None
+    filemap.event_at = None
     filemap.refused_creates += message.refused
-    fleet.watch.looked(
+    fleet.watcher.finished(
         filemap.path, now, changed=message.changed, landing=message.landing, joinable=message.joinable
     )
     if group_id is None and not message.landing:
-        fleet.event(filemap, Event.WAIT, "the file is empty")
+        fleet.advance(filemap, Event.WAIT, "the file is empty")
     else:
-        fleet.event(filemap, Event.READY)
+        fleet.advance(filemap, Event.READY)
 
 
 def _unchanged(fleet: Fleet, filemap: Filemap) -> None:
     mapped = filemap.mapped
     if mapped is None:
-        fleet.look(filemap, doubt=True)
+        fleet.reconcile(filemap, verify=True)
         return
-    filemap.happened_at = None
-    fleet.watch.looked(
+    filemap.event_at = None
+    fleet.watcher.finished(
         filemap.path, time.monotonic(), changed=False, landing=mapped.landing, joinable=mapped.joinable
     )
 
 
-def _keep(fleet: Fleet, filemap: Filemap, message: say.Mapped, *, other: bool) -> None:
+def _keep(fleet: Fleet, filemap: Filemap, message: messages.Mapped, *, other: bool) -> None:
     """Write down which file the group is for, now that it is; before, its predecessor's regions must be found.
 
     `other` is whether it is another group than before.
     """
-    if filemap.holds is not None and filemap.kept != filemap.holds:
-        fleet.ledger.holds(filemap.path, filemap.device or "", filemap.holds)
-        filemap.kept = filemap.holds
+    if filemap.file is not None and filemap.recorded_file != filemap.file:
+        fleet.ledger.record_file(filemap.path, filemap.device or "", filemap.file)
+        filemap.recorded_file = filemap.file
     if message.group is not None and (message.changed or other):
-        fleet.ledger.group(filemap.path, message.group)
+        fleet.ledger.record_group(filemap.path, message.group)
 
 
 def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
@@ -179,24 +183,24 @@ def _note_move(fleet: Fleet, filemap: Filemap, group_id: int) -> None:
     if old is None or old == group_id:
         return
     device = filemap.device or ""
-    happening = fleet.ledger.moved(filemap.path, filemap.name, device, old, group_id)
+    happening = fleet.ledger.record_move(filemap.path, filemap.name, device, old, group_id)
     entry = fleet.ledger.entry(filemap.path)
     filemap.moves, filemap.moves_total = entry.moves, entry.moves_total
     filemap.log(
         logging.INFO, "group_id changed from %d to %d on %s: %s", old, group_id, device, happening.reason
     )
-    fleet.tell(happening)
+    fleet.emit(happening)
 
 
 def _waiting(fleet: Fleet, filemap: Filemap, reason: str) -> None:
-    fleet.let_go(filemap)
+    fleet.release_file(filemap)
     forget_mapping(filemap)
     # A sample that was asked for along with the look is not made.
     filemap.io_text, filemap.sampling = "", False
-    fleet.event(filemap, Event.WAIT, reason)
+    fleet.advance(filemap, Event.WAIT, reason)
 
 
 def forget_mapping(filemap: Filemap) -> None:
     """Have nothing be told any more of where the file lies, and of its group."""
-    filemap.mapped = filemap.group_id = filemap.happened_at = None
-    filemap.placed.moved((), ())
+    filemap.mapped = filemap.group_id = filemap.event_at = None
+    filemap.placement.set_pieces((), ())

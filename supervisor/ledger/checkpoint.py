@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from supervisor.ledger import checkpoint_process
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.fork import fork
 
 _log = logging.getLogger("filemapd.supervisor")
@@ -25,7 +25,7 @@ class Checkpoint:
     `unfinished` where another one is needed."""
 
     def __init__(
-        self, path: Path, children: Children, failed: Callable[[], None], unfinished: Callable[[], None]
+        self, path: Path, children: ChildReaper, failed: Callable[[], None], unfinished: Callable[[], None]
     ) -> None:
         self._path = path
         self._children = children
@@ -38,7 +38,7 @@ class Checkpoint:
         """Whether one is under way."""
         return self._pid is not None
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Have the one under way go on where somebody has stopped it: no other is made meanwhile."""
         if self._pid is not None:
             os.kill(self._pid, signal.SIGCONT)
@@ -52,7 +52,7 @@ class Checkpoint:
         except OSError as error:
             _log.warning("the ledger is not brought to disk for now: %s", error)
             return False
-        self._children.expect(self._pid, self._ended)
+        self._children.register(self._pid, self._ended)
         return True
 
     def _ended(self, status: int) -> None:

@@ -55,7 +55,7 @@ class Database:
         try:
             return read(self._db)
         except sqlite3.Error as error:
-            self._go_on_in_memory(error)
+            self._move_to_memory(error)
             return read(self._db)
 
     def write(self, change: Callable[[sqlite3.Connection], None]) -> None:
@@ -65,36 +65,36 @@ class Database:
                 change(db)
             self.written = True
         except sqlite3.Error as error:
-            self._go_on_in_memory(error)
+            self._move_to_memory(error)
             with self._db as db:
                 change(db)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """See that the file is there, ours, and not read-only, which writes to an open file don't always tell. Where
         it is not, or was given up, try to write all to it."""
         if self.problem is None:
-            trouble = self._trouble()
+            trouble = self._file_problem()
             if trouble is None:
                 return
-            self.give_up(trouble)
+            self.leave_disk(trouble)
         try:
             disk = self._on_disk()
             try:
-                self._carry_back(disk)
+                self._copy_to_disk(disk)
             except BaseException:
                 disk.close()
                 raise
         except (OSError, sqlite3.Error) as error:
-            self._say(error)
+            self._set_problem(error)
             return
         self._db.close()
-        self._db, self._files, self.problem = disk, self._seen_files(), None
+        self._db, self._files, self.problem = disk, self._file_identities(), None
         _log.warning("the ledger is written to %s again", self._path)
 
-    def give_up(self, reason: str) -> None:
+    def leave_disk(self, reason: str) -> None:
         """Go on in memory, for this reason, until mend() can write all to the file."""
         if self.problem is None:
-            self._go_on_in_memory(OSError(reason))
+            self._move_to_memory(OSError(reason))
 
     def close(self) -> None:
         """Close the database."""
@@ -104,12 +104,12 @@ class Database:
         try:
             disk = self._on_disk()
         except (OSError, sqlite3.Error) as error:
-            self._say(error)
-            copy = self._copy_of_what_is_there()
+            self._set_problem(error)
+            copy = self._copy_into_memory()
             self._unread = copy is None
             self.renewed = self.renewed or self._unread
             return copy or _connect(_MEMORY, self._contents)
-        self._files = self._seen_files()
+        self._files = self._file_identities()
         return disk
 
     def _on_disk(self) -> sqlite3.Connection:
@@ -130,7 +130,7 @@ class Database:
             self.renewed = True
             return _connect(str(self._path), self._contents)
 
-    def _copy_of_what_is_there(self) -> sqlite3.Connection | None:
+    def _copy_into_memory(self) -> sqlite3.Connection | None:
         """Return a copy in memory of a file that can't be written, None where it can't be read either."""
         for options in ("mode=ro", "mode=ro&immutable=1"):
             try:
@@ -142,11 +142,11 @@ class Database:
                 continue
         return None
 
-    def _go_on_in_memory(self, error: Exception) -> None:
+    def _move_to_memory(self, error: Exception) -> None:
         """Give the file up. Raises `error` where there is none."""
         if self.problem is not None:
             raise error
-        self._say(error)
+        self._set_problem(error)
         before = self._db
         try:
             before.rollback()
@@ -159,7 +159,7 @@ class Database:
         with self._db as db:
             self._contents.refill(db)
 
-    def _carry_back(self, disk: sqlite3.Connection) -> None:
+    def _copy_to_disk(self, disk: sqlite3.Connection) -> None:
         if self._unread:
             with self._db as db:
                 self._contents.absorb(disk, db)
@@ -168,16 +168,16 @@ class Database:
         # Only this finds out whether the disk takes it.
         disk.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _trouble(self) -> str | None:
-        if self._files != self._seen_files():
+    def _file_problem(self) -> str | None:
+        if self._files != self._file_identities():
             return "deleted or replaced while filemapd was running"
         return None if os.access(self._path, os.W_OK) else "read-only"
 
-    def _seen_files(self) -> tuple[object, ...]:
+    def _file_identities(self) -> tuple[object, ...]:
         """Return what tells whether the files at the path are still those that are open."""
         return tuple(_identity(_with(self._path, end)) for end in ("", "-wal"))
 
-    def _say(self, error: Exception) -> None:
+    def _set_problem(self, error: Exception) -> None:
         problem = f"{self._path}: {error}"
         if self.problem != problem:
             _log.error("the ledger can't be written (%s): it is kept in memory only", problem)

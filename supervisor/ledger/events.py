@@ -30,7 +30,7 @@ _COLUMNS: Final = "id, at, kind, path, name, reason, details"
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Event:
     """One event. Ids grow, with gaps; `at` is seconds since the epoch; what `details` holds depends on `kind`.
 
     | kind | details |
@@ -71,16 +71,16 @@ def path_of(key: bytes) -> str:
     return key.decode("utf-8", "surrogatepass")
 
 
-def insert(db: sqlite3.Connection, happenings: Sequence[Happening]) -> None:
+def insert(db: sqlite3.Connection, events: Sequence[Event]) -> None:
     """Write events down, and let go of the oldest ones of these files."""
     db.executemany(
         f"INSERT OR REPLACE INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our names
-        [(h.id, h.at, h.kind, key(h.path), h.name, h.reason, json.dumps(h.details)) for h in happenings],
+        [(h.id, h.at, h.kind, key(h.path), h.name, h.reason, json.dumps(h.details)) for h in events],
     )
     db.executemany(
         "DELETE FROM events WHERE path = ?1 AND id <= "
         "(SELECT id FROM events WHERE path = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-        [(key(path), _MOST_OF_A_FILE) for path in {h.path for h in happenings}],
+        [(key(path), _MOST_OF_A_FILE) for path in {h.path for h in events}],
     )
 
 
@@ -115,14 +115,14 @@ def last_state(db: sqlite3.Connection, path: str) -> list[str]:
     return []
 
 
-def after(db: sqlite3.Connection, last: int, limit: int, name: str | None = None) -> list[Happening]:
+def after(db: sqlite3.Connection, last: int, limit: int, name: str | None = None) -> list[Event]:
     """Return the first `limit` events with an id above `last`, of the file with this name or path."""
     return _select(db, "id > ?", (last,), "ASC", limit, name)
 
 
 def latest(
     db: sqlite3.Connection, limit: int, name: str | None = None, kind: str | None = None
-) -> list[Happening]:
+) -> list[Event]:
     """Return the last `limit` events, the oldest first, of the file with this name or path."""
     where, values = ("kind = ?", (kind,)) if kind is not None else ("1", ())
     return _select(db, where, values, "DESC", limit, name)[::-1]
@@ -130,7 +130,7 @@ def latest(
 
 def _select(
     db: sqlite3.Connection, where: str, values: tuple[object, ...], order: str, limit: int, name: str | None
-) -> list[Happening]:
+) -> list[Event]:
     if name is not None:
         where, values = (
             f"{where} AND (name = ? OR path = ?)",
@@ -141,6 +141,6 @@ def _select(
         (*values, limit),
     )
     return [
-        Happening(number, at, kind, path_of(path), name_then, reason, json.loads(details))
+        Event(number, at, kind, path_of(path), name_then, reason, json.loads(details))
         for number, at, kind, path, name_then, reason, details in rows
     ]

@@ -20,15 +20,15 @@ from supervisor.ledger.accounting import Account, add
 from supervisor.ledger.checkpoint import Checkpoint
 from supervisor.ledger.database import Database
 from supervisor.ledger.entries import EMPTY, SHOWN_MOVES, Entry, Move, joined
-from supervisor.ledger.events import Happening
-from supervisor.runtime.child_reaper import Children
+from supervisor.ledger.events import Event
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.text.printable import printable
-from workers.channel import Holds
+from workers.messages import FileOpened
 
 _SCHEMA: Final = f"{entries.SCHEMA}{events.SCHEMA}"
 # Counters are written at the latest so long after they were read, all together: live ones can be read again.
 _UNWRITTEN_SECONDS: Final = 10.0
-MEND_INTERVAL: Final = 30.0
+MAINTENANCE_INTERVAL: Final = 30.0
 """How often mend() is to be called."""
 _PRUNE_EVERY: Final = 256
 
@@ -39,17 +39,17 @@ class Ledger:
     schema = _SCHEMA
     version = entries.VERSION
 
-    def __init__(self, folder: Path, children: Children) -> None:
+    def __init__(self, folder: Path, children: ChildReaper) -> None:
         """Open or make the ledger in `folder`; `children` are told of the processes that write it to disk."""
         path = folder / "ledger.sqlite3"
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, Entry] = {}
         self._changed: set[str] = set()
-        self._events: list[Happening] = []
+        self._events: list[Event] = []
         self._write_at: float | None = None
         self._since_pruned = 0
         self._database = Database(path, self)
-        self._checkpoint = Checkpoint(path, children, self._not_on_disk, self._not_yet_on_disk)
+        self._checkpoint = Checkpoint(path, children, self._checkpoint_failed, self._checkpoint_interrupted)
         self._last_event: int = self._database.rows(lambda db: [events.last_id(db)])[0]
 
     @property
@@ -74,64 +74,60 @@ class Ledger:
         """Keep under path `new` what is known of the file that was at `old`."""
         self._entries[new], self._entries[old] = self.entry(old), EMPTY
         self._changed |= {old, new}
-        self._due(0.0)
+        self._schedule_write(0.0)
         self.flush()
         self._database.write(lambda db: events.rename(db, old, new))
-        self.let_go(old)
+        self.release(old)
 
-    def let_go(self, path: str) -> None:
+    def release(self, path: str) -> None:
         """Hold no longer here what is known of a file: it is not followed any more."""
         self.flush()
         self._entries.pop(path, None)
         self._written.pop(path, None)
 
-    def holds(self, path: str, device: str, file: Holds) -> None:
+    def record_file(self, path: str, device: str, file: FileOpened) -> None:
         """Keep which file the group of `path` is for."""
         self._set(path, device=device, dev=file.dev, inode=file.inode, generation=file.generation)
 
-    def group(self, path: str, group: dict[str, Any]) -> None:
+    def record_group(self, path: str, group: dict[str, Any]) -> None:
         """Keep what the file's group is now; it is kept while the file is empty or missing, too."""
         self._set(path, group=group, moving_to=None, moving_why="")
 
-    def moving(self, path: str, new: int, reason: str) -> None:
+    def record_intended_move(self, path: str, new: int, reason: str) -> None:
         """Keep that the group may have id `new` from now on."""
         self._set(path, moving_to=new, moving_why=reason)
 
-    def moved(self, path: str, name: str, device: str, old: int, new: int) -> Happening:
+    def record_move(self, path: str, name: str, device: str, old: int, new: int) -> Event:
         """Keep that the group got another id, for the reason that moving() gave for it."""
         entry = self.entry(path)
         reason = entry.moving_why if entry.moving_to == new else "somebody else changed the group"
         group = {**entry.group, "group_id": new} if entry.group is not None else None
-        happening = self.happened(
-            events.MOVED, path, name, reason, {"from": old, "to": new, "device": device}
-        )
+        event = self.add_event(events.MOVED, path, name, reason, {"from": old, "to": new, "device": device})
         self._set(
             path,
             group=group,
             moving_to=None,
             moving_why="",
             moves_total=entry.moves_total + 1,
-            moves=(*entry.moves, Move(old, new, happening.at, reason))[-SHOWN_MOVES:],
+            moves=(*entry.moves, Move(old, new, event.at, reason))[-SHOWN_MOVES:],
         )
-        return happening
+        return event
 
-    def happened(
+    def add_event(
         self, kind: str, path: str, name: str, reason: str, details: dict[str, Any] | None = None
-    ) -> Happening:
+    ) -> Event:
         """Keep an event, and return it."""
         self._last_event = max(self._last_event + 1, int(time.time()) if self._database.renewed else 0)
-        happening = Happening(
-            self._last_event, time.time(), kind, path, name, printable(reason), details or {}
-        )
-        self._events.append(happening)
-        self._due(0.0)
-        return happening
+        event = Event(self._last_event, time.time(), kind, path, name, printable(reason), details or {})
+        self._events.append(event)
+        self._schedule_write(0.0)
+        return event
 
-    def retiring(self, path: str, retired: Iterable[tuple[str, Counters]]) -> None:
+    def add_pending(self, path: str, retired: Iterable[tuple[str, Counters]]) -> None:
         """Keep counters that count once their regions have gone."""
         self._set(path, pending={**self.entry(path).pending, **dict(retired)})
 
-    def counted(
+    def record_counters(
         self, path: str, live: Counters, gone: Iterable[str] = (), cleared: Counters | None = None
     ) -> Account:
         """Have the counters under the keys `gone` count from now on, and keep that the regions that are there have
@@ -146,7 +142,7 @@ class Ledger:
         self._set(path, account=account, pending=left)
         return account
 
-    def settle(self, path: str, still_there: Iterable[str]) -> Account:
+    def resolve_pending(self, path: str, still_there: Iterable[str]) -> Account:
         """Forget what was to be retired under the keys `still_there`; the rest did go, and counts, no more as live.
         Return the file's account."""
         entry = self.entry(path)
@@ -160,20 +156,20 @@ class Ledger:
         if changed != entry:
             self._entries[path] = changed
             self._changed.add(path)
-            self._due(within)
+            self._schedule_write(within)
 
-    def _due(self, within: float) -> None:
+    def _schedule_write(self, within: float) -> None:
         when = time.monotonic() + within
         self._write_at = when if self._write_at is None else min(self._write_at, when)
 
     # Reading events.
 
-    def events_after(self, last: int, limit: int, name: str | None) -> list[Happening]:
+    def events_after(self, last: int, limit: int, name: str | None) -> list[Event]:
         """Return the first `limit` events after the one with id `last`, of the file with this name or path."""
         self.flush()
         return self._database.rows(lambda db: events.after(db, last, limit, name))
 
-    def latest_events(self, limit: int, name: str | None) -> list[Happening]:
+    def latest_events(self, limit: int, name: str | None) -> list[Event]:
         """Return the last `limit` events, the oldest first, of the file with this name or path."""
         self.flush()
         return self._database.rows(lambda db: events.latest(db, limit, name))
@@ -191,7 +187,7 @@ class Ledger:
 
     # Writing.
 
-    def turn(self, now: float) -> None:
+    def flush_due(self, now: float) -> None:
         """Write what is due at `now` (monotonic)."""
         if self._write_at is not None and self._write_at <= now:
             self.flush()
@@ -207,20 +203,20 @@ class Ledger:
         self._events.clear()
         self._write_at = None
 
-    def mend(self) -> None:
+    def maintain(self) -> None:
         """Have what was written brought to disk, and find out whether the file was lost; where the disk was given up,
         write all to it again."""
         self.flush()
-        self._database.mend()
+        self._database.repair()
         if self._checkpoint.running:
-            self._checkpoint.go_on()
+            self._checkpoint.resume()
         elif self._database.written and self.problem is None:
             self._database.written = not self._checkpoint.start()
 
-    def _not_on_disk(self) -> None:
-        self._database.give_up("the disk did not take what was written")
+    def _checkpoint_failed(self) -> None:
+        self._database.leave_disk("the disk did not take what was written")
 
-    def _not_yet_on_disk(self) -> None:
+    def _checkpoint_interrupted(self) -> None:
         self._database.written = True
 
     def refill(self, db: sqlite3.Connection) -> None:

@@ -6,15 +6,15 @@ import os
 from collections.abc import Callable
 
 
-class Children:
+class ChildReaper:
     """The processes whose end somebody waits for. To be told of it costs no wait: SIGCHLD has reap() called."""
 
     def __init__(self) -> None:
-        self._told: dict[int, Callable[[int], None]] = {}
+        self._callbacks: dict[int, Callable[[int], None]] = {}
 
-    def expect(self, pid: int, ended: Callable[[int], None]) -> None:
+    def register(self, pid: int, ended: Callable[[int], None]) -> None:
         """Have `ended` called once with the exit status of child `pid`; that is -N for one killed by signal N."""
-        self._told[pid] = ended
+        self._callbacks[pid] = ended
 
     def reap(self) -> None:
         """Take in which children have ended. One that nobody expects is reaped all the same."""
@@ -25,6 +25,6 @@ class Children:
                 return
             if pid == 0:
                 return
-            ended = self._told.pop(pid, None)
+            ended = self._callbacks.pop(pid, None)
             if ended is not None:
                 ended(os.waitstatus_to_exitcode(status))

@@ -16,7 +16,7 @@ _LONGEST: Final = 0.05
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
-class Loop:
+class EventLoop:
     """Calls key.data(events) for each descriptor that is ready, and what the timers hold."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.fork import fork
 from supervisor.runtime.timers import Timers
 
@@ -25,13 +25,13 @@ _RETRY: Final = 1.0
 _SILENT: Final = 10.0
 
 
-class Closer:
+class FileCloser:
     """The descriptors that are to be closed, by st_dev, and for which file systems a process is at it."""
 
-    def __init__(self, timers: Timers, children: Children) -> None:
+    def __init__(self, timers: Timers, children: ChildReaper) -> None:
         self._timers = timers
         self._children = children
-        self._left: defaultdict[int, list[int]] = defaultdict(list)
+        self._pending: defaultdict[int, list[int]] = defaultdict(list)
         self._busy: dict[int, int | None] = {}
 
     def close(self, fd: int) -> None:
@@ -44,29 +44,29 @@ class Closer:
         if status.st_nlink:
             os.close(fd)
             return
-        self._left[status.st_dev].append(fd)
+        self._pending[status.st_dev].append(fd)
         self._begin(status.st_dev)
 
-    def end(self) -> None:
+    def close_all(self) -> None:
         """Have all closed by others that is left, whoever is at it already."""
-        for fds in self._left.values():
+        for fds in self._pending.values():
             with contextlib.suppress(OSError):  # no process to be had: they are closed by the end of this one
                 _hand_over(fds)
-        self._left.clear()
+        self._pending.clear()
 
     def _begin(self, dev: int) -> None:
-        if dev in self._busy or dev not in self._left:
+        if dev in self._busy or dev not in self._pending:
             return
         try:
-            pid = _hand_over(self._left[dev])
+            pid = _hand_over(self._pending[dev])
         except OSError as error:
             _log.warning("deleted files are not closed for now: %s", error)
             self._busy[dev] = None
             self._timers.at(time.monotonic() + _RETRY, partial(self._ended, dev, 0))
         else:
             self._busy[dev] = pid
-            del self._left[dev]
-            self._children.expect(pid, partial(self._ended, dev))
+            del self._pending[dev]
+            self._children.register(pid, partial(self._ended, dev))
             self._look_after(dev, pid)
 
     def _look_after(self, dev: int, pid: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from workers.child import as_child
+from workers.child import run_child
 from workers.libc import unmap
 
 _SHARED: Final = b"rw-s"
@@ -22,7 +22,7 @@ def fork(keep: Iterable[int], body: Callable[[], int]) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        as_child(keep, partial(_without_mappings, body), parent)
+        run_child(keep, partial(_without_mappings, body), parent)
     return pid
 
 

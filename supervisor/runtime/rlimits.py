@@ -35,7 +35,7 @@ def raise_descriptors(files: int) -> None:
         )  # fmt: skip
 
 
-def remedy(error: OSError) -> str:
+def advice(error: OSError) -> str:
     """Return what helps where no process was to be had, as a text's end."""
     match error.errno:
         case errno.EMFILE:

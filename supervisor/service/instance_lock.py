@@ -11,7 +11,7 @@ class AnotherSupervisorError(Exception):
     """The runtime_dir is taken."""
 
 
-def take(runtime_dir: Path) -> int:
+def acquire(runtime_dir: Path) -> int:
     """Make `runtime_dir` where needed and return the descriptor that holds its lock.
 
     Raises AnotherSupervisorError, which names the process, and OSError.

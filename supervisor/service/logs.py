@@ -21,7 +21,7 @@ from multiprocessing_logging import MultiProcessingHandler
 if TYPE_CHECKING:
     from supervisor.config.models import Log
 from supervisor.text.printable import printable
-from workers.log_records import LARGEST, decode, wrong_call
+from workers.log_records import LARGEST, bad_call_record, decode
 
 # As much as the kernel lets us have (net.core.wmem_max); its default holds some 200 records.
 _BUFFER: Final = 4 * 2**20
@@ -206,7 +206,7 @@ class _Handler(MultiProcessingHandler):  # type: ignore[misc] # it comes without
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log that a log call is wrong; logging itself would write it to stderr, and might wait there."""
-        self.write(wrong_call(record))
+        self.write(bad_call_record(record))
 
     def close(self) -> None:
         """Close the sockets."""
@@ -232,15 +232,15 @@ class LogPipe:
         self._lost = 0
         self._buffer = bytearray(LARGEST)
         self._last: dict[int, deque[str]] = {}
-        self.about: Callable[[int], Mapping[str, object]] = lambda _pid: {}
+        self.labels_of: Callable[[int], Mapping[str, object]] = lambda _pid: {}
         """Tells what is known of a worker's file now, by the worker's pid: attributes for its records."""
         self._root = logging.getLogger()
         self._before = (self._root.level, self._root.handlers[:])
-        self.set(config)
+        self.configure(config)
         self._root.handlers[:] = [self._handler]
 
     @property
-    def end(self) -> int:
+    def sender_fd(self) -> int:
         """The descriptor that others send their records by."""
         descriptor: int = self._handler.sender.fileno()
         return descriptor
@@ -255,7 +255,7 @@ class LogPipe:
         descriptor: int = self._handler.receiver.fileno()
         return descriptor
 
-    def set(self, config: Log) -> None:
+    def configure(self, config: Log) -> None:
         """Take over `config`. Workers that run are told their level by the fleet."""
         self._writer.set(config)
         self._root.setLevel(config.level.upper())
@@ -286,7 +286,7 @@ class LogPipe:
         if record.process is not None and hasattr(record, "filemap"):
             lines = self._last.setdefault(record.process, deque(maxlen=_LAST_LINES))
             lines.append(_short(record))
-            record.__dict__.update(self.about(record.process))
+            record.__dict__.update(self.labels_of(record.process))
         self._handler.write(record)
 
     def last_lines(self, pid: int) -> list[str]:

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from supervisor.ledger.events import MOVED, Happening
+from supervisor.ledger.events import MOVED, Event
 from supervisor.runtime import execute
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.timers import Timer, Timers
 
 _log = logging.getLogger("filemapd.on_move")
@@ -27,35 +27,35 @@ _LONGEST_LINE: Final = 500
 _PIPE: Final = 64 * 1024
 
 
-class OnMove:
+class MoveHook:
     """The commands that run and those that wait. `command` gives the program and its arguments, empty for none."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
         timers: Timers,
-        children: Children,
+        children: ChildReaper,
         command: Callable[[], Sequence[str]],
     ) -> None:
         self._selector = selector
         self._timers = timers
         self._children = children
         self._command = command
-        self._waiting: deque[Happening] = deque()
+        self._waiting: deque[Event] = deque()
         self._running: dict[str, _Run] = {}
         self._failed = self._dropped = 0
         self._over = False
 
-    def tell(self, happening: Happening) -> None:
+    def handle_event(self, event: Event) -> None:
         """Have the command run for an event, if it is a move."""
-        if happening.kind != MOVED or not self._command() or self._over:
+        if event.kind != MOVED or not self._command() or self._over:
             return
         if len(self._waiting) >= _WAITING:
             self._dropped += 1
             if self._dropped == 1 or self._dropped % _WAITING == 0:
                 _log.warning("more than %d moves wait for on_move: %d dropped", _WAITING, self._dropped)
             return
-        self._waiting.append(happening)
+        self._waiting.append(event)
         self._start_some()
 
     def status(self) -> dict[str, int]:
@@ -74,55 +74,55 @@ class OnMove:
             _log.warning("%d moves waited for on_move and are dropped", len(self._waiting))
             self._waiting.clear()
         for run in list(self._running.values()):
-            _log.warning("on_move for %s is ended, as filemapd stops", run.happening.name)
+            _log.warning("on_move for %s is ended, as filemapd stops", run.event.name)
             run.end(signal.SIGTERM)
             run.close()
 
     def _start_some(self) -> None:
         """Start those that are next: one at a time for a file, so that it gets its moves in order."""
-        for happening in list(self._waiting):
+        for event in list(self._waiting):
             if len(self._running) >= _AT_ONCE:
                 return
-            if happening.path not in self._running:
-                self._waiting.remove(happening)
-                self._start(happening)
+            if event.path not in self._running:
+                self._waiting.remove(event)
+                self._start(event)
 
-    def _start(self, happening: Happening) -> None:
+    def _start(self, event: Event) -> None:
         command = self._command()
         if not command:  # taken out of the configuration meanwhile
             return
         try:
-            pid, output = execute.start(command, _facts(happening), LIMIT)
+            pid, output = execute.start(command, _facts(event), LIMIT)
         except OSError as error:
-            self._fails(happening, f"no process to be had: {error.strerror}")
+            self._fails(event, f"no process to be had: {error.strerror}")
             return
-        run = _Run(pid, output, happening, self._selector)
-        self._running[happening.path] = run
-        self._children.expect(pid, lambda status: self._ended(run, status))
+        run = _Run(pid, output, event, self._selector)
+        self._running[event.path] = run
+        self._children.register(pid, lambda status: self._ended(run, status))
         run.timer = self._timers.at(time.monotonic() + LIMIT, run.too_long)
 
     def _ended(self, run: _Run, status: int) -> None:
         run.close()
-        del self._running[run.happening.path]
+        del self._running[run.event.path]
         if run.killed:
-            self._fails(run.happening, f"killed, as it took more than {LIMIT:g} s")
+            self._fails(run.event, f"killed, as it took more than {LIMIT:g} s")
         elif status < 0:
-            self._fails(run.happening, f"killed by {signal.Signals(-status).name}")
+            self._fails(run.event, f"killed by {signal.Signals(-status).name}")
         elif status > 0:
-            self._fails(run.happening, f"exit status {status}")
+            self._fails(run.event, f"exit status {status}")
         if not self._over:
             self._start_some()
 
-    def _fails(self, happening: Happening, why: str) -> None:
+    def _fails(self, event: Event, why: str) -> None:
         self._failed += 1
-        _log.warning("on_move for %s (event %d): %s", happening.name, happening.id, why)
+        _log.warning("on_move for %s (event %d): %s", event.name, event.id, why)
 
 
 class _Run:
     """One command that runs, and what it says, line by line into the log."""
 
-    def __init__(self, pid: int, output: int, happening: Happening, selector: selectors.BaseSelector) -> None:
-        self.happening = happening
+    def __init__(self, pid: int, output: int, event: Event, selector: selectors.BaseSelector) -> None:
+        self.event = event
         self.timer: Timer | None = None
         self.killed = False
         self._pid = pid
@@ -149,8 +149,8 @@ class _Run:
         if self.timer is not None:
             self.timer.cancel()
         self._take()
-        self._say(self._rest)
-        self._let_go()
+        self._log_output(self._rest)
+        self._unregister()
 
     def _take(self) -> None:
         """Take in what it says, as much as a pipe holds."""
@@ -161,37 +161,37 @@ class _Run:
         except BlockingIOError:
             return
         if not data:
-            self._let_go()
+            self._unregister()
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._say(line)
+            self._log_output(line)
         if len(self._rest) > _LONGEST_LINE:
-            self._say(self._rest)
+            self._log_output(self._rest)
             self._rest = b""
 
-    def _say(self, line: bytes) -> None:
+    def _log_output(self, line: bytes) -> None:
         self._lines += bool(line)
         if line and self._lines <= _MOST_LINES:
             text = line[:_LONGEST_LINE].decode("utf-8", "replace")
-            _log.info("on_move[%d] for %s: %s", self._pid, self.happening.name, text)
+            _log.info("on_move[%d] for %s: %s", self._pid, self.event.name, text)
         elif line and self._lines == _MOST_LINES + 1:
-            _log.info("on_move[%d] for %s: (the rest is left out)", self._pid, self.happening.name)
+            _log.info("on_move[%d] for %s: (the rest is left out)", self._pid, self.event.name)
 
-    def _let_go(self) -> None:
+    def _unregister(self) -> None:
         if self._output is not None:
             self._selector.unregister(self._output)
             os.close(self._output)
             self._output = None
 
 
-def _facts(happening: Happening) -> dict[str, str]:
+def _facts(event: Event) -> dict[str, str]:
     """Return what the command is told, by the name of the environment's variable."""
-    details = happening.details
+    details = event.details
     return {
-        "FILEMAPD_PATH": happening.path,
-        "FILEMAPD_NAME": happening.name,
+        "FILEMAPD_PATH": event.path,
+        "FILEMAPD_NAME": event.name,
         "FILEMAPD_DEVICE": details["device"],
         "FILEMAPD_OLD": str(details["from"]),
         "FILEMAPD_NEW": str(details["to"]),
-        "FILEMAPD_REASON": happening.reason,
+        "FILEMAPD_REASON": event.reason,
     }

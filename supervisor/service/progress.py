@@ -34,9 +34,9 @@ class Progress:
         elif self._began is None:
             self._began, self._tell_at = now, now + _PATIENCE
         elif now >= self._tell_at:
-            self._tell(now, len(states) - left, len(states))
+            self._log_progress(now, len(states) - left, len(states))
 
-    def _tell(self, now: float, done: int, total: int) -> None:
+    def _log_progress(self, now: float, done: int, total: int) -> None:
         self._told = True
         if self._show is not None:
             self._show(bar(done, total))

@@ -11,7 +11,7 @@ from supervisor.fleet.state_machine import State
 from supervisor.service.sd_notify import notify
 
 
-class Service:
+class SystemdNotifier:
     """Tells the service manager how the supervisor is, where there is one."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class LibvirtFile:
     """A file of libvirt's as it was read. `domain` is None where it is none; then `problem` says why."""
 
     stamp: Stamp
@@ -29,32 +29,32 @@ class Read:
     problem: str = ""
 
 
-def to_raw(read: Read) -> list[Any]:
+def to_raw(read: LibvirtFile) -> list[Any]:
     """Return what was read as JSON can hold it."""
     return [read.stamp, None if read.domain is None else astuple(read.domain), read.problem]
 
 
-def from_raw(raw: list[Any]) -> Read:
+def from_raw(raw: list[Any]) -> LibvirtFile:
     """Return what to_raw() was given."""
     stamp, domain, problem = raw
     if domain is None:
-        return Read(tuple(stamp), None, problem)
+        return LibvirtFile(tuple(stamp), None, problem)
     name, uuid, running, pid, disks, whole = domain
     files = tuple((path, role) for path, role in disks)
-    return Read(tuple(stamp), Domain(name, uuid, running, pid, files, whole), problem)
+    return LibvirtFile(tuple(stamp), Domain(name, uuid, running, pid, files, whole), problem)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What a search found: machines by file, and all that was read."""
 
     machines: dict[Identity, Machine]
-    files: dict[str, Read]
+    files: dict[str, LibvirtFile]
 
 
-def find(
-    folders: Sequence[str], *, processes: bool, wanted: Collection[Identity], known: Mapping[str, Read]
-) -> Found:
+def search(
+    folders: Sequence[str], *, processes: bool, wanted: Collection[Identity], known: Mapping[str, LibvirtFile]
+) -> SearchResult:
     """Return the machines of the files `wanted`. What `known` has of libvirt's files, and what is not newer, is not
     read again; folders and files that can't be read are passed over."""
     files = dict(_read_all(folders, known))
@@ -64,16 +64,16 @@ def find(
         running = {claim.identity for claim in claims if claim.source is Source.RUNNING}
         left = set(wanted) - running
         claims += claims_of_processes(left, set(_settled(domains))) if left else ()
-    return Found(choose(claim for claim in claims if claim.identity in wanted), files)
+    return SearchResult(choose(claim for claim in claims if claim.identity in wanted), files)
 
 
-def answer(
+def search_as_json(
     folders: Sequence[str], *, processes: bool, wanted: Collection[Identity], known: Mapping[str, list[Any]]
 ) -> bytes:
     """Return what find() finds, in JSON: `machines` with what Machine holds behind device and inode, and `files`,
     null for each that is as in `known`."""
     before = {path: from_raw(raw) for path, raw in known.items()}
-    found = find(folders, processes=processes, wanted=wanted, known=before)
+    found = search(folders, processes=processes, wanted=wanted, known=before)
     return json.dumps(
         {
             "machines": [[*identity, *astuple(machine)] for identity, machine in found.machines.items()],
@@ -84,7 +84,7 @@ def answer(
     ).encode()
 
 
-def _read_all(folders: Iterable[str], known: Mapping[str, Read]) -> Iterator[tuple[str, Read]]:
+def _read_all(folders: Iterable[str], known: Mapping[str, LibvirtFile]) -> Iterator[tuple[str, LibvirtFile]]:
     for folder in folders:
         try:
             names = sorted(name for name in os.listdir(folder) if name.endswith(".xml"))
@@ -95,10 +95,10 @@ def _read_all(folders: Iterable[str], known: Mapping[str, Read]) -> Iterator[tup
             try:
                 yield path, _read(path, known.get(path))
             except OSError as error:
-                yield path, Read((), None, str(error.strerror))
+                yield path, LibvirtFile((), None, str(error.strerror))
 
 
-def _read(path: str, known: Read | None) -> Read:
+def _read(path: str, known: LibvirtFile | None) -> LibvirtFile:
     """Return what is in a file, `known` where it is that one still. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
@@ -107,19 +107,19 @@ def _read(path: str, known: Read | None) -> Read:
         if known is not None and known.stamp == stamp:
             return known
         if not stat.S_ISREG(status.st_mode):
-            return Read(stamp, None, "not a regular file")
+            return LibvirtFile(stamp, None, "not a regular file")
         return _parsed(fd, stamp)
     finally:
         os.close(fd)
 
 
-def _parsed(fd: int, stamp: Stamp) -> Read:
+def _parsed(fd: int, stamp: Stamp) -> LibvirtFile:
     with open(fd, "rb", closefd=False) as file:
         data = file.read(MAX_BYTES + 1)
     try:
-        return Read(stamp, parse(data))
+        return LibvirtFile(stamp, parse(data))
     except ValueError as error:
-        return Read(stamp, None, str(error))
+        return LibvirtFile(stamp, None, str(error))
 
 
 def _claims(domain: Domain) -> Iterator[Claim]:

@@ -31,13 +31,13 @@ _PAUSE: Final = 60.0
 _SETTLED: Final = 1.0
 
 
-class Vms:
+class VmWatcher:
     """The last search, and what it depended on."""
 
     def __init__(self, fleet: Fleet, selector: selectors.BaseSelector) -> None:
         self._fleet = fleet
         self._selector = selector
-        self._programs = Programs()
+        self._programs = QemuProcesses()
         self._running: frozenset[int] = frozenset()
         self._searched: object = None
         self._not_before = 0.0
@@ -62,37 +62,37 @@ class Vms:
         if self._pipe is not None or now < self._not_before or self._fleet.stopping:
             return
         try:
-            self._look()
+            self._start_if_changed()
         except OSError as error:  # there is no descriptor to be had just now
             self._failed(error.strerror or str(error))
 
-    def _look(self) -> None:
+    def _start_if_changed(self) -> None:
         """Begin a search if there is need for one. Raises OSError."""
         config = self._fleet.config.vms
-        wanted = {(f.holds.dev, f.holds.inode) for f in self._fleet.filemaps.values() if f.holds is not None}
+        wanted = {(f.file.dev, f.file.inode) for f in self._fleet.filemaps.values() if f.file is not None}
         stamps, settled = _stamps(config.folders, time.time())
-        running = self._programs.machines() if config.processes else frozenset()
+        running = self._programs.pids() if config.processes else frozenset()
         # One that has just begun may not have opened its files yet.
         settled, self._running = settled and running <= self._running, running
         # A file that went and came back since may be a new filemap, or have been looked for in vain meanwhile.
-        state = (config, stamps, running, wanted, self._fleet.held)
+        state = (config, stamps, running, wanted, self._fleet.files_opened)
         if state == self._searched:
             return
         self._searched = state if settled else None
         if wanted and (config.folders or config.processes):
             self._begin(wanted)
         else:
-            self._show({})
+            self._set_machines({})
 
     def _begin(self, wanted: set[Identity]) -> None:
         config, known = self._fleet.config.vms, self._known
         read, write = os.pipe2(os.O_CLOEXEC)
 
         def body() -> int:
-            from supervisor.vms.search import answer  # noqa: PLC0415 - what it imports is not for the supervisor
+            from supervisor.vms.search import search_as_json  # noqa: PLC0415 - what it imports is not for the supervisor
 
             os.nice(10)
-            text = answer(config.folders, processes=config.processes, wanted=wanted, known=known)
+            text = search_as_json(config.folders, processes=config.processes, wanted=wanted, known=known)
             with open(write, "wb") as file:
                 file.write(text)
             return 0
@@ -104,7 +104,7 @@ class Vms:
             raise
         finally:
             os.close(write)
-        self._fleet.children.expect(self._pid, self._ended)
+        self._fleet.reaper.register(self._pid, self._ended)
         self._deadline = time.monotonic() + _DEADLINE
         self._pipe, self._answer = read, bytearray()
         os.set_blocking(read, False)
@@ -119,12 +119,12 @@ class Vms:
             self._selector.unregister(self._pipe)
             os.close(self._pipe)
             self._pipe = None
-            self._take(bytes(self._answer))
+            self._finish(bytes(self._answer))
 
     def _ended(self, _status: int) -> None:
         self._pid = None
 
-    def _take(self, answer: bytes) -> None:
+    def _finish(self, answer: bytes) -> None:
         """Take in what a search found; it is cut short where it was killed."""
         try:
             found = json.loads(answer)
@@ -135,16 +135,16 @@ class Vms:
             if raw is not None and raw[2]:
                 _log.debug("%s is passed over: %s", path, raw[2])
         self._known = {path: raw or self._known[path] for path, raw in found["files"].items()}
-        self._show({(dev, inode): Machine(*machine) for dev, inode, *machine in found["machines"]})
+        self._set_machines({(dev, inode): Machine(*machine) for dev, inode, *machine in found["machines"]})
 
     def _failed(self, reason: str) -> None:
         _log.warning("virtual machines are not known: %s", reason)
         self._searched = None
         self._not_before = time.monotonic() + _PAUSE
 
-    def _show(self, machines: dict[Identity, Machine]) -> None:
+    def _set_machines(self, machines: dict[Identity, Machine]) -> None:
         for filemap in self._fleet.filemaps.values():
-            holds = filemap.holds
+            holds = filemap.file
             machine = None if holds is None else machines.get((holds.dev, holds.inode))
             if self._machines.get(filemap) == machine:
                 continue
@@ -152,7 +152,7 @@ class Vms:
                 del self._machines[filemap]
             else:
                 self._machines[filemap] = machine
-            self._fleet.changed(filemap.path)
+            self._fleet.status_changed(filemap.path)
 
 
 def _stamps(folders: tuple[str, ...], now: float) -> tuple[tuple[tuple[int, int] | None, ...], bool]:
@@ -170,7 +170,7 @@ def _stamp(folder: str) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-class Programs:
+class QemuProcesses:
     """The processes there are, and which of them run a machine. Only what is new is looked at."""
 
     # A process that was just forked bears its parent's name until it executes its own program.
@@ -180,7 +180,7 @@ class Programs:
         self._others: dict[int, int] = {}
         self._machines: set[int] = set()
 
-    def machines(self) -> frozenset[int]:
+    def pids(self) -> frozenset[int]:
         """Return the pids of QEMU's processes."""
         there = {int(name) for name in os.listdir("/proc") if name.isdecimal()}
         self._machines &= there

@@ -21,7 +21,7 @@ from supervisor.web import log, privileges
 from supervisor.web.app import application
 from supervisor.web.feed_receiver import follow, settings
 from supervisor.web.pages.routes import Pages
-from supervisor.web.server import Answering
+from supervisor.web.server import HttpServer
 from supervisor.web.state.recent import Recent
 from supervisor.web.state.store import Store
 from workers.libc import die_with_parent
@@ -34,13 +34,13 @@ async def _run(given: dict[str, Any]) -> None:
     told = settings(feed)
     tls = server_context(told["tls_server_config"]) if told["tls_server_config"] else None
     store, recent = Store(), Recent()
-    store.listen(recent.take)
+    store.listen(recent.put)
     app = application(store, Pages(store, recent, socket.gethostname()).routes())
-    answering = Answering(_guarded(app, told["basic_auth_users"]), tls)
+    answering = HttpServer(_guarded(app, told["basic_auth_users"]), tls)
     privileges.drop(given["user"])
     die_with_parent(given["parent"])  # only now, as another user has to ask for it anew
     answering.on(listening)
-    await follow(feed, store.take)
+    await follow(feed, store.put)
 
 
 def _guarded(app: ASGIApp, users: dict[str, str]) -> ASGIApp:

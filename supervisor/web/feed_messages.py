@@ -19,5 +19,5 @@ def file_messages(status: StatusSource, path: str) -> Iterator[Message]:
         yield ["gone", path]
     else:
         yield ["file", status.filemap(filemap)]
-        if filemap.placed.news:
-            yield ["regions", path, filemap.placed.take()]
+        if filemap.placement.is_changed:
+            yield ["regions", path, filemap.placement.take()]

@@ -40,7 +40,7 @@ async def follow(feed: socket.socket, take: Callable[[list[Any]], None]) -> None
             if not size:
                 over.set()
                 return
-            _take(bytes(buffer[:size]), take)
+            _receive(bytes(buffer[:size]), take)
 
     loop = asyncio.get_running_loop()
     loop.add_reader(feed, readable)
@@ -50,7 +50,7 @@ async def follow(feed: socket.socket, take: Callable[[list[Any]], None]) -> None
         loop.remove_reader(feed)
 
 
-def _take(packet: bytes, take: Callable[[list[Any]], None]) -> None:
+def _receive(packet: bytes, take: Callable[[list[Any]], None]) -> None:
     try:
         take(json.loads(packet))
     except Exception:  # noqa: BLE001 - one message that can't be made use of takes none of the others along

@@ -33,7 +33,7 @@ Message = list[Any]
 """A word that says what it is, and what it says: see ARCHITECTURE.md."""
 
 
-class Feed:
+class FeedSender:
     """Our end of the socket. `tell` gives the messages about the file at a path, as of now."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Feed:
     ) -> None:
         self._selector = selector
         self._timers = timers
-        self._tell = tell
+        self._file_messages = tell
         self._end: socket.socket | None = None
         self._reset()
 
@@ -81,7 +81,7 @@ class Feed:
             self._changed[path] = None
             self._schedule()
 
-    def tell(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         """Have it told `message`, after what is known to have changed. The oldest go where many wait."""
         if self._end is not None:
             self._others.append(message)
@@ -109,7 +109,7 @@ class Feed:
 
     def _encoded(self, paths: Iterable[str], others: Iterable[Message]) -> Iterator[bytes]:
         for path in paths:
-            for message in self._tell(path):
+            for message in self._file_messages(path):
                 yield _packet(message)
         for message in others:
             yield _packet(message)

@@ -10,6 +10,6 @@ from workers import log_records
 
 def join(end: socket.socket, level: int) -> None:
     """Have all records from `level` on go to the supervisor by its socket."""
-    log_records.join(end, level, {})
+    log_records.install(end, level, {})
     # It has a line for every client that talks nonsense.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -24,10 +24,10 @@ from supervisor.config.models import Config
 from supervisor.config.web import TlsServerConfig, Web
 from supervisor.fleet.backoff import delay
 from supervisor.fleet.state_machine import LIVE, Action, Event, Record, State, advance
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.execute import start_module
 from supervisor.runtime.timers import Timer, Timers
-from supervisor.web.feed_sender import Feed
+from supervisor.web.feed_sender import FeedSender
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -45,9 +45,9 @@ class WebProcess:
 
     def __init__(
         self,
-        feed: Feed,
+        feed: FeedSender,
         timers: Timers,
-        children: Children,
+        children: ChildReaper,
         log_end: int,
         begin: Callable[[], None],
     ) -> None:
@@ -70,7 +70,7 @@ class WebProcess:
         self._served: _Identities = []
 
     @property
-    def over(self) -> bool:
+    def is_stopped(self) -> bool:
         """Tell whether there is no process."""
         return self._pid is None
 
@@ -128,7 +128,7 @@ class WebProcess:
             self._listening = listening(config.web.listen)
         except OSError as error:
             # Until the process of before has ended it may be that which has the port still.
-            if self.over:
+            if self.is_stopped:
                 self._problem = error.strerror or str(error)
                 if self._problem != problem:
                     _log.error("web: %s", self._problem)
@@ -190,7 +190,7 @@ class WebProcess:
             self._feed.close()
             self._event(Event.CRASHED, str(error.args[-1]))
             return
-        self._children.expect(self._pid, self._ended)
+        self._children.register(self._pid, self._ended)
         self._event(Event.READY)
         self._begin()
 
@@ -226,7 +226,7 @@ class WebProcess:
         if self._record.state is State.STOPPING:
             self._event(Event.EXITED)
             return
-        self._event(Event.CRASHED, self._reason or _how(status))
+        self._event(Event.CRASHED, self._reason or _exit_reason(status))
 
     # Its health.
 
@@ -237,7 +237,7 @@ class WebProcess:
         now = time.monotonic()
         unread = self._feed.unread()
         self._unread_since = (self._unread_since or now) if unread else None
-        trouble = self._trouble(now, self._config.supervisor.health.heartbeat)
+        trouble = self._unhealthy(now, self._config.supervisor.health.heartbeat)
         if trouble and not self._reason:
             _log.warning("web: process %d killed: %s", self._pid, trouble)
             self._reason = trouble
@@ -245,7 +245,7 @@ class WebProcess:
         else:
             self._event(Event.HEALTHY)
 
-    def _trouble(self, now: float, longest: float) -> str:
+    def _unhealthy(self, now: float, longest: float) -> str:
         try:
             self._rss_bytes = psutil.Process(self._pid).memory_info().rss
         except (psutil.Error, OSError):
@@ -279,7 +279,7 @@ def _settings(web: Web) -> dict[str, Any]:
     return web.model_dump(include={"tls_server_config", "basic_auth_users"})
 
 
-def _how(status: int) -> str:
+def _exit_reason(status: int) -> str:
     """Return how a process ended."""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"

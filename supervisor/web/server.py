@@ -84,7 +84,7 @@ class _Connection(H11Protocol):
         self._deadline = self.loop.call_later(_DEADLINE, self.transport.abort)
 
 
-class Answering:
+class HttpServer:
     """Answers with what `app` says, by TLS where there is a context for it. Once this is made there is nothing left
     to import.
 

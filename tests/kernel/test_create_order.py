@@ -215,12 +215,12 @@ class Ledger:
     def _store(self, intended: dict[str, int], counted: dict[str, int]) -> None:
         self.path.write_text(json.dumps([intended, counted]))
 
-    def intend(self, retired: Sequence[Retired]) -> None:
+    def before_delete(self, retired: Sequence[Retired]) -> None:
         """Keep the counters as what counts should their regions be gone."""
         self._store({one.key: one.counters.reads for one in retired}, self._load()[1])
         FUSE.step()
 
-    def done(self, retired: Sequence[Retired]) -> None:
+    def after_delete(self, retired: Sequence[Retired]) -> None:
         """Count them: the regions have gone."""
         assert {one.key for one in retired} == set(self._load()[0])
         self.settle(())

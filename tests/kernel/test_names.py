@@ -16,7 +16,7 @@ from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.running import Running, running, wait_for, write
 from tests.kernel.scraping import fetch, free_port, listen
-from workers.followed_file import Following, Presence
+from workers.followed_file import FollowedFile, Presence
 
 NAMES = (
     b"two\nlines.img",
@@ -144,11 +144,11 @@ def test_file_within_its_directory(fs: Filesystem) -> None:
     path = top / "inner" / "disk.img"
 
     def found(path: Path = path, within: Path | None = top) -> Presence:
-        following = Following(
+        following = FollowedFile(
             str(path), FilemapdMode.PATH, within=str(within) if within is not None else None
         )
         presence = following.find()
-        following.let_go()
+        following.close()
         return presence
 
     assert found() is Presence.MISSING

@@ -18,11 +18,11 @@ from supervisor.fleet.fork_server import Child, ForkServer
 from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, read_direct
 from tests.kernel.running import DEADLINE
-from workers import channel as say
-from workers.reconciler import Wanted
+from workers import messages
+from workers.reconciler import GroupSettings
 from workers.worker import Job
 
-M = TypeVar("M", bound=say.Message)
+M = TypeVar("M", bound=messages.Message)
 
 
 @contextlib.contextmanager
@@ -31,7 +31,7 @@ def worker(path: Path) -> Iterator[Child]:
     log, log_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with log, log_end:
         server = ForkServer(log_end.fileno())
-        child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {})
+        child = server.spawn(Job(str(path), FilemapdMode.PATH, GroupSettings()), {})
         server.close()
     try:
         yield child
@@ -51,7 +51,7 @@ def next_of(child: Child, kind: type[M]) -> M:
     raise AssertionError(f"no {kind.__name__}")
 
 
-def places(placed: say.Placed) -> list[tuple[int, int]]:
+def places(placed: messages.Placed) -> list[tuple[int, int]]:
     """Return start and length of each piece, in bytes."""
     return [(s * 512, n * 512) for s, n in zip(placed.starts, placed.lengths, strict=True)]
 
@@ -70,42 +70,42 @@ def scattered(disk: Disk) -> Path:
 def test_io_is_told_where_it_was(scattered: Path) -> None:
     """Each read is told once, with the extent that it was from."""
     with worker(scattered) as child:
-        extents = places(next_of(child, say.Placed))
+        extents = places(next_of(child, messages.Placed))
         assert extents == on_disk(scattered)
         by_file = sorted((one.logical, one.physical) for one in oracle.extents(scattered))
         third = [start for start, _ in extents].index(by_file[2][1])
         read_direct(scattered, 4 * KIB64, 7)
-        child.channel.send(say.Sample())
-        assert next_of(child, say.Sampled).ios == [7 if i == third else 0 for i in range(4)]
-        child.channel.send(say.Sample())
-        assert next_of(child, say.Sampled).ios == []
+        child.channel.send(messages.Sample())
+        assert next_of(child, messages.Sampled).ios == [7 if i == third else 0 for i in range(4)]
+        child.channel.send(messages.Sample())
+        assert next_of(child, messages.Sampled).ios == []
 
 
 def test_places_are_told_when_they_change(disk: Disk, scattered: Path) -> None:
     """An extent more is told, and what is read from it from then on; a look that changes nothing tells nothing."""
     with worker(scattered) as child:
-        before = places(next_of(child, say.Placed))
-        child.channel.send(say.Look(doubt=True))
+        before = places(next_of(child, messages.Placed))
+        child.channel.send(messages.Reconcile(verify=True))
         # Else that look might see the file while it is written.
-        assert not next_of(child, say.Mapped).changed
+        assert not next_of(child, messages.Mapped).changed
         disk.write("disk.img", KIB64, offset=9 * KIB64)
-        child.channel.send(say.Look())
-        after = places(next_of(child, say.Placed))
+        child.channel.send(messages.Reconcile())
+        after = places(next_of(child, messages.Placed))
         assert after == on_disk(scattered)
         assert len(after) == len(before) + 1
         read_direct(scattered, 9 * KIB64, 3)
-        child.channel.send(say.Sample())
-        told = dict(zip(after, next_of(child, say.Sampled).ios, strict=True))
+        child.channel.send(messages.Sample())
+        told = dict(zip(after, next_of(child, messages.Sampled).ios, strict=True))
         assert [told[place] for place in set(after) - set(before)] == [3]
 
 
 def test_a_successor_tells_only_what_is_new(scattered: Path) -> None:
     """A worker that takes a group over tells where it lies, and no I/O of before its time."""
     with worker(scattered) as child:
-        before = places(next_of(child, say.Placed))
+        before = places(next_of(child, messages.Placed))
         read_direct(scattered, 0, 5)
     with worker(scattered) as child:
-        assert places(next_of(child, say.Placed)) == before
+        assert places(next_of(child, messages.Placed)) == before
         read_direct(scattered, 0, 2)
-        child.channel.send(say.Sample())
-        assert sum(next_of(child, say.Sampled).ios) == 2
+        child.channel.send(messages.Sample())
+        assert sum(next_of(child, messages.Sampled).ios) == 2

@@ -18,13 +18,14 @@ import pytest
 from sandbox.devices import Filesystem, filesystem
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.fork_server import Child
-from supervisor.fleet.scheduler import Turns
+from supervisor.fleet.scheduler import Scheduler
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES, MIB, append_delayed, fallocate, opened
 from tests.kernel.conftest import Disk, read_direct
 from tests.kernel.running import Running, running, stopped, wait_for, write
 from tests.unit.fleets import small_fleet
-from workers import channel as say
+from workers import messages
+from workers.channel import pair
 
 
 @pytest.fixture
@@ -226,22 +227,22 @@ def test_running_again_is_told(fs: Filesystem, tmp_path: Path) -> None:
 def test_changed_by_others_before_it_was_told(disk: Disk, tmp_path: Path) -> None:
     """What a device's regions were when they were last compared is no news of a file that was not known by then."""
     others = disk.others_region()
-    ours, theirs = say.pair()
+    ours, theirs = pair()
     with small_fleet(tmp_path) as fleet, closing(ours), closing(theirs):
         (filemap,) = fleet.filemaps.values()
-        known = fleet.filemaps["/y"] = Filemap(replace(filemap.wanted, path="/y", name="y"))
+        known = fleet.filemaps["/y"] = Filemap(replace(filemap.spec, path="/y", name="y"))
         for one in (filemap, known):
             one.child, one.fd = Child(os.getpid(), ours), os.open(disk.folder, os.O_PATH)
-            one.holds = say.Holds(disk.device.dev_t, 2, 0, one.fd)
-        known.mapped = say.Mapped(None, "", 0, 0, 0, 0, None, False, False, False, False)
-        turns = Turns(fleet)
-        turns.tables()
+            one.file = messages.FileOpened(disk.device.dev_t, 2, 0, one.fd)
+        known.mapped = messages.Mapped(None, "", 0, 0, 0, 0, None, False, False, False, False)
+        turns = Scheduler(fleet)
+        turns.check_regions()
         filemap.mapped, filemap.group_id = (
             replace(known.mapped, group={"group_id": others}, tag="theirs"),
             others,
         )
-        turns.tables()
+        turns.check_regions()
         assert select.select([theirs], [], [], 0)[0], "its worker is not asked"
-        assert isinstance(theirs.receive(), say.Look)
+        assert isinstance(theirs.receive(), messages.Reconcile)
         for one in (filemap, known):
-            fleet.let_go(one)
+            fleet.release_file(one)

@@ -15,8 +15,8 @@ from pydantic import RootModel
 
 from supervisor.control.client import ControlError, call
 from supervisor.control.requests import Request
-from supervisor.control.routes import Response, Route, Streamed
-from supervisor.control.server import Control
+from supervisor.control.routes import Response, Route, StreamedResponse
+from supervisor.control.server import ControlServer
 
 
 def _fail(_body: Any) -> Response:
@@ -50,9 +50,10 @@ ROUTES = {
     ("POST", "/v1/odd"): Route(Request, lambda _: Response(799, None)),
     ("GET", "/v1/large"): Route(Request, lambda _: Response(200, "x" * 2_000_000)),
     ("GET", "/v1/pieces"): Route(
-        Request, lambda _: Streamed(iter(["[", *(f"{n}, " for n in range(50)), '"' + "x" * 500_000 + '"]']))
+        Request,
+        lambda _: StreamedResponse(iter(["[", *(f"{n}, " for n in range(50)), '"' + "x" * 500_000 + '"]'])),
     ),
-    ("GET", "/v1/breaks"): Route(Request, lambda _: Streamed(_breaks_off())),
+    ("GET", "/v1/breaks"): Route(Request, lambda _: StreamedResponse(_breaks_off())),
 }
 
 
@@ -61,7 +62,7 @@ class Loop:
 
     def __init__(self, path: Path) -> None:
         self.selector = selectors.DefaultSelector()
-        self.control = Control(path, ROUTES)
+        self.control = ControlServer(path, ROUTES)
         self.control.register(self.selector)
 
     def turn(self, timeout: float = 0.0) -> int:

@@ -10,14 +10,14 @@ from typing import Any
 
 from supervisor.config.models import Config
 from supervisor.control.status import StatusSource
-from supervisor.discovery.selection import wanted
+from supervisor.discovery.selection import select_files
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.fork_server import ForkServer
 from supervisor.ledger.ledger import Ledger
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.timers import Timers
-from workers.watcher import Watch
+from workers.watcher import FileWatcher
 
 
 def status_of(fleet: Fleet, filemap: Filemap) -> dict[str, Any]:
@@ -29,14 +29,14 @@ def status_of(fleet: Fleet, filemap: Filemap) -> dict[str, Any]:
 def small_fleet(folder: Path) -> Iterator[Fleet]:
     """A fleet that has one file, /x, and has not started; its ledger is in `folder`."""
     config = Config.model_validate({"version": 1, "filemaps": [{"path": "/x"}]})
-    children = Children()
+    children = ChildReaper()
     with (
-        closing(Watch()) as watch,
+        closing(FileWatcher()) as watch,
         closing(Ledger(folder, children)) as ledger,
         DefaultSelector() as selector,
     ):
         made = Fleet(
             config, ledger, watch, selector, Timers(), children, ForkServer(2), print, lambda _pid: []
         )
-        made.filemaps["/x"] = Filemap(wanted(config, {})["/x"])
+        made.filemaps["/x"] = Filemap(select_files(config, {})["/x"])
         yield made

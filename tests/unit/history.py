@@ -36,11 +36,11 @@ class Kept:
         self.reads = 0
         self.intended: dict[str, Counters] = {}
 
-    def intend(self, retired: Sequence[Retired]) -> None:
+    def before_delete(self, retired: Sequence[Retired]) -> None:
         """Keep the counters as what counts should their regions be gone."""
         self.intended = {one.key: one.counters for one in retired}
 
-    def done(self, retired: Sequence[Retired]) -> None:
+    def after_delete(self, retired: Sequence[Retired]) -> None:
         """Count them: the regions have gone."""
         assert {one.key for one in retired} == self.intended.keys()
         self.settle()

@@ -11,7 +11,7 @@ from dmstats.counters import Counters
 from supervisor.ledger.accounting import Account
 from supervisor.ledger.entries import Entry
 from supervisor.ledger.ledger import Ledger
-from workers.channel import Holds
+from workers.messages import FileOpened
 
 PATH = "/images/a.img"
 
@@ -32,13 +32,13 @@ def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
 
 def fill(ledger: Ledger) -> None:
     """Let some things be known of a file."""
-    ledger.holds(PATH, "vg-lv", Holds(1, 12, 34, 5))
-    ledger.group(PATH, {"group_id": 0})
-    ledger.moving(PATH, 4, "because")
-    ledger.moved(PATH, "a.img", "vg-lv", 0, 4)
-    ledger.moving(PATH, 7, "of this")
-    ledger.retiring(PATH, [("1:0+8", reads(6))])
-    ledger.counted(PATH, reads(2))
+    ledger.record_file(PATH, "vg-lv", FileOpened(1, 12, 34, 5))
+    ledger.record_group(PATH, {"group_id": 0})
+    ledger.record_intended_move(PATH, 4, "because")
+    ledger.record_move(PATH, "a.img", "vg-lv", 0, 4)
+    ledger.record_intended_move(PATH, 7, "of this")
+    ledger.add_pending(PATH, [("1:0+8", reads(6))])
+    ledger.record_counters(PATH, reads(2))
     ledger.flush()
 
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from supervisor.config.models import Log
 from supervisor.service.logs import LogPipe, install
-from workers.log_records import join
+from workers import log_records
 
 
 class Output:
@@ -55,7 +55,7 @@ def fork(pipe: LogPipe, work: Callable[[], object], **labels: object) -> int:
     if pid == 0:
         try:
             os.close(pipe.fileno())
-            join(socket.socket(fileno=pipe.end), logging.root.level, labels)
+            log_records.install(socket.socket(fileno=pipe.sender_fd), logging.root.level, labels)
             work()
         finally:
             os._exit(0)

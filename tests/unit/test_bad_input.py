@@ -16,7 +16,7 @@ from dmstats.counters import parse_print
 from dmstats.fiemap import FIEMAP, FIEMAP_EXTENT, Extent, parse_fiemap
 from supervisor.control import requests
 from supervisor.control.requests import RequestError, from_body, from_query
-from workers import channel, log_records
+from workers import log_records, messages
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -71,14 +71,14 @@ def test_print_reply_is_read(areas: list[list[int]]) -> None:
 def test_any_packet_of_a_worker(packet: bytes) -> None:
     """A packet on a worker's channel is a message or no message of ours."""
     with contextlib.suppress(ValueError):
-        channel.decode(packet)
+        messages.decode(packet)
 
 
-@given(st.sampled_from(sorted(channel._KINDS)), st.lists(ANY_JSON, max_size=13))
+@given(st.sampled_from(sorted(messages._KINDS)), st.lists(ANY_JSON, max_size=13))
 def test_message_with_any_values(name: str, values: list[Any]) -> None:
     """A message is read back as it was, one with too few or too many values is refused."""
     with contextlib.suppress(ValueError):
-        message = channel.decode(json.dumps([name, *values]).encode())
+        message = messages.decode(json.dumps([name, *values]).encode())
         assert type(message).__name__ == name
 
 
@@ -89,7 +89,7 @@ def test_any_log_packet(packet: bytes) -> None:
         assert isinstance(logging.Formatter().format(log_records.decode(packet)), str)
 
 
-@pytest.mark.parametrize("decode", [channel.decode, log_records.decode])
+@pytest.mark.parametrize("decode", [messages.decode, log_records.decode])
 def test_deeply_nested(decode: Any) -> None:
     """What is nested deeper than Python recurses is refused as any other."""
     with pytest.raises(ValueError, match=r"no message|nested"):

@@ -33,11 +33,11 @@ def test_status_is_told() -> None:
     """What the supervisor tells of itself, also when nobody asks, is told all the same."""
     code = """
 from types import SimpleNamespace
-from supervisor.control.status import Own, StatusSource
+from supervisor.control.status import SupervisorInfo, StatusSource
 config = SimpleNamespace(devices=SimpleNamespace(max_regions=1))
 fleet = SimpleNamespace(filemaps={}, ledger=SimpleNamespace(problem=None), config=config)
 use_up()
-print(StatusSource(fleet, None).supervisor(Own(started=0.0))["started"])
+print(StatusSource(fleet, None).supervisor(SupervisorInfo(started=0.0))["started"])
 """
     assert said(code) == "1970-01-01T00:00:00.000Z"
 
@@ -63,10 +63,10 @@ def test_machines_are_looked_for_later() -> None:
 import logging, selectors
 from types import SimpleNamespace
 from supervisor.config.models import Vms as Config
-from supervisor.vms.watcher import Vms
+from supervisor.vms.watcher import VmWatcher
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 fleet = SimpleNamespace(filemaps={}, stopping=False, config=SimpleNamespace(vms=Config()))
-vms = Vms(fleet, selectors.DefaultSelector())
+vms = VmWatcher(fleet, selectors.DefaultSelector())
 use_up()
 vms.tick()
 vms.tick()

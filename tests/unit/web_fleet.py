@@ -31,7 +31,7 @@ class Fleet:
         self._device = recorded["devices"][0]
         self.now = T0 + 3600
         self.store, self.recent = Store(), Recent(lambda: self.now)
-        self.store.listen(self.recent.take)
+        self.store.listen(self.recent.put)
         pages = Pages(self.store, self.recent, "host7", lambda: self.now)
         self.app: Starlette = application(self.store, pages.routes())
 
@@ -46,7 +46,7 @@ class Fleet:
     def file(self, name: str, **changes: Any) -> dict[str, Any]:
         """Have a file followed, and return its status."""
         status = self.status(name, **changes)
-        self.store.take(["file", status])
+        self.store.put(["file", status])
         return status
 
     def busy(self, name: str, rate: int = 10, latency_ns: int = 5_000_000, **changes: Any) -> dict[str, Any]:
@@ -66,12 +66,12 @@ class Fleet:
     def supervisor(self, **changes: Any) -> None:
         """Have the supervisor tell of itself and of its device."""
         device = self._device | {"device": "vg0-images", "size_bytes": 1 << 40}
-        self.store.take(["supervisor", recorded_status() | {"devices": [device]} | changes])
+        self.store.put(["supervisor", recorded_status() | {"devices": [device]} | changes])
         self.store.told_at = self.now
 
     def places(self, name: str, pieces: list[tuple[int, int, int]]) -> None:
         """Tell where a file lies: start and length in sectors, and I/Os in the last moment."""
-        self.store.take(["regions", f"/images/{name}", [list(piece) for piece in pieces]])
+        self.store.put(["regions", f"/images/{name}", [list(piece) for piece in pieces]])
 
     def get(self, address: str) -> Page:
         """Return what an address shows."""

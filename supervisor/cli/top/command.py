@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.common import ask, fail, give_up, json_option, runtime_dir
+from supervisor.cli.common import exit_with, fail, json_option, runtime_dir, send_request
 from supervisor.cli.top import activity
 
 
@@ -42,7 +42,7 @@ def top(
     from supervisor.cli.top import once as shown  # noqa: PLC0415
     from supervisor.control.client import ControlError, call  # noqa: PLC0415
 
-    status = ask(context, "GET", "/v1/status")
+    status = send_request(context, "GET", "/v1/status")
     name = None if device is None else shown.device_named(device, status["devices"])
     if device is not None and name is None:
         there = ", ".join(repr(d["device"]) for d in status["devices"]) or "none"
@@ -64,4 +64,4 @@ def top(
 
             LiveTop(question, view, Console(), status["version"]).run()
     except ControlError as error:
-        give_up(error)
+        exit_with(error)

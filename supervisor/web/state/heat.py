@@ -33,7 +33,7 @@ class Heat:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def take(self, pieces: Sequence[Sequence[int]], at: float) -> None:
+    def put(self, pieces: Sequence[Sequence[int]], at: float) -> None:
         """Take in start and length in sectors of each piece, and its I/Os since the last time (feed: "regions").
 
         A piece that is where one was before goes on with its rate, another one begins at none.

@@ -27,7 +27,7 @@ class Recent:
         self.devices: dict[str, Series] = {}
         self.heats: dict[str, Heat] = {}
 
-    def take(self, message: Message) -> None:
+    def put(self, message: Message) -> None:
         """Take in one message that the store has taken."""
         match message:
             case ["file", status]:
@@ -36,7 +36,7 @@ class Recent:
                 self.files.pop(path, None)
                 self.heats.pop(path, None)
             case ["regions", path, pieces]:
-                self.heats.setdefault(path, Heat()).take(pieces, self._clock())
+                self.heats.setdefault(path, Heat()).put(pieces, self._clock())
             case ["supervisor", status]:
                 self._devices(status["devices"], seconds_of(status["at"]))
 

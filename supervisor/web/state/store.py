@@ -33,7 +33,7 @@ class Store:
         """Have `listener` called with each message from now on, once the store has it."""
         self._listeners.append(listener)
 
-    def take(self, message: Message) -> None:
+    def put(self, message: Message) -> None:
         """Take in one message. Raises ValueError for one that is none of the feed's."""
         match message:
             case ["file", {"path": str(path)} as status]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmstats.compaction import batches, compacted, expected_ids, surely_fits, tag_fits
+from dmstats.compaction import batches, compacted, expected_ids, tag_fits, tag_surely_fits
 from dmstats.group import MAX_TAG_BYTES, Group, Tag, as_ranges, members_text
 from dmstats.plan import Plan, decide
 from dmstats.ranges import Range, joined
@@ -98,7 +98,7 @@ def test_what_surely_fits(drawn: tuple[Plan, set[int], int]) -> None:
     plan, others, overhead = drawn
     used = others | {r.id for r in [*plan.keep, *plan.retire]}
     ids = [*(r.id for r in plan.keep), *allocate(used, len(plan.create))]
-    assert tag_fits(ids, overhead) or not surely_fits(plan, len(used), overhead)
+    assert tag_fits(ids, overhead) or not tag_surely_fits(plan, len(used), overhead)
 
 
 def test_freed_ids_are_used_again() -> None:

@@ -7,7 +7,7 @@ import pytest
 from dmstats.filemap import new_spec
 from dmstats.files import FileIdentity
 from dmstats.group import Group, as_ranges
-from dmstats.moves import Move, why_moved
+from dmstats.moves import Move, move_reason
 from dmstats.plan import Plan
 from dmstats.ranges import Range
 from dmstats.region import Region
@@ -40,38 +40,38 @@ GROUP = Group(SPEC.tag(as_ranges([3])), (LEADER,))
 )
 def test_why(plan: Plan, why: str) -> None:
     """The plan tells: what becomes of the leader, and what takes its place."""
-    assert why_moved(GROUP, plan, SPEC) == why
+    assert move_reason(GROUP, plan, SPEC) == why
 
 
 def test_changed_options() -> None:
     """A leader that is not as the group is to be goes for that."""
     other = new_spec(FileIdentity(1, 12, 7), alias="vm.img", bounds_ns=(1000,), precise=True)
     plan = Plan((Range(0, 8),), (), (Range(0, 8),), (LEADER,))
-    assert why_moved(GROUP, plan, other) == "the options were changed"
+    assert move_reason(GROUP, plan, other) == "the options were changed"
 
 
 def test_first_group_is_no_move() -> None:
     """A file that had no group yet, or whose group has the id that it had, moves nowhere."""
     first = LastId(None)
-    assert first.told(Move(None, 4, ""), replaced=False) is None
-    first.now(4)
-    assert first.told(Move(None, 4, ""), replaced=False) is None
+    assert first.explain(Move(None, 4, ""), replaced=False) is None
+    first.update(4)
+    assert first.explain(Move(None, 4, ""), replaced=False) is None
 
 
 def test_why_a_group_that_was_gone_is_made_anew() -> None:
     """Who kept it in step knows: at the start that it had gone, then what became of it."""
     last = LastId(4)
-    assert last.told(Move(None, 5, ""), replaced=False) == Move(None, 5, "the group had gone")
-    last.now(5)
-    last.now(None)
-    assert last.told(Move(None, 6, ""), replaced=False) == Move(None, 6, "the file was empty")
-    last.gone("the file was missing")
-    assert last.told(Move(None, 6, ""), replaced=True) == Move(None, 6, "the file was missing")
+    assert last.explain(Move(None, 5, ""), replaced=False) == Move(None, 5, "the group had gone")
+    last.update(5)
+    last.update(None)
+    assert last.explain(Move(None, 6, ""), replaced=False) == Move(None, 6, "the file was empty")
+    last.lost("the file was missing")
+    assert last.explain(Move(None, 6, ""), replaced=True) == Move(None, 6, "the file was missing")
 
 
 def test_another_file_at_the_path() -> None:
     """What the plan makes of it comes of the file's being another."""
     last = LastId(4)
     move = Move(4, 5, "the first region's extent was freed")
-    assert last.told(move, replaced=False) == move
-    assert last.told(move, replaced=True) == Move(4, 5, "another file is at the path")
+    assert last.explain(move, replaced=False) == move
+    assert last.explain(move, replaced=True) == Move(4, 5, "another file is at the path")

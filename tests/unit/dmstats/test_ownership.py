@@ -13,7 +13,7 @@ from dmstats.filemap import new_spec
 from dmstats.files import FileIdentity
 from dmstats.group import Group, as_ranges, groups_of, parse_tag
 from dmstats.marker import Mark, file_mark
-from dmstats.ownership import GroupSpec, Own, candidates, find_own, lost, may_adopt, spec_of
+from dmstats.ownership import GroupSpec, Own, candidates, find_own, lost_regions, may_adopt, spec_of
 from dmstats.ranges import Range
 from dmstats.region import Region, Table
 
@@ -188,7 +188,7 @@ def test_few_candidates() -> None:
 def test_lost() -> None:
     """A region is lost where its id is free, or another's by now; not where it has another aux."""
     one, two, three = region(1), region(2), region(3)
-    assert lost([one, two, three], [two._replace(start=0), three._replace(aux="x")]) == [one, two]
+    assert lost_regions([one, two, three], [two._replace(start=0), three._replace(aux="x")]) == [one, two]
 
 
 def group(*regions: Region) -> Group:

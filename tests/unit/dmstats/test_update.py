@@ -16,9 +16,9 @@ from dmstats.files import FileIdentity
 from dmstats.marker import Mark, process_mark
 from dmstats.ownership import Own
 from dmstats.ranges import footprint
-from dmstats.reconcile import Forget, Limits, Outcome, reconcile
+from dmstats.reconcile import DiscardCounters, Limits, Outcome, reconcile
 from dmstats.update import update
-from dmstats.update_cache import SeenDevice
+from dmstats.update_cache import DeviceCache
 from tests.unit.model import Killed, ModelDevice
 
 FILES = [FileIdentity(1, 12, 7), FileIdentity(1, 13, 7)]
@@ -72,7 +72,7 @@ def create(device: ModelDevice, file: FileIdentity, pieces: dict[int, Piece], ma
         Own(None, ()),
         spec if marked else replace(spec, userdata="mine"),
         limits=Limits(),
-        retirement=Forget(),
+        retirement=DiscardCounters(),
     )
 
 
@@ -83,7 +83,7 @@ class Lockstep(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.devices = [ModelDevice(), ModelDevice()]
-        self.seen = SeenDevice()
+        self.seen = DeviceCache()
         self.pieces: list[dict[int, Piece]] = [{}, {}]
         self.groups = [0, 0]
 
@@ -94,10 +94,10 @@ class Lockstep(RuleBasedStateMachine):
         for which in range(len(FILES)):
             self.anew(which)
 
-    def both(self, action: Callable[[ModelDevice, SeenDevice], object]) -> object:
+    def both(self, action: Callable[[ModelDevice, DeviceCache], object]) -> object:
         """Do the same to both and return what came of it, which must be the same."""
         results: list[object] = []
-        for device, seen in zip(self.devices, (self.seen, SeenDevice()), strict=True):
+        for device, seen in zip(self.devices, (self.seen, DeviceCache()), strict=True):
             try:
                 results.append(action(device, seen))
             except (DmStatsError, Killed) as error:
@@ -146,7 +146,7 @@ class Lockstep(RuleBasedStateMachine):
     def others_try(self, number: int, aux: str) -> None:
         """Somebody writes into an aux and puts back what was there."""
 
-        def overwrite(device: ModelDevice, _seen: SeenDevice) -> None:
+        def overwrite(device: ModelDevice, _seen: DeviceCache) -> None:
             before = device.rows[number].aux if number in device.rows else b""
             device.set_aux(number, aux)
             device.rows[number].aux = before
@@ -161,7 +161,7 @@ class Lockstep(RuleBasedStateMachine):
     def anew(self, which: int) -> None:
         """Somebody makes a group for the file."""
 
-        def make(device: ModelDevice, _seen: SeenDevice) -> int | None:
+        def make(device: ModelDevice, _seen: DeviceCache) -> int | None:
             outcome = create(device, FILES[which], self.pieces[which], marked=which == 0)
             for region in outcome.members[1:]:
                 device.set_aux(region.id, region.aux if which == 0 else "")
@@ -174,7 +174,7 @@ class Lockstep(RuleBasedStateMachine):
         """Bring the file's group in step."""
         extents = bytes(structs(self.pieces[which]))
 
-        def step(device: ModelDevice, seen: SeenDevice) -> tuple[int, ...]:
+        def step(device: ModelDevice, seen: DeviceCache) -> tuple[int, ...]:
             device.fuse = fuse
             try:
                 return update(seen, device, FILES[which], extents, self.groups[which])

@@ -9,16 +9,16 @@ import pytest
 
 from dmstats.marker import process_mark
 from dmstats.update import update
-from dmstats.update_cache import SeenDevice
+from dmstats.update_cache import DeviceCache
 from tests.unit.dmstats.test_update import DEAD, FILES, Piece, create, structs
 from tests.unit.model import ModelDevice
 
 MINE = FILES[0]
 
 
-def followed() -> tuple[ModelDevice, SeenDevice, tuple[int, ...]]:
+def followed() -> tuple[ModelDevice, DeviceCache, tuple[int, ...]]:
     """Return a device with a group of 20 regions of MINE, the ids 1 to 20 among others', which an update has seen."""
-    device, seen = ModelDevice(), SeenDevice()
+    device, seen = ModelDevice(), DeviceCache()
     device.create(1000, 8, program="theirs", aux="x")
     create(device, MINE, pieces(20), marked=True)
     device.create(1000, 8, program="theirs", aux="x")
@@ -57,7 +57,7 @@ def test_what_does_not_concern_a_group(action: str) -> None:
     device, seen, ids = followed()
     STANDS[action](device)
     seen.read(device.list_view())
-    last = seen.take(MINE, 1)
+    last = seen.pop(MINE, 1)
     assert last is not None
     assert last.ids == ids
 
@@ -69,7 +69,7 @@ def test_what_concerns_a_group(action: str) -> None:
     CONCERNS[action](device)
     for _ in range(2):
         seen.read(device.list_view())
-        assert seen.take(MINE, 1) is None
+        assert seen.pop(MINE, 1) is None
 
 
 def test_growth_asks_for_what_came() -> None:
@@ -79,17 +79,17 @@ def test_growth_asks_for_what_came() -> None:
         device.set_aux(0, f"x{count}")
         extents = bytes(structs(pieces(count)))
         seen.read(device.list_view())
-        last = seen.take(MINE, 1)
+        last = seen.pop(MINE, 1)
         assert last is not None
         now = last.extended(device, extents, len(device.rows))
         assert now is not None
         assert now.unlisted
         assert now.ids == tuple(number for number in device.rows if number not in (0, 21))
         assert now.ids[: len(ids)] == ids
-        seen.keep(now)
+        seen.put(now)
     device.delete(25)
     seen.read(device.list_view())
-    assert seen.take(MINE, 1) is None
+    assert seen.pop(MINE, 1) is None
 
 
 def test_what_is_no_growth_is_left_to_others() -> None:
@@ -97,7 +97,7 @@ def test_what_is_no_growth_is_left_to_others() -> None:
     device, seen, _ = followed()
     text = device.list_text()
     seen.read(device.list_view())
-    last = seen.take(MINE, 1)
+    last = seen.pop(MINE, 1)
     assert last is not None
     for changed in (pieces(19), pieces(19) | {19: (190, 3, 0)}, pieces(400)):
         assert last.extended(device, bytes(structs(changed)), len(device.rows)) is None
@@ -108,9 +108,9 @@ def test_few_groups_are_remembered() -> None:
     """Of many groups the first that was seen is forgotten."""
     device, seen, _ = followed()
     seen.read(device.list_view())
-    last = seen.take(MINE, 1)
+    last = seen.pop(MINE, 1)
     assert last is not None
     files = [replace(MINE, inode=n) for n in range(9)]
     for file in files:
-        seen.keep(replace(last, file=file))
-    assert [seen.take(file, 1) is not None for file in files] == [False] + [True] * 8
+        seen.put(replace(last, file=file))
+    assert [seen.pop(file, 1) is not None for file in files] == [False] + [True] * 8

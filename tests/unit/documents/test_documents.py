@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from supervisor.cli.main import main
 from supervisor.config.load import parse
 from supervisor.config.models import Config, Defaults, Overrides
-from supervisor.control.status import Own, StatusSource, filemap_status
-from supervisor.discovery.selection import wanted
+from supervisor.control.status import StatusSource, SupervisorInfo, filemap_status
+from supervisor.discovery.selection import select_files
 from supervisor.fleet.devices import device_status
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.state_machine import State
@@ -27,7 +27,7 @@ from supervisor.web.state.store import Store
 from tests import commands
 from tests.unit.fleets import small_fleet
 from tests.unit.serving import recorded_status
-from workers import channel
+from workers import messages
 
 ROOT: Final = Path(__file__).parents[3]
 DOCUMENTS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", *commands.DOCUMENTS)
@@ -92,7 +92,7 @@ def test_every_message_is_named() -> None:
     """ARCHITECTURE.md has a row for every message between a worker and its supervisor."""
     part = section(text("ARCHITECTURE.md"), "### Messages")
     assert sorted(name for row in rows(part) for name in code(row[0])) == sorted(
-        kind.__name__ for kind in get_args(channel.Message)
+        kind.__name__ for kind in get_args(messages.Message)
     )
 
 
@@ -160,11 +160,14 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
     """The README's tables of the JSON status list all keys of a file, of the supervisor and of a device."""
     part = section(text("README.md"), "## Status as JSON").partition("### ")[0]
     config = load({"version": 1, "filemaps": [{"path": "/x"}]})
-    status = filemap_status(Filemap(wanted(config, {})["/x"]))
+    status = filemap_status(Filemap(select_files(config, {})["/x"]))
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(status)
     part = section(text("README.md"), "### The supervisor")
     with small_fleet(tmp_path) as fleet:
-        supervisor = {**StatusSource(fleet, lambda _filemap: None).supervisor(Own(0)), "filemaps": []}
+        supervisor = {
+            **StatusSource(fleet, lambda _filemap: None).supervisor(SupervisorInfo(0)),
+            "filemaps": [],
+        }
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(supervisor)
     part = section(text("README.md"), "### Devices")
     device = device_status("vg-lv", "253:0", None, 2000, 0, "0 " * 11)
@@ -175,8 +178,8 @@ def test_every_metric_is_explained() -> None:
     """The README's tables have a row for every metric with its type, and for no other."""
     told = [(name, row[1]) for row in rows(section(text("README.md"), "## Metrics")) for name in code(row[0])]
     store, status = Store(), recorded_status()
-    store.take(["file", status["filemaps"][0]])
-    store.take(["supervisor", status])
+    store.put(["file", status["filemaps"][0]])
+    store.put(["supervisor", status])
     body, _ = Metrics(store).render("application/openmetrics-text", 0)
     suffixes = {"counter": "_total", "info": "_info"}
     assert sorted(told) == sorted(

@@ -49,8 +49,8 @@ def exported() -> set[str]:
     """Return the names of all series that filemapd exports."""
     store, status = Store(), recorded_status()
     for filemap in status["filemaps"]:
-        store.take(["file", filemap])
-    store.take(["supervisor", status])
+        store.put(["file", filemap])
+    store.put(["supervisor", status])
     body, _ = Metrics(store).render("", 0)
     families = text_string_to_metric_families(body.decode())
     return {sample.name for family in families for sample in family.samples}

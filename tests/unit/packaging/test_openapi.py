@@ -23,4 +23,4 @@ def test_all_keys_are_in_it() -> None:
             keys = {one["name"] for one in told.get("parameters", ())}
         else:
             keys = set(told["requestBody"]["content"]["application/json"]["schema"]["properties"])
-        assert keys == set(route.takes.model_fields)
+        assert keys == set(route.request.model_fields)

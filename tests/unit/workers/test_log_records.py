@@ -108,7 +108,7 @@ def kill(pids: list[int]) -> None:
 
 def narrow(pipe: LogPipe) -> None:
     """Have the pipe hold some 200 records, as one does where net.core.wmem_max is the kernel's default."""
-    with socket.socket(fileno=os.dup(pipe.end)) as sender:
+    with socket.socket(fileno=os.dup(pipe.sender_fd)) as sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 212_992)
 
 
@@ -243,7 +243,7 @@ HOSTILE: list[Any] = [
 def test_a_hostile_worker_harms_nobody(output: Output) -> None:
     """What is no record is counted and dropped, and what follows it is read."""
     with logging_to(output.writer) as pipe:
-        with socket.socket(fileno=os.dup(pipe.end)) as worker:
+        with socket.socket(fileno=os.dup(pipe.sender_fd)) as worker:
             for packet in HOSTILE:
                 worker.send(packet)
                 pipe.drain()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmstats.region import Region
-from workers import channel
+from workers import messages
 from workers.placement import MOST_PIECES, place
 
 
@@ -37,9 +37,9 @@ def test_many_regions_fit_in_a_packet() -> None:
     assert len(placement.starts) == MOST_PIECES
     ios = placement.ios([(one.start, 10**9) for one in regions])
     assert sum(ios) == 50_000 * 10**9
-    told = channel.Placed(list(placement.starts), list(placement.lengths))
-    assert len(channel.encode(told)) < 512 * 1024
-    assert len(channel.encode(channel.Sampled([0] * 16, ios, 1.8e9))) < 512 * 1024
+    told = messages.Placed(list(placement.starts), list(placement.lengths))
+    assert len(messages.encode(told)) < 512 * 1024
+    assert len(messages.encode(messages.Sampled([0] * 16, ios, 1.8e9))) < 512 * 1024
 
 
 @given(

@@ -14,8 +14,8 @@ from dmstats.counters import Counters, from_numbers
 from dmstats.region import Region
 from tests.unit.dmstats.test_counters import COUNTERS
 from tests.unit.model import ModelDevice
-from workers.counter_rows import Rows
-from workers.totals import Totals, pack, together, unpack
+from workers.counter_rows import CounterRows
+from workers.totals import Totals, pack, total_of, unpack
 
 SOME = Counters(3, 24, 30, 2, 16, 20, 1, 40, 50, (4, 1), 50, (1_000,))
 
@@ -24,10 +24,10 @@ def test_histograms_that_do_not_go_together() -> None:
     """All is added, but only the histograms with the bounds of the first that has one."""
     other = replace(SOME, histogram=(1, 1, 3), bounds_ns=(500, 1_000))
     plain = SOME.without_histogram()
-    total = together([plain, SOME, other, plain, SOME])
+    total = total_of([plain, SOME, other, plain, SOME])
     assert total.reads == 15
     assert (total.histogram, total.histogram_ns, total.bounds_ns) == ((8, 2), 100, (1_000,))
-    assert together([]) == Counters()
+    assert total_of([]) == Counters()
 
 
 NUMBERS = st.lists(st.integers(0, 2**40), min_size=16, max_size=16)
@@ -37,9 +37,11 @@ COUNTS = (0, 2, 4, 6, 13, 14, 15)
 PLACE = [0, 8]
 
 
-def rows(*many: list[int]) -> Rows:
+def rows(*many: list[int]) -> CounterRows:
     """Return rows with these counters."""
-    return Rows(tuple(range(len(many))), array("Q", chain.from_iterable([*PLACE, *one] for one in many)))
+    return CounterRows(
+        tuple(range(len(many))), array("Q", chain.from_iterable([*PLACE, *one] for one in many))
+    )
 
 
 @given(NUMBERS, NUMBERS)
@@ -47,7 +49,7 @@ def test_what_only_grew_did_not_go_back(one: list[int], other: list[int]) -> Non
     """Whatever was added, and whatever is in flight."""
     now = [a + b for a, b in zip(one, other, strict=True)]
     now[IN_FLIGHT] = 0
-    assert rows(now, one).gone_back(rows(one, one)) == []
+    assert rows(now, one).decreased(rows(one, one)) == []
 
 
 @given(NUMBERS.filter(all), st.sampled_from(range(16)))
@@ -56,13 +58,13 @@ def test_one_count_below_is_enough(one: list[int], which: int) -> None:
     merges tell nothing."""
     now = [number + 1 for number in one]
     now[which] = one[which] - 1
-    assert rows(one, now).gone_back(rows(one, one)) == ([1] if which in COUNTS else [])
+    assert rows(one, now).decreased(rows(one, one)) == ([1] if which in COUNTS else [])
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=5), st.lists(st.integers(0, 6), max_size=8, unique=True))
 def test_rows_of_other_ids(many: list[list[int]], ids: list[int]) -> None:
     """Rows of any ids, in any order: what is known of them, and zeros for those that are not known."""
-    found = rows(*many).of(tuple(ids))
+    found = rows(*many).select(tuple(ids))
     assert found.ids == tuple(ids)
     for at, number in enumerate(ids):
         assert list(found.counters(at)) == (many[number] if number < len(many) else [0] * 16)
@@ -104,8 +106,8 @@ def test_regions_of_two_kinds() -> None:
     assert (total.histogram, total.histogram_ns, total.bounds_ns) == ((4, 3, 1), 24, (1_000, 5_000))
     assert totals.ios() == [(1, 5), (2, 7), (3, 1)]
     gone = from_numbers(numbers(7, (4, 3, 0)), precise=True, bounds_ns=(1_000, 5_000))
-    assert totals.gone({2}) == {2: gone}
-    assert totals.gone({2}) == {}
+    assert totals.remove({2}) == {2: gone}
+    assert totals.remove({2}) == {}
     assert totals.sum().reads == 6
 
 

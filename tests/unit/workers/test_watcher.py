@@ -10,26 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from workers.watcher import SWEEP, FolderEvent, Watch
+from workers.watcher import SWEEP, FileWatcher, FolderEvent
 
 
 @pytest.fixture
-def watch() -> Iterator[Watch]:
+def watch() -> Iterator[FileWatcher]:
     """A watch of its own for each test."""
-    with closing(Watch()) as made:
+    with closing(FileWatcher()) as made:
         yield made
 
 
-def turn(watch: Watch, now: float) -> list[str]:
+def turn(watch: FileWatcher, now: float) -> list[str]:
     """Take in what happened and have a look at all files whose turn it is, which finds nothing; return their keys."""
-    watch.read(now)
-    keys = [key for key, _ in watch.due(now)]
+    watch.read_events(now)
+    keys = [key for key, _ in watch.start_due(now)]
     for key in keys:
-        watch.looked(key, now, changed=False, landing=False, joinable=False)
+        watch.finished(key, now, changed=False, landing=False, joinable=False)
     return keys
 
 
-def test_one_that_is_written_all_the_time(watch: Watch, tmp_path: Path) -> None:
+def test_one_that_is_written_all_the_time(watch: FileWatcher, tmp_path: Path) -> None:
     """Its events are waited with, and it is compared often meanwhile; what the comparison finds is looked at soon. A
     file that is left alone is not compared, nor is one that is not watched any more."""
     file, other = tmp_path / "written", tmp_path / "quiet"
@@ -53,12 +53,12 @@ def test_one_that_is_written_all_the_time(watch: Watch, tmp_path: Path) -> None:
     now += 0.5
     assert turn(watch, now) == ["written"]
     for key, fd in opened.items():
-        watch.forget(key)
+        watch.remove(key)
         os.close(fd)
     assert watch.sweep_busy(now) == SWEEP / 2
 
 
-def test_more_events_than_the_kernel_keeps(watch: Watch, tmp_path: Path) -> None:
+def test_more_events_than_the_kernel_keeps(watch: FileWatcher, tmp_path: Path) -> None:
     """Where some were lost all files are looked at, and all folders counted as changed."""
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     for name in ("a", "b"):
@@ -70,22 +70,22 @@ def test_more_events_than_the_kernel_keeps(watch: Watch, tmp_path: Path) -> None
     for _ in range(most // 4 + 1):  # each rename is told as two events
         one.rename(two)
         two.rename(one)
-    told = watch.read(1001.0)
+    told = watch.read_events(1001.0)
     assert told[-1] == FolderEvent(str(tmp_path), "")
-    assert sorted(key for key, _ in watch.due(1002.0)) == ["a", "b"]
+    assert sorted(key for key, _ in watch.start_due(1002.0)) == ["a", "b"]
 
 
-def test_what_happened_as_it_was_forgotten(watch: Watch, tmp_path: Path) -> None:
+def test_what_happened_as_it_was_forgotten(watch: FileWatcher, tmp_path: Path) -> None:
     """An event of a file that is not watched any more is nobody's."""
     file = tmp_path / "file"
     file.touch()
     with file.open("rb") as opened:
         watch.add("file", opened.fileno(), None)
         file.write_bytes(b"x")
-        watch.forget("file")
+        watch.remove("file")
         assert turn(watch, 1000.0) == []
-        watch.urgent("file", 1000.0)
-        watch.looked("file", 1000.0, changed=False, landing=False, joinable=False)
+        watch.mark_changed("file", 1000.0)
+        watch.finished("file", 1000.0, changed=False, landing=False, joinable=False)
         assert turn(watch, 1001.0) == []
 
 
@@ -97,7 +97,7 @@ def test_without_inotify(tmp_path: Path) -> None:
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
         try:
-            watch = Watch()
+            watch = FileWatcher()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         assert watch.polling

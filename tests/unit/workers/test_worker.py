@@ -9,9 +9,10 @@ import pytest
 
 from dmstats.files import FileIdentity
 from dmstats.mode import FilemapdMode
-from workers import channel as say
+from workers import messages
+from workers.channel import pair
 from workers.exit_codes import Exit
-from workers.reconciler import Known, Wanted
+from workers.reconciler import GroupSettings, KnownGroup
 from workers.worker import Job, run
 
 
@@ -19,27 +20,27 @@ from workers.worker import Job, run
 def test_no_sample_of_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
     """Counters that are to be read along with a look are told only where the look found the file: of none, nothing is
     counted that could stand in for what was."""
-    upper, lower = say.pair()
+    upper, lower = pair()
     with closing(upper), closing(lower):
-        upper.send(say.Look(doubt=False, join=False, sample=True))
-        upper.send(say.Stop(delete=False))
-        job = Job(str(tmp_path / name), FilemapdMode.PATH, Wanted())
+        upper.send(messages.Reconcile(verify=False, join=False, sample=True))
+        upper.send(messages.Stop(delete=False))
+        job = Job(str(tmp_path / name), FilemapdMode.PATH, GroupSettings())
         assert run(lower, job) == Exit.ENDED
         told = [upper.receive() for _ in range(3)]
-    waiting = say.Waiting(f"there is no file at {job.path}")
-    assert told == [waiting, waiting, say.Ending(int(Exit.ENDED), "asked to stop")]
+    waiting = messages.Waiting(f"there is no file at {job.path}")
+    assert told == [waiting, waiting, messages.Exiting(int(Exit.ENDED), "asked to stop")]
 
 
 def test_no_sample_of_a_group_that_is_not_known_yet(tmp_path: Path) -> None:
     """A worker that was told of a predecessor's group, and finds no file yet, counts nothing of it: none at all would
     be taken for lost, and then count twice."""
-    upper, lower = say.pair()
+    upper, lower = pair()
     with closing(upper), closing(lower):
-        upper.send(say.Sample())
-        upper.send(say.Stop(delete=False))
-        known = Known(file=FileIdentity(1, 2, 3))
-        job = Job(str(tmp_path / "none.img"), FilemapdMode.PATH, Wanted(), known, delete=False)
+        upper.send(messages.Sample())
+        upper.send(messages.Stop(delete=False))
+        known = KnownGroup(file=FileIdentity(1, 2, 3))
+        job = Job(str(tmp_path / "none.img"), FilemapdMode.PATH, GroupSettings(), known, delete=False)
         assert run(lower, job) == Exit.ENDED
         told = [upper.receive() for _ in range(2)]
-    waiting = say.Waiting(f"there is no file at {job.path}")
-    assert told == [waiting, say.Ending(int(Exit.ENDED), "asked to stop")]
+    waiting = messages.Waiting(f"there is no file at {job.path}")
+    assert told == [waiting, messages.Exiting(int(Exit.ENDED), "asked to stop")]

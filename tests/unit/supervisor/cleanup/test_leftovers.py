@@ -9,7 +9,7 @@ from dmstats.files import FileIdentity
 from dmstats.group import as_ranges
 from dmstats.marker import Mark
 from dmstats.region import Region
-from supervisor.cleanup.leftovers import Keepers, Leftover, left_over
+from supervisor.cleanup.leftovers import Leftover, Owners, find_leftovers
 
 DEV = 0xFD00
 FILE = FileIdentity(DEV, 12, 7)
@@ -17,7 +17,7 @@ OTHER = FileIdentity(DEV, 13, 7)
 SPEC = new_spec(FILE, alias="vm.img")
 OURS = str(Mark(12, 7, 100, 5000))
 OTHERS = str(Mark(13, 7, 101, 5000))
-NOBODY = Keepers()
+NOBODY = Owners()
 
 
 def region(number: int, aux: str = "-", program: str = "dmstats") -> Region:
@@ -45,7 +45,7 @@ GROUP = [region(2, tag(2, 4)), region(3, "theirs", "other"), region(4, OURS)]
 
 def test_a_group_that_nothing_keeps() -> None:
     """All its regions are left over, and no others."""
-    (one,) = left_over(DEV, GROUP, NOBODY, gone)
+    (one,) = find_leftovers(DEV, GROUP, NOBODY, gone)
     assert one == Leftover(FILE, (2,), "vm.img", (GROUP[0], GROUP[2]))
     assert one.makers == [100]
 
@@ -53,42 +53,42 @@ def test_a_group_that_nothing_keeps() -> None:
 @pytest.mark.parametrize(
     "keepers",
     [
-        Keepers(files={FILE}),
-        Keepers(inodes={(DEV, 12)}),
-        Keepers(aliases={"vm.img"}),
-        Keepers(groups={(DEV, 2)}),
+        Owners(files={FILE}),
+        Owners(inodes={(DEV, 12)}),
+        Owners(aliases={"vm.img"}),
+        Owners(groups={(DEV, 2)}),
     ],
 )
-def test_what_keeps_it(keepers: Keepers) -> None:
+def test_what_keeps_it(keepers: Owners) -> None:
     """Its file is named, by identity, by inode, or by what it was called; or a process keeps it in step."""
-    assert left_over(DEV, GROUP, keepers, gone) == []
+    assert find_leftovers(DEV, GROUP, keepers, gone) == []
 
 
 @pytest.mark.parametrize(
     "keepers",
     [
-        Keepers(files={FileIdentity(DEV, 12, 8), FileIdentity(DEV + 1, 12, 7)}),
-        Keepers(inodes={(DEV, 13), (DEV + 1, 12)}),
-        Keepers(aliases={"", "vm"}),
-        Keepers(groups={(DEV, 4), (DEV + 1, 2)}),
+        Owners(files={FileIdentity(DEV, 12, 8), FileIdentity(DEV + 1, 12, 7)}),
+        Owners(inodes={(DEV, 13), (DEV + 1, 12)}),
+        Owners(aliases={"", "vm"}),
+        Owners(groups={(DEV, 4), (DEV + 1, 2)}),
     ],
 )
-def test_what_does_not(keepers: Keepers) -> None:
+def test_what_does_not(keepers: Owners) -> None:
     """Another generation, device, name or group is another's."""
-    assert shown(left_over(DEV, GROUP, keepers, gone)) == [(12, (2,), [2, 4])]
+    assert shown(find_leftovers(DEV, GROUP, keepers, gone)) == [(12, (2,), [2, 4])]
 
 
 def test_a_maker_that_lives() -> None:
     """What a living process made is kept, grouped or not; its neighbours that died are not."""
     regions = [*GROUP, region(5, OTHERS)]
-    assert left_over(DEV, regions, NOBODY, lambda _mark: True) == []
-    assert shown(left_over(DEV, regions, NOBODY, lambda mark: mark.pid == 100)) == [(13, (), [5])]
-    assert shown(left_over(DEV, regions, NOBODY, lambda mark: mark.pid == 101)) == [(12, (2,), [2, 4])]
+    assert find_leftovers(DEV, regions, NOBODY, lambda _mark: True) == []
+    assert shown(find_leftovers(DEV, regions, NOBODY, lambda mark: mark.pid == 100)) == [(13, (), [5])]
+    assert shown(find_leftovers(DEV, regions, NOBODY, lambda mark: mark.pid == 101)) == [(12, (2,), [2, 4])]
 
 
 def test_without_a_tag() -> None:
     """Regions that a process made and could not group any more are found by their marks."""
-    (one,) = left_over(DEV, [region(0, OURS), region(7, OURS)], NOBODY, gone)
+    (one,) = find_leftovers(DEV, [region(0, OURS), region(7, OURS)], NOBODY, gone)
     assert shown([one]) == [(12, (), [0, 7])]
     assert (one.alias, one.makers) == ("", [100])
 
@@ -96,8 +96,8 @@ def test_without_a_tag() -> None:
 def test_two_tags_of_a_move_that_was_cut_short() -> None:
     """Both groups are the file's, and one that is kept in step keeps both."""
     regions = [region(2, tag(2, 4)), region(4, tag(4, 6)), region(6, OURS)]
-    assert shown(left_over(DEV, regions, NOBODY, gone)) == [(12, (2, 4), [2, 4, 6])]
-    assert left_over(DEV, regions, Keepers(groups={(DEV, 4)}), gone) == []
+    assert shown(find_leftovers(DEV, regions, NOBODY, gone)) == [(12, (2, 4), [2, 4, 6])]
+    assert find_leftovers(DEV, regions, Owners(groups={(DEV, 4)}), gone) == []
 
 
 @pytest.mark.parametrize("program", ["dmstats", "other"])
@@ -105,13 +105,13 @@ def test_what_others_have(program: str) -> None:
     """Regions without our mark are others', also where our tag lists them; those of ours that somebody's group took
     in are theirs now, whatever program it is of."""
     stale = [region(2, tag(2, 3, 4)), region(3), region(4, OURS)]
-    assert shown(left_over(DEV, stale, NOBODY, gone)) == [(12, (2,), [2, 4])]
+    assert shown(find_leftovers(DEV, stale, NOBODY, gone)) == [(12, (2,), [2, 4])]
     taken = [region(1, "DMS_GROUP=mine:1,4#-", program), region(4, OURS), region(5, OURS)]
-    assert shown(left_over(DEV, taken, NOBODY, gone)) == [(12, (), [5])]
+    assert shown(find_leftovers(DEV, taken, NOBODY, gone)) == [(12, (), [5])]
     adopted = [region(1, "DMS_GROUP=mine:1,4#-", program), region(4, OURS)]
-    assert left_over(DEV, adopted, NOBODY, gone) == []
+    assert find_leftovers(DEV, adopted, NOBODY, gone) == []
     listed = [region(1, tag(1, 4, file=OTHER)), region(4, OURS)]
-    assert shown(left_over(DEV, listed, Keepers(files={OTHER}), gone)) == []
+    assert shown(find_leftovers(DEV, listed, Owners(files={OTHER}), gone)) == []
 
 
 def test_nothing_of_ours() -> None:
@@ -122,11 +122,11 @@ def test_nothing_of_ours() -> None:
         region(2, OURS + "x"),
         region(3, "DMS_GROUP=a:9#" + str(Mark(12, 7))),
     ]
-    assert left_over(DEV, others, NOBODY, gone) == []
+    assert find_leftovers(DEV, others, NOBODY, gone) == []
 
 
 def test_linear() -> None:
     """Ten thousand files on a device are gone through without comparing all with all."""
     count = 10_000
     regions = [region(n, tag(n, file=FileIdentity(DEV, n, 7))) for n in range(count)]
-    assert shown(left_over(DEV, regions, NOBODY, gone)) == [(n, (n,), [n]) for n in range(count)]
+    assert shown(find_leftovers(DEV, regions, NOBODY, gone)) == [(n, (n,), [n]) for n in range(count)]

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from dmstats.files import FileIdentity
-from supervisor.cleanup.owners import UnknownError, find_keepers, read_known
+from supervisor.cleanup.owners import UnknownError, find_owners, read_known
 from supervisor.config.load import parse
 from supervisor.config.models import Config
 from supervisor.ledger.ledger import Ledger
-from supervisor.runtime.child_reaper import Children
-from workers.channel import Holds
+from supervisor.runtime.child_reaper import ChildReaper
+from workers.messages import FileOpened
 
 GONE = FileIdentity(0xFD00, 12, 7)
 
@@ -28,8 +28,8 @@ def config_of(folder: Path, **content: Any) -> Config:
 
 def remember(folder: Path, path: str, file: FileIdentity) -> Ledger:
     """Return an open ledger that knows the file at a path."""
-    ledger = Ledger(folder / "state", Children())
-    ledger.holds(path, "vg-lv", Holds(file.dev, file.inode, file.generation, 3))
+    ledger = Ledger(folder / "state", ChildReaper())
+    ledger.record_file(path, "vg-lv", FileOpened(file.dev, file.inode, file.generation, 3))
     ledger.flush()
     return ledger
 
@@ -45,7 +45,7 @@ def test_files_by_identity(tmp_path: Path) -> None:
         filemaps=[{"path": str(tmp_path / "listed")}],
         directories=[{"path": str(folder), "include": ["*.img"]}],
     )
-    keepers = find_keepers(config, {}, {})
+    keepers = find_owners(config, {}, {})
     wanted = {os.stat(path).st_ino for path in (tmp_path / "listed", folder / "a.img")}
     assert {file.inode for file in keepers.files} == wanted
     assert {file.dev for file in keepers.files} == {os.stat(folder).st_dev}
@@ -57,7 +57,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     path, other = str(tmp_path / "my vm.img"), str(tmp_path / "other.img")
     config = config_of(tmp_path, filemaps=[{"path": path}, {"path": other, "alias": "named"}])
     known = {path: GONE, "/elsewhere": FileIdentity(0xFD00, 13, 7)}
-    keepers = find_keepers(config, {}, known)
+    keepers = find_owners(config, {}, known)
     assert keepers.files == {GONE}
     assert keepers.name(GONE)
     assert not keepers.name(known["/elsewhere"])
@@ -70,7 +70,7 @@ def test_a_directory_that_can_not_be_read(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownError, match="none: No such file or directory: which files are wanted is not known"
     ):
-        find_keepers(config, {}, {})
+        find_owners(config, {}, {})
 
 
 def test_the_ledger_is_only_read(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from supervisor.cli.main import main
 from supervisor.control.client import ControlError, NotRunning, call
 from supervisor.control.requests import EventsRequest, Request
 from supervisor.control.routes import Response, Route
-from supervisor.control.server import AlreadyRunning, Control
+from supervisor.control.server import AlreadyRunning, ControlServer
 from tests.unit.controlling import ROUTES, Loop, ask, connect, raw, running
 
 
@@ -122,7 +122,7 @@ def test_the_socket_is_for_owner_and_group(loop: Loop, tmp_path: Path) -> None:
 def test_the_socket_is_for_a_group(tmp_path: Path) -> None:
     """One of the process's own groups can be given without privileges; any other takes root."""
     path, groups = tmp_path / "control.sock", [*os.getgroups(), os.getegid()]
-    control = Control(path, ROUTES, groups[0])
+    control = ControlServer(path, ROUTES, groups[0])
     assert path.stat().st_gid == groups[0]
     control.set_group(groups[-1])
     assert path.stat().st_gid == groups[-1]
@@ -133,13 +133,13 @@ def test_the_socket_is_for_a_group(tmp_path: Path) -> None:
 def test_one_supervisor_at_a_time(loop: Loop, tmp_path: Path) -> None:
     """A second supervisor on the same socket is an error, also while nobody has the time to accept."""
     with pytest.raises(AlreadyRunning, match="another filemapd listens on"):
-        Control(tmp_path / "control.sock", ROUTES)
+        ControlServer(tmp_path / "control.sock", ROUTES)
     crowd = [socket.socket(socket.AF_UNIX) for _ in range(40)]
     for client in crowd:
         client.setblocking(False)
         client.connect_ex(str(tmp_path / "control.sock"))
     with pytest.raises(AlreadyRunning):
-        Control(tmp_path / "control.sock", ROUTES)
+        ControlServer(tmp_path / "control.sock", ROUTES)
     for client in crowd:
         client.close()
     loop.settle()
@@ -151,7 +151,7 @@ def test_a_dead_supervisors_socket_is_replaced(tmp_path: Path) -> None:
     ready, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        Control(path, ROUTES)
+        ControlServer(path, ROUTES)
         os.write(tell, b"x")
         signal.pause()
         os._exit(0)
@@ -171,7 +171,7 @@ def test_no_socket_to_be_had(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         with pytest.raises(OSError, match=r"the control socket /.*/x+ can't be had: .*too long"):
-            Control(tmp_path / ("x" * 200), ROUTES)
+            ControlServer(tmp_path / ("x" * 200), ROUTES)
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)
@@ -193,14 +193,14 @@ def test_what_is_no_socket_stays(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     path.write_text("mine")
     with pytest.raises(FileExistsError, match="not a socket"):
-        Control(path, ROUTES)
+        ControlServer(path, ROUTES)
     assert path.read_text() == "mine"
 
 
 def test_a_successors_socket_stays(tmp_path: Path) -> None:
     """A supervisor that ends late doesn't remove the socket of the one that replaced it."""
     path = tmp_path / "control.sock"
-    first = Control(path, ROUTES)
+    first = ControlServer(path, ROUTES)
     path.rename(tmp_path / "old.sock")
     with running(path):
         first.close()

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from supervisor.config.models import Directory
-from supervisor.discovery.scanner import Answer, Scanner
+from supervisor.discovery.scanner import Scanner, ScanResult
 from supervisor.discovery.selection import Scan
-from supervisor.runtime.child_reaper import Children
-from workers.watcher import FolderEvent, Watch
+from supervisor.runtime.child_reaper import ChildReaper
+from workers.watcher import FileWatcher, FolderEvent
 
 DEADLINE = 60.0
 
@@ -25,9 +25,9 @@ class Scans:
     """A scanner and what it answered."""
 
     def __init__(self) -> None:
-        self.watch = Watch()
-        self.children = Children()
-        self.answers: list[Answer] = []
+        self.watch = FileWatcher()
+        self.children = ChildReaper()
+        self.answers: list[ScanResult] = []
         self.scanner = Scanner(self.watch, self.children, lambda _directory, one: self.answers.append(one))
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -38,7 +38,7 @@ class Scans:
             self.scanner.read(0.05)
             self.children.reap()
 
-    def scan(self, directory: Directory, followed: object = frozenset()) -> Answer:
+    def scan(self, directory: Directory, followed: object = frozenset()) -> ScanResult:
         """Return what a scan answers."""
         self.scanner.begin(directory, followed)  # type: ignore[arg-type] # what only `in` is used of
         self.until(lambda: self.answers)
@@ -81,12 +81,12 @@ def test_files_and_folders(scans: Scans, tmp_path: Path) -> None:
     found = tmp_path.stat()
     assert (answer.scan, answer.identity) == (Scan((odd,)), (found.st_dev, found.st_ino))
     (below / "new.img").touch()
-    assert scans.watch.read(0.0) == [FolderEvent("", "new.img")]
+    assert scans.watch.read_events(0.0) == [FolderEvent("", "new.img")]
     assert [folder for folder, _ in answer.folders] == [str(tmp_path), str(below)]
     for folder, wd in answer.folders:
-        scans.watch.take_over(folder, wd)
+        scans.watch.add_folder(folder, wd)
     (below / "new.img").unlink()
-    assert scans.watch.read(0.0) == [FolderEvent(str(below), "new.img")]
+    assert scans.watch.read_events(0.0) == [FolderEvent(str(below), "new.img")]
 
 
 def test_no_directory(scans: Scans, tmp_path: Path) -> None:
@@ -107,11 +107,11 @@ def test_one_that_was_stopped_goes_on(scans: Scans, tmp_path: Path, caplog: pyte
     assert scans.scanner.running() == {str(tmp_path)}
     assert scans.scanner.pending(now)
     assert not scans.scanner.pending(now + 60)
-    scans.scanner.look_after(now)
+    scans.scanner.check_overdue(now)
     assert not caplog.messages
 
     def goes_on() -> bool:
-        scans.scanner.look_after(now + 60)
+        scans.scanner.check_overdue(now + 60)
         return bool(scans.answers)
 
     scans.until(goes_on)
@@ -126,9 +126,9 @@ def test_a_busy_loop_is_no_scan_that_takes_long(
 ) -> None:
     """One that has answered since, while nobody had time for it, is not told of."""
     scans.scanner.begin(directory(tmp_path), frozenset())
-    (pid,) = scans.children._told
+    (pid,) = scans.children._callbacks
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    scans.scanner.look_after(time.monotonic() + 60)
+    scans.scanner.check_overdue(time.monotonic() + 60)
     (answer,) = scans.answers
     assert answer.scan == Scan(())
     assert not caplog.messages
@@ -139,7 +139,7 @@ def test_one_that_is_killed(scans: Scans, tmp_path: Path) -> None:
     file = tmp_path / "a.img"
     file.touch()
     answer = scans.scan(directory(tmp_path), Signalled(signal.SIGKILL))
-    assert answer == Answer(Scan((), reason="the scan did not end"))
+    assert answer == ScanResult(Scan((), reason="the scan did not end"))
     assert scans.scan(directory(tmp_path)).scan == Scan((str(file),))
 
 
@@ -151,7 +151,7 @@ def test_no_descriptor_to_be_had(scans: Scans, tmp_path: Path) -> None:
         scans.scanner.begin(directory(tmp_path), ())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert scans.answers == [Answer(Scan((), reason="can't be scanned: Too many open files"))]
+    assert scans.answers == [ScanResult(Scan((), reason="can't be scanned: Too many open files"))]
     assert not scans.scanner.running()
 
 

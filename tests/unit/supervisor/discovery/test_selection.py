@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from supervisor.config.models import Config, Directory
 from supervisor.discovery import selection
-from supervisor.discovery.selection import Scan, scan, selects, unique_names, wanted
+from supervisor.discovery.selection import Scan, scan, select_files, selects, unique_names
 from supervisor.text.display import display
 
 
@@ -128,7 +128,7 @@ def test_hostile_names(tmp_path: Path) -> None:
     for name in (b"a\nb.img", b"\xff.img", b"\x1b[2J.img"):
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).touch()
     config = Config.model_validate({"version": 1, "directories": [{"path": str(tmp_path)}]})
-    found = wanted(config, {str(tmp_path): scan(config.directories[0])})
+    found = select_files(config, {str(tmp_path): scan(config.directories[0])})
     assert all(os.path.exists(path) for path in found)
     assert {want.name for want in found.values()} == {"a\\nb.img", "\\udcff.img", "\\x1b[2J.img"}
 
@@ -147,7 +147,7 @@ def test_wanted_merges_the_lists() -> None:
         }
     )
     scans = {"/d": Scan(("/d/a", "/d/b", "/d/sub/c")), "/d/sub": Scan(("/d/sub/c", "/d/sub/d"))}
-    found = wanted(config, scans)
+    found = select_files(config, scans)
     assert {path: want.source for path, want in found.items()} == {
         "/d/a": "filemaps[0]",
         "/d/b": "directories[0]",
@@ -165,7 +165,7 @@ def test_given_names_are_kept() -> None:
     config = Config.model_validate(
         {"version": 1, "filemaps": [{"path": "/x/y", "name": "disk.img"}, {"path": "/vm/disk.img"}]}
     )
-    assert [want.name for want in wanted(config, {}).values()] == ["disk.img", "vm/disk.img"]
+    assert [want.name for want in select_files(config, {}).values()] == ["disk.img", "vm/disk.img"]
 
 
 @pytest.mark.parametrize(

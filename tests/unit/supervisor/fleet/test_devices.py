@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from supervisor.fleet.devices import device_status, devices_status
-from supervisor.fleet.scheduler import Turns
+from supervisor.fleet.scheduler import Scheduler
 from tests.unit.fleets import small_fleet
-from workers.channel import Holds
+from workers.messages import FileOpened
 
 # A dm device of Linux 6.1: 17 fields, as read from /sys/dev/block/253:0/stat.
 STAT = "     300        7    26624       40      129        3    12392      120        2      160      160        0        0        0        0        5        1\n"  # noqa: E501 - as the kernel writes it
@@ -35,9 +35,9 @@ def test_a_device_that_has_gone(tmp_path: Path) -> None:
     """Its files' workers will find that; nothing is told of it meanwhile, and nothing asked of them."""
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
-        filemap.holds = Holds(os.makedev(4095, 1), 2, 3, 4)
+        filemap.file = FileOpened(os.makedev(4095, 1), 2, 3, 4)
         assert devices_status(fleet) == []
-        assert Turns(fleet)._sample([filemap], 1000.0) == 0
+        assert Scheduler(fleet)._sample([filemap], 1000.0) == 0
 
 
 def test_older_kernels_tell_less() -> None:

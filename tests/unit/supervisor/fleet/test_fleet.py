@@ -13,15 +13,15 @@ from typing import cast
 import pytest
 
 from supervisor.fleet import worker_messages
-from supervisor.fleet.fleet import _end
+from supervisor.fleet.fleet import exit_event
 from supervisor.fleet.fork_server import Child
 from supervisor.fleet.job import _known
 from supervisor.fleet.state_machine import Event, Record, State
 from supervisor.ledger.entries import Entry
 from tests.unit.fleets import small_fleet
-from workers import channel as say
+from workers import messages
 from workers.exit_codes import Exit
-from workers.reconciler import Known
+from workers.reconciler import KnownGroup
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from workers.reconciler import Known
 )
 def test_ends(status: int, reason: str, meaning: tuple[Event, str]) -> None:
     """By its exit status; the reason is what was told of it, else how it ended."""
-    assert _end(status, reason) == meaning
+    assert exit_event(status, reason) == meaning
 
 
 def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:
         before = filemap.record
         fleet._readable(filemap, selectors.EVENT_READ)
         fleet._exited(filemap, 0)
-        worker_messages.take(fleet, filemap, say.Holds(1, 2, 3, 4))
-        assert (filemap.record, filemap.holds) == (before, None)
+        worker_messages.handle(fleet, filemap, messages.FileOpened(1, 2, 3, 4))
+        assert (filemap.record, filemap.file) == (before, None)
 
 
 def test_a_late_supervisor_grants_another_grace(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_message_for_somebody_else(tmp_path: Path, caplog: pytest.LogCaptureFi
     """What a worker says that is for workers is told of, and that is all."""
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
-        worker_messages.take(fleet, filemap, say.Stop())
+        worker_messages.handle(fleet, filemap, messages.Stop())
     assert "ignored a message that is not for a supervisor: Stop" in caplog.text
 
 
@@ -83,7 +83,7 @@ def test_a_sample_that_is_not_made(tmp_path: Path) -> None:
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
         filemap.io_text, filemap.sampling = "what the device had done", True
-        worker_messages.take(fleet, filemap, say.Waiting("there is no file"))
+        worker_messages.handle(fleet, filemap, messages.Waiting("there is no file"))
         assert (filemap.io_text, filemap.sampling) == ("", False)
 
 
@@ -92,4 +92,4 @@ def test_a_file_that_never_had_a_group() -> None:
     known = _known(Entry(dev=1, inode=2, generation=3))
     assert known.file is not None
     assert (known.file.dev, known.file.inode, known.file.generation) == (1, 2, 3)
-    assert known == Known(file=known.file)
+    assert known == KnownGroup(file=known.file)

@@ -15,8 +15,8 @@ import pytest
 
 from dmstats.mode import FilemapdMode
 from supervisor.fleet.fork_server import Child, ForkServer
-from workers import channel as say
-from workers.reconciler import Wanted
+from workers import messages
+from workers.reconciler import GroupSettings
 from workers.worker import Job
 
 
@@ -36,16 +36,16 @@ def server() -> Iterator[ForkServer]:
 
 def waiting(server: ForkServer, path: Path) -> Child:
     """Return a worker that waits for a file which is not there."""
-    child = server.spawn(Job(str(path), FilemapdMode.PATH, Wanted()), {"filemap": path.name})
+    child = server.spawn(Job(str(path), FilemapdMode.PATH, GroupSettings()), {"filemap": path.name})
     child.channel.socket.setblocking(True)
     child.channel.socket.settimeout(60)
-    assert child.channel.receive() == say.Waiting(f"there is no file at {path}")
+    assert child.channel.receive() == messages.Waiting(f"there is no file at {path}")
     return child
 
 
 def ended(child: Child) -> int:
     """Ask a worker to stop, and return its exit status."""
-    child.channel.send(say.Stop())
+    child.channel.send(messages.Stop())
     while child.channel.receive() is not None:
         pass
     child.channel.close()
@@ -76,7 +76,7 @@ def test_another_takes_over(server: ForkServer, tmp_path: Path, number: int) -> 
 def test_a_message_for_somebody_else(server: ForkServer, tmp_path: Path) -> None:
     """A worker ignores what is not for it, and goes on."""
     child = waiting(server, tmp_path / "one")
-    child.channel.send(say.Waiting("for what?"))
+    child.channel.send(messages.Waiting("for what?"))
     assert ended(child) == 0
 
 
@@ -94,11 +94,11 @@ def test_the_file_is_handed_over(server: ForkServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     fd = os.open(tmp_path / "file", os.O_PATH)
     with closing(
-        server.spawn(Job(str(tmp_path / "file"), FilemapdMode.INODE, Wanted(), fd=fd), {}).channel
+        server.spawn(Job(str(tmp_path / "file"), FilemapdMode.INODE, GroupSettings(), fd=fd), {}).channel
     ) as channel:
         channel.socket.setblocking(True)
         channel.socket.settimeout(60)
         said = channel.receive()
-        assert isinstance(said, say.Ending)
+        assert isinstance(said, messages.Exiting)
         assert "device-mapper" in said.reason
     os.close(fd)

@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 
 from supervisor.config.models import Config
-from supervisor.control.handlers import Answers
+from supervisor.control.handlers import Handlers
 from supervisor.control.requests import RestartRequest
 from supervisor.control.status import StatusSource
-from supervisor.discovery.selection import Scan, wanted
+from supervisor.discovery.selection import Scan, select_files
 from supervisor.fleet import worker_messages
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.fork_server import Child
-from supervisor.fleet.membership import want
+from supervisor.fleet.membership import set_files
 from supervisor.fleet.state_machine import Event, Record, State
 from supervisor.web.feed_messages import file_messages
 from tests.unit.fleets import small_fleet
-from workers import channel as say
+from workers import messages
+from workers.channel import pair
 
 # Above any that the kernel gives.
 NO_PID = 1 << 30
@@ -41,27 +42,27 @@ def held(fleet: Fleet, file: Path, scanned: Path | None = None) -> Iterator[File
     scans = {str(scanned): Scan((str(file),))} if scanned else {}
     (filemap,) = fleet.filemaps.values()
     fleet.filemaps.clear()
-    filemap.wanted = wanted(config, scans)[str(file)]
+    filemap.spec = select_files(config, scans)[str(file)]
     fleet.filemaps[filemap.path] = filemap
     file.touch()
     filemap.fd = os.open(file, os.O_PATH)
-    filemap.holds = holds(file, 5)
-    ours, theirs = say.pair()
+    filemap.file = holds(file, 5)
+    ours, theirs = pair()
     with closing(ours), closing(theirs):
         filemap.child = Child(NO_PID, ours)
         yield filemap
 
 
-def holds(file: Path, fd: int) -> say.Holds:
+def holds(file: Path, fd: int) -> messages.FileOpened:
     """Return what the worker of a file says of it."""
     found = file.stat()
-    return say.Holds(found.st_dev, found.st_ino, 0, fd)
+    return messages.FileOpened(found.st_dev, found.st_ino, 0, fd)
 
 
 def in_directory(fleet: Fleet, folder: Path) -> None:
     """Have the fleet run what the directory has now."""
     files = tuple(sorted(map(str, folder.iterdir())))
-    want(fleet, wanted(fleet.config, {str(folder): Scan(files)}))
+    set_files(fleet, select_files(fleet.config, {str(folder): Scan(files)}))
 
 
 def test_the_file_is_kept_of_a_worker_that_died_once_it_had_told_of_it(tmp_path: Path) -> None:
@@ -69,9 +70,9 @@ def test_the_file_is_kept_of_a_worker_that_died_once_it_had_told_of_it(tmp_path:
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
         before, told = filemap.fd, holds(tmp_path / "a.img", 7)
         (tmp_path / "a.img").unlink()
-        worker_messages.take(fleet, filemap, told)
-        assert (filemap.fd, filemap.holds) == (before, told)
-        worker_messages.take(fleet, filemap, replace(told, generation=1))
+        worker_messages.handle(fleet, filemap, told)
+        assert (filemap.fd, filemap.file) == (before, told)
+        worker_messages.handle(fleet, filemap, replace(told, generation=1))
         assert filemap.fd is None
 
 
@@ -82,7 +83,7 @@ def test_renamed_while_its_next_worker_waits_to_be_started(tmp_path: Path) -> No
     with small_fleet(tmp_path) as fleet, held(fleet, folder / "a.img", folder) as filemap:
         filemap.child = None
         filemap.record = Record(State.BACKOFF, retry_at=0.0)
-        fleet.event(filemap, Event.TIMER)
+        fleet.advance(filemap, Event.TIMER)
         assert filemap.record.state is State.STARTING
         (folder / "a.img").rename(folder / "b.img")
         in_directory(fleet, folder)
@@ -98,9 +99,9 @@ def test_of_what_is_not_followed_nothing_is_told(tmp_path: Path, status: int) ->
     """A file that has ended, or can't be mapped has neither extents nor a group, nor a place on the page."""
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
         filemap.record = Record(State.RUNNING, started_at=0.0)
-        filemap.mapped = say.Mapped({"group_id": 3}, "", 1, 1, 0, 0, None, True, False, False, False)
+        filemap.mapped = messages.Mapped({"group_id": 3}, "", 1, 1, 0, 0, None, True, False, False, False)
         filemap.group_id = 3
-        filemap.placed.moved([8], [8])
+        filemap.placement.set_pieces([8], [8])
         list(file_messages(StatusSource(fleet, lambda _filemap: None), filemap.path))
         fleet._by_pid[NO_PID] = filemap
         fleet._exited(filemap, status)
@@ -116,9 +117,9 @@ def test_a_restart_brings_back_nothing_that_was_dropped(tmp_path: Path) -> None:
     """While the last worker of a file that nobody wants is about to end, there is no such file to restart."""
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
         filemap.record = Record(State.RUNNING, started_at=0.0)
-        answers = Answers(fleet, None, None, None, None, None, None)  # type: ignore[arg-type] # what is not asked
-        want(fleet, {})
+        answers = Handlers(fleet, None, None, None, None, None, None)  # type: ignore[arg-type] # what is not asked
+        set_files(fleet, {})
         assert answers._restart(RestartRequest(name=filemap.path)).status == 404
         assert not filemap.record.again
-        want(fleet, {filemap.path: filemap.wanted})
+        set_files(fleet, {filemap.path: filemap.spec})
         assert answers._restart(RestartRequest(name=filemap.path)).status == 200

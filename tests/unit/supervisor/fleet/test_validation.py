@@ -18,29 +18,30 @@ from supervisor.fleet import validation
 from supervisor.fleet.fork_server import Child
 from tests.unit.fleets import small_fleet, status_of
 from tests.unit.test_bad_input import ANY_JSON
-from workers import channel as say
+from workers import messages
+from workers.channel import pair
 
-COUNTERS: say.Packed = [*range(9), [1, 2], 3, [4]]
+COUNTERS: messages.Packed = [*range(9), [1, 2], 3, [4]]
 GROUP = {"group_id": 3, "program": "p", "alias": "a", "userdata": "u", "precise": True, "bounds": ""}
-RIGHT: list[say.Message] = [
-    say.Holds(1, 2, 3, 4),
-    say.Moving(1, None, 2, "why"),
-    say.Mapped(GROUP, "", 1, 1, 0, 0, None, True, False, False, False),
-    say.Waiting("why"),
-    say.Placed([8], [8]),
-    say.Sampled(COUNTERS, [1], 1.5),
-    say.Retiring(1, [["0:0+8", COUNTERS]]),
-    say.Retired(["0:0+8"], COUNTERS),
-    say.Settled(["0:0+8"]),
-    say.Noticed("lost", "detail"),
-    say.Ending(1, "why"),
+RIGHT: list[messages.Message] = [
+    messages.FileOpened(1, 2, 3, 4),
+    messages.Moving(1, None, 2, "why"),
+    messages.Mapped(GROUP, "", 1, 1, 0, 0, None, True, False, False, False),
+    messages.Waiting("why"),
+    messages.Placed([8], [8]),
+    messages.Sampled(COUNTERS, [1], 1.5),
+    messages.Retiring(1, [["0:0+8", COUNTERS]]),
+    messages.Retired(["0:0+8"], COUNTERS),
+    messages.RetirementsResolved(["0:0+8"]),
+    messages.ForeignChange("lost", "detail"),
+    messages.Exiting(1, "why"),
 ]
 
 
 @pytest.mark.parametrize("message", RIGHT, ids=lambda message: type(message).__name__)
-def test_right_ones_pass(message: say.Message) -> None:
+def test_right_ones_pass(message: messages.Message) -> None:
     """What workers do say is taken; no value of it may be an object or a number that is none."""
-    validation.check(say.decode(say.encode(message)))
+    validation.check(messages.decode(messages.encode(message)))
     for one in fields(message):
         if one.name != "group":
             with pytest.raises(ValueError, match=f"{one.name} of {type(message).__name__}"):
@@ -51,18 +52,18 @@ def test_retired_counters_come_in_packets_that_have_room_for_them() -> None:
     """However many regions there are and however long their histograms, all arrive, in their order."""
     largest = 2**64 - 1
     for bounds, regions in ((0, 1000), (5, 1000), (1000, 64), (5000, 3)):
-        packed: say.Packed = [largest for _ in range(9)]
+        packed: messages.Packed = [largest for _ in range(9)]
         packed += [[largest] * (bounds + 1), largest, [largest] * bounds]
         keys = [f"{number}:0+8" for number in range(regions)]
         arrived = []
-        ours, theirs = say.pair()
+        ours, theirs = pair()
         with closing(ours), closing(theirs):
-            for batch in say.batches((key, packed) for key in keys):
-                theirs.send(say.Retiring(1, batch))
+            for batch in messages.batches((key, packed) for key in keys):
+                theirs.send(messages.Retiring(1, batch))
                 message = ours.receive()
-                assert isinstance(message, say.Retiring)
+                assert isinstance(message, messages.Retiring)
                 validation.check(message)
-                arrived += message.retired
+                arrived += message.counters
         assert arrived == [[key, packed] for key in keys]
 
 
@@ -71,16 +72,16 @@ def told(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
     with TemporaryDirectory() as folder, small_fleet(Path(folder)) as fleet:
         filemap = fleet.filemaps["/x"]
         pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
-        ours, theirs = say.pair()
+        ours, theirs = pair()
         filemap.child = Child(pid, ours)
         with closing(ours):
             for packet in packets:
                 theirs.socket.send(packet)
                 fleet._readable(filemap, 1)
-                fleet.ledger.turn(0.0)
+                fleet.ledger.flush_due(0.0)
             theirs.close()
             status = json.loads(json.dumps(status_of(fleet, filemap), allow_nan=False))
-        ended = filemap.killed_at is not None
+        ended = filemap.terminated_at is not None
         os.kill(pid, 9)
         os.waitpid(pid, 0)
     return ended, status
@@ -88,7 +89,7 @@ def told(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
 
 def test_right_ones_are_taken_in() -> None:
     """One after the other, they harm nobody."""
-    assert not told([say.encode(message) for message in RIGHT])[0]
+    assert not told([messages.encode(message) for message in RIGHT])[0]
 
 
 VALUES = ANY_JSON | st.sampled_from(

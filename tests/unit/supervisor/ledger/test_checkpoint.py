@@ -14,19 +14,19 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from supervisor.ledger.ledger import Ledger
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from tests.unit.ledgers import PATH, fill
 
 
 def test_written_to_disk_by_another_process(tmp_path: Path) -> None:
     """What was written goes from SQLite's log into the database, once for all that was written meanwhile."""
-    children = Children()
+    children = ChildReaper()
     ledger = Ledger(tmp_path, children)
     log, file = tmp_path / "ledger.sqlite3-wal", tmp_path / "ledger.sqlite3"
     fill(ledger)
     assert b"/images/a.img" not in file.read_bytes()
     assert log.stat().st_size
-    ledger.mend()
+    ledger.maintain()
     deadline = time.monotonic() + 60
     while b"/images/a.img" not in file.read_bytes():
         assert time.monotonic() < deadline
@@ -34,7 +34,7 @@ def test_written_to_disk_by_another_process(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         children.reap()
     assert ledger.problem is None
-    ledger.mend()
+    ledger.maintain()
     assert not ledger._checkpoint.running, "nothing was written since"
     ledger.close()
 
@@ -44,15 +44,15 @@ def test_no_process_to_be_had() -> None:
     program = """\
 import os, resource, sys
 from pathlib import Path
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.ledger.ledger import Ledger
 from tests.unit.ledgers import fill
 if os.geteuid() == 0:
     os.setresuid(4242, 4242, 4242)
-ledger = Ledger(Path(sys.argv[1]), Children())
+ledger = Ledger(Path(sys.argv[1]), ChildReaper())
 fill(ledger)
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-ledger.mend()
+ledger.maintain()
 print(ledger._checkpoint.running, ledger._database.written)
 """
     with TemporaryDirectory() as folder:  # pytest's are root's only
@@ -69,21 +69,21 @@ def test_no_program_to_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A process that can't become the program is told of, and another one made the next time."""
-    children = Children()
+    children = ChildReaper()
     ledger = Ledger(tmp_path, children)
     fill(ledger)
     with monkeypatch.context() as without:
         without.setattr(sys, "executable", str(tmp_path / "nowhere"))
-        ledger.mend()
+        ledger.maintain()
     finish(ledger, children)
     assert "the ledger was not brought to disk: exit status 1" in caplog.text
-    ledger.mend()
+    ledger.maintain()
     finish(ledger, children)
     assert b"/images/a.img" in (tmp_path / "ledger.sqlite3").read_bytes()
     ledger.close()
 
 
-def finish(ledger: Ledger, children: Children) -> None:
+def finish(ledger: Ledger, children: ChildReaper) -> None:
     """Wait for the end of a checkpoint that may be under way."""
     deadline = time.monotonic() + 60
     while ledger._checkpoint.running:
@@ -94,17 +94,17 @@ def finish(ledger: Ledger, children: Children) -> None:
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_the_process_that_writes_to_disk_is_disturbed(tmp_path: Path, number: signal.Signals) -> None:
     """One that was stopped goes on the next time, one that was killed is followed by another."""
-    children = Children()
+    children = ChildReaper()
     ledger = Ledger(tmp_path, children)
     fill(ledger)
-    ledger.mend()
+    ledger.maintain()
     assert ledger._checkpoint._pid is not None
     os.kill(ledger._checkpoint._pid, number)
     deadline = time.monotonic() + 60
     while number == signal.SIGKILL and ledger._checkpoint.running:
         assert time.monotonic() < deadline
         children.reap()
-    ledger.mend()
+    ledger.maintain()
     while ledger._checkpoint.running:
         assert time.monotonic() < deadline
         children.reap()
@@ -118,7 +118,7 @@ def test_it_ends_with_the_supervisor(tmp_path: Path) -> None:
     program = """\
 import os, signal, sys
 from pathlib import Path
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.ledger.ledger import Ledger
 from tests.unit.ledgers import fill
 
@@ -129,10 +129,10 @@ def caught(pid):
     os.kill(pid, signal.SIGSTOP)
     return os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
 
-ledger = Ledger(Path(sys.argv[1]), Children())
+ledger = Ledger(Path(sys.argv[1]), ChildReaper())
 while True:
     fill(ledger)
-    ledger.mend()
+    ledger.maintain()
     pid = ledger._checkpoint._pid
     if caught(pid):
         break
@@ -152,7 +152,7 @@ signal.pause()
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    ledger = Ledger(tmp_path, Children())
+    ledger = Ledger(tmp_path, ChildReaper())
     assert ledger.problem is None
     assert ledger.entry(PATH).moves_total
     ledger.close()

@@ -12,23 +12,23 @@ from dmstats.counters import Counters
 from supervisor.ledger.accounting import Account
 from supervisor.ledger.entries import Entry
 from supervisor.ledger.ledger import Ledger
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from tests.unit.ledgers import PATH, assert_full, fill, reads, stored
 
 
 def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
     """It says what is wrong, goes on in memory, and carries all to disk once that works."""
     (tmp_path / "file").write_text("no folder")
-    ledger = Ledger(tmp_path / "file" / "state", Children())
+    ledger = Ledger(tmp_path / "file" / "state", ChildReaper())
     assert str(tmp_path) in str(ledger.problem)
     fill(ledger)
-    ledger.mend()
+    ledger.maintain()
     assert ledger.problem
     (tmp_path / "file").unlink()
-    ledger.mend()
+    ledger.maintain()
     assert not ledger.problem
     ledger.close()
-    again = Ledger(tmp_path / "file" / "state", Children())
+    again = Ledger(tmp_path / "file" / "state", ChildReaper())
     assert_full(again.entry(PATH))
     again.close()
 
@@ -36,24 +36,24 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
 def test_what_could_not_be_read_at_the_start_is_added(tmp_path: Path) -> None:
     """Totals and events from before are joined with those of a supervisor that began without them."""
     folder = tmp_path / "state"
-    first = Ledger(folder, Children())
-    first.counted(PATH, reads(5))
-    first.retiring(PATH, [("0:0+8", reads(10))])
-    first.counted(PATH, reads(5), ["0:0+8"])
-    first.counted("/images/other.img", reads(1))
-    first.happened("state", PATH, "a.img", "early")
+    first = Ledger(folder, ChildReaper())
+    first.record_counters(PATH, reads(5))
+    first.add_pending(PATH, [("0:0+8", reads(10))])
+    first.record_counters(PATH, reads(5), ["0:0+8"])
+    first.record_counters("/images/other.img", reads(1))
+    first.add_event("state", PATH, "a.img", "early")
     first.close()
     folder.rename(tmp_path / "away")
     folder.write_text("nothing here")
-    second = Ledger(folder, Children())
-    assert second.counted(PATH, reads(6)) == Account(Counters(), reads(6))
-    second.happened("state", PATH, "a.img", "late")
+    second = Ledger(folder, ChildReaper())
+    assert second.record_counters(PATH, reads(6)) == Account(Counters(), reads(6))
+    second.add_event("state", PATH, "a.img", "late")
     folder.unlink()
     (tmp_path / "away").rename(folder)
-    second.mend()
+    second.maintain()
     assert second.problem is None
     assert second.entry(PATH).account.total() == reads(16)
-    assert second.counted(PATH, reads(7)).total() == reads(17)
+    assert second.record_counters(PATH, reads(7)).total() == reads(17)
     assert second.entry("/images/other.img").account.total() == reads(1)
     assert [event.reason for event in second.events_after(0, 9, None)] == ["early", "late"]
     second.close()
@@ -62,17 +62,17 @@ def test_what_could_not_be_read_at_the_start_is_added(tmp_path: Path) -> None:
 def test_what_was_let_go_meanwhile_is_added_too(tmp_path: Path) -> None:
     """A file that left the configuration before the ledger could be read keeps what was counted of it till then."""
     folder = tmp_path / "state"
-    first = Ledger(folder, Children())
-    first.counted(PATH, reads(5))
+    first = Ledger(folder, ChildReaper())
+    first.record_counters(PATH, reads(5))
     first.close()
     folder.rename(tmp_path / "away")
     folder.write_text("nothing here")
-    second = Ledger(folder, Children())
-    second.counted(PATH, reads(8))
-    second.let_go(PATH)
+    second = Ledger(folder, ChildReaper())
+    second.record_counters(PATH, reads(8))
+    second.release(PATH)
     folder.unlink()
     (tmp_path / "away").rename(folder)
-    second.mend()
+    second.maintain()
     assert second.problem is None
     assert second.entry(PATH).account.total() == reads(8)
     second.close()
@@ -81,15 +81,15 @@ def test_what_was_let_go_meanwhile_is_added_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["ledger.sqlite3*", "ledger.sqlite3", "ledger.sqlite3-wal"])
 def test_deleted_while_in_use(tmp_path: Path, what: str) -> None:
     """A ledger of which files were deleted under us is written anew, with all that was in it."""
-    ledger = Ledger(tmp_path, Children())
+    ledger = Ledger(tmp_path, ChildReaper())
     fill(ledger)
     for file in tmp_path.glob(what):
         file.unlink()
-    ledger.mend()
+    ledger.maintain()
     assert ledger.problem is None
-    ledger.counted(PATH, reads(3))
+    ledger.record_counters(PATH, reads(3))
     ledger.close()
-    again = Ledger(tmp_path, Children())
+    again = Ledger(tmp_path, ChildReaper())
     assert again.entry(PATH).account.live == reads(3)
     assert again.events_after(0, 9, None)[0].kind == "moved"
     again.close()
@@ -97,17 +97,17 @@ def test_deleted_while_in_use(tmp_path: Path, what: str) -> None:
 
 def test_mending_what_is_whole_changes_nothing(tmp_path: Path) -> None:
     """The files stay what they are."""
-    ledger = Ledger(tmp_path, Children())
+    ledger = Ledger(tmp_path, ChildReaper())
     fill(ledger)
     files = {file.name: file.stat().st_ino for file in tmp_path.iterdir()}
-    ledger.mend()
+    ledger.maintain()
     assert {file.name: file.stat().st_ino for file in tmp_path.iterdir()} == files
     ledger.close()
 
 
 def test_overwritten_while_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A ledger that somebody wrote over is set aside, and what is known of followed files is written anew."""
-    ledger = Ledger(tmp_path, Children())
+    ledger = Ledger(tmp_path, ChildReaper())
     fill(ledger)
     file = tmp_path / "ledger.sqlite3"
     for name in ("ledger.sqlite3", "ledger.sqlite3-wal"):
@@ -117,13 +117,13 @@ def test_overwritten_while_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         stored(tmp_path, "SELECT * FROM files")
     # Pages that SQLite has in memory would hide it for a while.
     ledger._database._db.execute("PRAGMA shrink_memory")
-    ledger.moving(PATH, 9, "later")
+    ledger.record_intended_move(PATH, 9, "later")
     ledger.flush()
-    ledger.mend()
+    ledger.maintain()
     assert ledger.problem is None, caplog.text
     assert list(tmp_path.glob("*.set-aside-*"))
     ledger.close()
-    again = Ledger(tmp_path, Children())
+    again = Ledger(tmp_path, ChildReaper())
     entry = again.entry(PATH)
     assert (entry.moving_to, entry.account.live, entry.moves_total) == (9, reads(2), 1)
     again.close()
@@ -135,7 +135,7 @@ def test_of_another_version(tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "ledger.sqlite3")
     db.executescript("CREATE TABLE files (path TEXT PRIMARY KEY, what TEXT); PRAGMA user_version = 99")
     db.close()
-    ledger = Ledger(tmp_path, Children())
+    ledger = Ledger(tmp_path, ChildReaper())
     assert ledger.problem is None
     fill(ledger)
     ledger.close()
@@ -146,21 +146,21 @@ def test_of_another_version(tmp_path: Path) -> None:
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
     """What can't be opened at all is left alone, and told; the ledger is in memory until it can."""
     (tmp_path / "ledger.sqlite3").mkdir()
-    ledger = Ledger(tmp_path, Children())
+    ledger = Ledger(tmp_path, ChildReaper())
     assert "unable to open" in str(ledger.problem)
     fill(ledger)
     (tmp_path / "ledger.sqlite3").rmdir()
-    ledger.mend()
+    ledger.maintain()
     assert not ledger.problem
     ledger.close()
-    again = Ledger(tmp_path, Children())
+    again = Ledger(tmp_path, ChildReaper())
     assert_full(again.entry(PATH))
     again.close()
 
 
 def test_damaged_in_the_middle(tmp_path: Path) -> None:
     """One that opens well, but has a page that is none, is set aside with what lies beside it."""
-    ledger = Ledger(tmp_path, Children())
+    ledger = Ledger(tmp_path, ChildReaper())
     fill(ledger)
     ledger.close()
     file = tmp_path / "ledger.sqlite3"
@@ -169,7 +169,7 @@ def test_damaged_in_the_middle(tmp_path: Path) -> None:
         damaged.seek(size)
         damaged.write(b"\xff" * size)
     (tmp_path / "ledger.sqlite3-wal").touch()
-    again = Ledger(tmp_path, Children())
+    again = Ledger(tmp_path, ChildReaper())
     assert again.problem is None
     assert again.entry(PATH) == Entry()
     again.close()
@@ -178,13 +178,13 @@ def test_damaged_in_the_middle(tmp_path: Path) -> None:
 
 def test_a_copy_of_the_folder_is_whole_after_any_write(tmp_path: Path) -> None:
     """A copy of the files, as a machine's crash would leave them, is a sound ledger."""
-    ledger = Ledger(tmp_path / "one", Children())
+    ledger = Ledger(tmp_path / "one", ChildReaper())
     for count in range(1, 20):
-        ledger.counted(PATH, reads(count))
-        ledger.happened("state", PATH, "a.img", str(count))
+        ledger.record_counters(PATH, reads(count))
+        ledger.add_event("state", PATH, "a.img", str(count))
         ledger.flush()
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
-        copy = Ledger(tmp_path / "copy", Children())
+        copy = Ledger(tmp_path / "copy", ChildReaper())
         assert copy.problem is None
         assert copy.entry(PATH).account.live == reads(count)
         copy.close()

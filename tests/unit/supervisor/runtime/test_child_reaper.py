@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 
 
 def child(status: int = 0, killed_by: int | None = None) -> int:
@@ -21,10 +21,10 @@ def child(status: int = 0, killed_by: int | None = None) -> int:
 
 def test_each_is_told_of_its_own() -> None:
     """Whoever expects a child is told its status once; one that nobody expects is in nobody's way."""
-    children, told = Children(), []
+    children, told = ChildReaper(), []
     first, second, nobodys = child(3), child(killed_by=signal.SIGKILL), child()
-    children.expect(first, lambda status: told.append(("first", status)))
-    children.expect(second, lambda status: told.append(("second", status)))
+    children.register(first, lambda status: told.append(("first", status)))
+    children.register(second, lambda status: told.append(("second", status)))
     deadline = time.monotonic() + 60
     while os.path.exists(f"/proc/{nobodys}") or len(told) < 2:
         assert time.monotonic() < deadline, told

@@ -10,15 +10,15 @@ from selectors import EVENT_READ
 import pytest
 
 from supervisor.runtime import event_loop as module
-from supervisor.runtime.event_loop import Loop
+from supervisor.runtime.event_loop import EventLoop
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
+def loop() -> Iterator[EventLoop]:
     """One whose every call takes long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_LONGEST", -1.0)
-        one = Loop()
+        one = EventLoop()
         yield one
         one.close()
 
@@ -30,7 +30,7 @@ def ready() -> int:
     return read
 
 
-def test_clients_have_a_turn_in_between(loop: Loop) -> None:
+def test_clients_have_a_turn_in_between(loop: EventLoop) -> None:
     """However much there is to do, it is not all done before a client is served."""
     called: list[str] = []
     files, client = [ready() for _ in range(3)], ready()
@@ -44,7 +44,7 @@ def test_clients_have_a_turn_in_between(loop: Loop) -> None:
         os.close(fd)
 
 
-def test_answers_that_came_meanwhile(loop: Loop) -> None:
+def test_answers_that_came_meanwhile(loop: EventLoop) -> None:
     """What is due knows since when nobody has looked at what comes: it may be an answer."""
     fd, called, done = ready(), list[float](), list[float]()
     loop.selector.register(fd, EVENT_READ, lambda _: called.append(time.monotonic()))
@@ -55,7 +55,7 @@ def test_answers_that_came_meanwhile(loop: Loop) -> None:
     os.close(fd)
 
 
-def test_a_number_that_is_another_descriptor_by_now(loop: Loop) -> None:
+def test_a_number_that_is_another_descriptor_by_now(loop: EventLoop) -> None:
     """What has been closed in the same turn is not called, nor is who has its number for what it was ready for."""
     fds = [ready(), ready()]
     called: list[str] = []

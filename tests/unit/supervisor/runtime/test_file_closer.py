@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.runtime.child_reaper import Children
-from supervisor.runtime.file_closer import Closer
+from supervisor.runtime.child_reaper import ChildReaper
+from supervisor.runtime.file_closer import FileCloser
 from supervisor.runtime.timers import Timers
 
 DEADLINE = 60.0
@@ -22,9 +22,9 @@ class Bench:
     """A closer, and what it needs of a main loop."""
 
     def __init__(self) -> None:
-        self.children = Children()
+        self.children = ChildReaper()
         self.timers = Timers()
-        self.closer = Closer(self.timers, self.children)
+        self.closer = FileCloser(self.timers, self.children)
 
     def until(self, condition: Callable[[], object], ahead: float = 0.0) -> None:
         """Do what is due, by a clock that is so many seconds ahead, until a condition holds."""
@@ -105,6 +105,6 @@ def test_the_end(bench: Bench, tmp_path: Path) -> None:
     first, second = deleted(tmp_path), deleted(tmp_path)
     bench.closer.close(first)
     bench.closer.close(second)
-    bench.closer.end()
+    bench.closer.close_all()
     assert not is_open(second)
     bench.until(lambda: not bench.closer._busy)

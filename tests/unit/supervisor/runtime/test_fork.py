@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from supervisor.ledger.ledger import Ledger
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.fork import fork
 from workers.exit_codes import Exit
 
@@ -39,14 +39,14 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 def test_nothing_of_the_ledgers_file_system(tmp_path: Path) -> None:
     """A child is in nobody's way who wants to unmount it; the ledger goes on being written."""
-    ledger = Ledger(tmp_path, Children())
-    ledger.happened("restarted", "/a", "a", "")
+    ledger = Ledger(tmp_path, ChildReaper())
+    ledger.add_event("restarted", "/a", "a", "")
     ledger.flush()
     assert mapped(tmp_path)
     assert opened(tmp_path)
     pid = fork((), lambda: mapped(tmp_path) + 2 * opened(tmp_path))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    ledger.happened("restarted", "/a", "a", "")
-    ledger.mend()
+    ledger.add_event("restarted", "/a", "a", "")
+    ledger.maintain()
     assert ledger.problem is None
     ledger.close()

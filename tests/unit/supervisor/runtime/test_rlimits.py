@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from supervisor.runtime.rlimits import needed_descriptors, raise_descriptors, remedy
+from supervisor.runtime.rlimits import advice, needed_descriptors, raise_descriptors
 from workers.libc import keep_capabilities
 
 TOO_FEW = (
@@ -71,6 +71,6 @@ def test_as_many_as_the_files_take(before: tuple[int, int], after: tuple[int, in
 )
 def test_what_to_raise(number: int, limit: str) -> None:
     """Where a limit was reached, it is named."""
-    text = remedy(OSError(number, os.strerror(number)))
+    text = advice(OSError(number, os.strerror(number)))
     assert limit in text
     assert bool(text) == bool(limit)

@@ -12,17 +12,17 @@ from supervisor.service import instance_lock
 
 def test_the_second_is_refused(tmp_path: Path) -> None:
     """While one has the lock another is told who that is; after it, the lock is free."""
-    held = instance_lock.take(tmp_path / "made")
+    held = instance_lock.acquire(tmp_path / "made")
     with pytest.raises(instance_lock.AnotherSupervisorError, match=rf"runs already .*\(pid {os.getpid()}\)"):
-        instance_lock.take(tmp_path / "made")
+        instance_lock.acquire(tmp_path / "made")
     os.close(held)
-    os.close(instance_lock.take(tmp_path / "made"))
+    os.close(instance_lock.acquire(tmp_path / "made"))
 
 
 def test_no_folder_to_be_had(tmp_path: Path) -> None:
     """It is told that it is runtime_dir, and what is wrong with it."""
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match=r"^runtime_dir /.*/file can't be used: File exists$"):
-        instance_lock.take(tmp_path / "file")
+        instance_lock.acquire(tmp_path / "file")
     with pytest.raises(NotADirectoryError, match=r"^runtime_dir /.*/file/x can't be used: Not a directory$"):
-        instance_lock.take(tmp_path / "file/x")
+        instance_lock.acquire(tmp_path / "file/x")

@@ -114,13 +114,13 @@ def test_a_reload_changes_level_and_format(output: Output) -> None:
             _log.error("still")
 
         pid = fork(pipe, work)
-        pipe.set(Log(level="error", format="json"))
+        pipe.configure(Log(level="error", format="json"))
         os.write(go[1], b"x")
         wait(pid)
         pipe.drain()
         _log.warning("nor this")
         assert [json.loads(line)["message"] for line in output.lines()] == ["still"]
-        pipe.set(Log(level="debug"))
+        pipe.configure(Log(level="debug"))
         _log.debug("all of it")
         assert [message(line) for line in output.lines()] == ["all of it"]
         for fd in go:
@@ -137,7 +137,7 @@ def test_the_journal_gets_levels(output: Output, monkeypatch: pytest.MonkeyPatch
         assert output.lines() == ["<7>said", "<6>said", "<4>said", "<3>said", "<2>said"]
         _log.info("said", extra={"filemap": "db01.img"})
         assert output.lines() == [f"<6>db01.img[{os.getpid()}]: said"]
-        pipe.set(Log(format="json"))
+        pipe.configure(Log(format="json"))
         _log.info("said")
         assert output.lines()[0].startswith('<6>{"time": ')
 

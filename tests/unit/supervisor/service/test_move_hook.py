@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.ledger.events import MOVED, Happening
+from supervisor.ledger.events import MOVED, Event
 from supervisor.runtime import execute
-from supervisor.runtime.child_reaper import Children
-from supervisor.runtime.event_loop import Loop
+from supervisor.runtime.child_reaper import ChildReaper
+from supervisor.runtime.event_loop import EventLoop
 from supervisor.service import move_hook
-from supervisor.service.move_hook import OnMove
+from supervisor.service.move_hook import MoveHook
 
 
 class Bench:
@@ -25,17 +25,17 @@ class Bench:
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
-        self.loop = Loop()
+        self.loop = EventLoop()
         self.before = len(self.loop.selector.get_map())
-        self.children = Children()
-        self.on_move = OnMove(self.loop.selector, self.loop.timers, self.children, lambda: self.command)
+        self.children = ChildReaper()
+        self.on_move = MoveHook(self.loop.selector, self.loop.timers, self.children, lambda: self.command)
         self._id = 0
 
     def move(self, path: str = "/images/a.img", reason: str = "because") -> None:
         """Tell of a move."""
         self._id += 1
         details = {"from": self._id - 1, "to": self._id, "device": "vg-lv"}
-        self.on_move.tell(Happening(self._id, 1.5, MOVED, path, path.rpartition("/")[2], reason, details))
+        self.on_move.handle_event(Event(self._id, 1.5, MOVED, path, path.rpartition("/")[2], reason, details))
 
     def until(self, done: Callable[[], bool]) -> None:
         """Run the loop until something is so."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.fleet.state_machine import State
-from supervisor.service.systemd import Service, summary, watchdog_interval
+from supervisor.service.systemd import SystemdNotifier, summary, watchdog_interval
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def heard(manager: socket.socket) -> list[str]:
 
 def test_reload_is_told_with_its_time(manager: socket.socket) -> None:
     """A reload is RELOADING=1 with the monotonic time in microseconds, and READY=1 at the end."""
-    service = Service()
+    service = SystemdNotifier()
     before = time.monotonic_ns() // 1000
     service.reloading()
     service.ready()
@@ -51,7 +51,7 @@ def test_reload_is_told_with_its_time(manager: socket.socket) -> None:
 
 def test_watchdog_is_fed_only_while_all_is_sound(manager: socket.socket) -> None:
     """Every second of the two at most, and not at all while the workers aren't seen to."""
-    service = Service()
+    service = SystemdNotifier()
     service.tick(100.0, [], sound=True)
     service.tick(100.5, [], sound=True)
     service.tick(101.0, [], sound=True)
@@ -65,7 +65,7 @@ def test_watchdog_is_fed_only_while_all_is_sound(manager: socket.socket) -> None
 def test_status_is_told_when_it_changes(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fleet at rest says nothing."""
     monkeypatch.delenv("WATCHDOG_USEC")
-    service = Service()
+    service = SystemdNotifier()
     for states in ([State.STARTING], [State.RUNNING], [State.RUNNING], []):
         service.tick(1.0, states, sound=True)
     assert heard(manager) == ["STATUS=1 file: 1 STARTING", "STATUS=1 file: 1 RUNNING", "STATUS=0 files"]

@@ -10,7 +10,7 @@ import pytest
 
 from supervisor.vms.libvirt import MAX_BYTES
 from supervisor.vms.matching import Identity, Machine
-from supervisor.vms.search import Found, Read, answer, find, from_raw, to_raw
+from supervisor.vms.search import LibvirtFile, SearchResult, from_raw, search, search_as_json, to_raw
 from tests.unit.libvirt import UUID, disk, domain, running
 from tests.unit.supervisor.vms.test_qemu import identity, process
 
@@ -40,11 +40,13 @@ def image(tmp_path: Path, name: str) -> Path:
     return path
 
 
-def search(folders: list[Path], *wanted: Path, known: Found | None = None, processes: bool = False) -> Found:
+def search_for(
+    folders: list[Path], *wanted: Path, known: SearchResult | None = None, processes: bool = False
+) -> SearchResult:
     """Search for the machines of files."""
     identities: set[Identity] = {identity(path) for path in wanted}
     names = [str(folder) for folder in folders]
-    return find(names, processes=processes, wanted=identities, known=known.files if known else {})
+    return search(names, processes=processes, wanted=identities, known=known.files if known else {})
 
 
 def test_by_device_and_inode(tmp_path: Path, live: Path) -> None:
@@ -55,7 +57,7 @@ def test_by_device_and_inode(tmp_path: Path, live: Path) -> None:
     (tmp_path / "soft.img").symlink_to("folder/two.img")
     files = disk(f"{tmp_path}/hard.img", f"{tmp_path}/folder/base.img"), disk(f"{tmp_path}/soft.img")
     (live / "web.xml").write_text(running("web", *files))
-    found = search([live], one, two, base)
+    found = search_for([live], one, two, base)
     assert found.machines == {
         identity(one): Machine("web", UUID, "disk", 0),
         identity(two): Machine("web", UUID, "disk", 0),
@@ -67,23 +69,23 @@ def test_only_what_is_wanted(tmp_path: Path, live: Path) -> None:
     """Other images of the host's are nobody's business."""
     one, two = image(tmp_path, "one.img"), image(tmp_path, "two.img")
     (live / "web.xml").write_text(running("web", disk(str(one)), disk(str(two)), disk("/none.img")))
-    assert list(search([live], one).machines) == [identity(one)]
+    assert list(search_for([live], one).machines) == [identity(one)]
 
 
 def test_what_runs_counts_before_what_is_defined(tmp_path: Path, live: Path, defined: Path) -> None:
     """A clone that runs has the file of a template, which doesn't run, as its backing file."""
     base = image(tmp_path, "base.img")
     (defined / "template.xml").write_text(domain("template", disk(str(base)), uuid="t"))
-    assert search([live, defined], base).machines[identity(base)] == Machine("template", "t", "disk", 0)
+    assert search_for([live, defined], base).machines[identity(base)] == Machine("template", "t", "disk", 0)
     for i in range(3):
         (live / f"{i}.xml").write_text(running(f"clone{i}", disk("/x", str(base)), uuid=f"c{i}"))
-    assert search([live, defined], base).machines[identity(base)] == Machine("clone0", "c0", "backing", 2)
+    assert search_for([live, defined], base).machines[identity(base)] == Machine("clone0", "c0", "backing", 2)
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
     """A host without libvirt has none."""
     one = image(tmp_path, "one.img")
-    assert search([tmp_path / "none", one], one) == Found({}, {})
+    assert search_for([tmp_path / "none", one], one) == SearchResult({}, {})
 
 
 def test_bad_files_cost_nothing_but_their_own_line(tmp_path: Path, live: Path) -> None:
@@ -98,7 +100,7 @@ def test_bad_files_cost_nothing_but_their_own_line(tmp_path: Path, live: Path) -
     os.mkfifo(live / "pipe.xml")
     (live / "good.pid").write_text("4711")
     (live / os.fsdecode(b"\xff.xml")).write_text("<domain/>")
-    found = search([live], one)
+    found = search_for([live], one)
     assert found.machines == {identity(one): Machine("good", UUID, "disk", 0)}
     reasons = {os.path.basename(path): read.problem for path, read in found.files.items()}
     assert reasons == {
@@ -119,17 +121,17 @@ def test_only_what_changed_is_read_again(tmp_path: Path, live: Path) -> None:
     one, two = image(tmp_path, "one.img"), image(tmp_path, "two.img")
     (live / "a.xml").write_text(running("a", disk(str(one))))
     (live / "b.xml").write_text("<b/>")
-    first = search([live], one, two)
-    second = search([live], one, two, known=first)
+    first = search_for([live], one, two)
+    second = search_for([live], one, two, known=first)
     assert all(second.files[path] is read for path, read in first.files.items())
     (live / "b.xml.new").write_text(running("b", disk(str(two))))
     (live / "b.xml.new").rename(live / "b.xml")
-    third = search([live], one, two, known=second)
+    third = search_for([live], one, two, known=second)
     same = {path for path, read in first.files.items() if third.files[path] is read}
     assert same == {str(live / "a.xml")}
     assert third.machines[identity(two)].name == "b"
     (live / "a.xml").unlink()
-    assert list(search([live], one, two, known=third).files) == [str(live / "b.xml")]
+    assert list(search_for([live], one, two, known=third).files) == [str(live / "b.xml")]
 
 
 def test_processes_are_asked_for_the_rest(tmp_path: Path, live: Path, defined: Path) -> None:
@@ -140,7 +142,7 @@ def test_processes_are_asked_for_the_rest(tmp_path: Path, live: Path, defined: P
     (defined / "old.xml").write_text(domain("old", disk(str(two))))
     volume = "<disk type='volume'><source pool='default' volume='2.img'/></disk>"
     with process(f"rw:{one}", f"rw:{two}", f"ro:{three}", words=("-name", "plain")) as pid:
-        found = search([live, defined], one, two, three, processes=True).machines
+        found = search_for([live, defined], one, two, three, processes=True).machines
         assert found == {
             identity(one): Machine("one", UUID, "disk", 0),
             identity(two): Machine("plain", None, "disk", 0),
@@ -148,9 +150,9 @@ def test_processes_are_asked_for_the_rest(tmp_path: Path, live: Path, defined: P
         }
         for disks, asked in (((volume,), True), ((disk("/none.img"),), True), ((disk(str(one)),), False)):
             (live / "one.xml").write_text(running("one", *disks, pid=pid))
-            found = search([live], one, three, processes=True).machines
+            found = search_for([live], one, three, processes=True).machines
             assert (identity(three) in found) is asked
-        assert search([live], three).machines == {}
+        assert search_for([live], three).machines == {}
 
 
 def test_the_answer_is_json(tmp_path: Path, live: Path) -> None:
@@ -160,15 +162,15 @@ def test_the_answer_is_json(tmp_path: Path, live: Path) -> None:
     path.write_text(running("web\u202e", disk(str(one), "/b.img")))
     (live / "bad.xml").write_text("<bad/>")
     wanted = {identity(one)}
-    told = json.loads(answer([str(live)], processes=False, wanted=wanted, known={}))
+    told = json.loads(search_as_json([str(live)], processes=False, wanted=wanted, known={}))
     assert told["machines"] == [[*identity(one), "web\\u202e", UUID, "disk", 0]]
     assert told["files"][str(live / "bad.xml")][1:] == [None, "no domain with a name"]
-    again = json.loads(answer([str(live)], processes=False, wanted=wanted, known=told["files"]))
+    again = json.loads(search_as_json([str(live)], processes=False, wanted=wanted, known=told["files"]))
     assert again == {"machines": told["machines"], "files": {str(live / "bad.xml"): None, str(path): None}}
 
 
 def test_what_was_read_as_json(live: Path) -> None:
     """There and back it is the same."""
     (live / "web.xml").write_text(running("web", disk("/a.img", "/b.img")))
-    for read in (*search([live]).files.values(), Read((1, 2), None, "bad")):
+    for read in (*search_for([live]).files.values(), LibvirtFile((1, 2), None, "bad")):
         assert from_raw(json.loads(json.dumps(to_raw(read)))) == read

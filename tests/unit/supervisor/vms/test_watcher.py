@@ -20,15 +20,15 @@ import pytest
 from supervisor.config.load import parse
 from supervisor.config.models import Config
 from supervisor.config.models import Vms as Options
-from supervisor.discovery.selection import wanted
+from supervisor.discovery.selection import select_files
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.fleet import Fleet
-from supervisor.runtime.child_reaper import Children
+from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.vms import search, watcher
-from supervisor.vms.watcher import Programs, Vms
+from supervisor.vms.watcher import QemuProcesses, VmWatcher
 from tests.unit.libvirt import disk, domain, running
 from tests.unit.supervisor.vms.test_qemu import process
-from workers.channel import Holds
+from workers.messages import FileOpened
 
 DEADLINE = 60.0
 
@@ -41,7 +41,7 @@ class Host:
         self.libvirt = folder / "libvirt"
         self.libvirt.mkdir()
         self.told: list[str] = []
-        self.children = Children()
+        self.children = ChildReaper()
         self.selector = selectors.DefaultSelector()
         given: dict[str, Any] = {"folders": (str(self.libvirt),), "processes": False} | (options or {})
         paths = [folder / name for name in names]
@@ -51,20 +51,20 @@ class Host:
             lambda _path: None,
         )
         self.filemaps: dict[str, Filemap] = {}
-        for path, want in wanted(config, {}).items():
+        for path, want in select_files(config, {}).items():
             Path(path).touch()
             found = os.stat(path)
-            holds = Holds(found.st_dev, found.st_ino, 0, 0)
-            self.filemaps[path] = Filemap(want, holds=holds)
+            holds = FileOpened(found.st_dev, found.st_ino, 0, 0)
+            self.filemaps[path] = Filemap(want, file=holds)
         self.fleet = SimpleNamespace(
             filemaps=self.filemaps,
             config=config.model_copy(update={"vms": Options(**given)}),
-            held=len(self.filemaps),
+            files_opened=len(self.filemaps),
             stopping=False,
-            children=self.children,
-            changed=self.told.append,
+            reaper=self.children,
+            status_changed=self.told.append,
         )
-        self.vms = Vms(cast("Fleet", self.fleet), self.selector)
+        self.vms = VmWatcher(cast("Fleet", self.fleet), self.selector)
 
     def tick(self) -> bool:
         """Have one tick, and the search that it began end; tell whether there was one."""
@@ -162,7 +162,7 @@ def test_another_file_is_looked_for(tmp_path: Path) -> None:
     other = tmp_path / "other.img"
     other.touch()
     (filemap,) = host.filemaps.values()
-    filemap.holds = Holds(other.stat().st_dev, other.stat().st_ino, 0, 0)
+    filemap.file = FileOpened(other.stat().st_dev, other.stat().st_ino, 0, 0)
     assert host.tick()
     assert host.names() == ["web"]
 
@@ -173,8 +173,8 @@ def test_a_file_that_goes_and_comes_back(tmp_path: Path) -> None:
     (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
     host.quiet()
     path, filemap = next(iter(host.filemaps.items()))
-    host.filemaps[path] = Filemap(filemap.wanted, holds=filemap.holds)
-    host.fleet.held += 1
+    host.filemaps[path] = Filemap(filemap.spec, file=filemap.file)
+    host.fleet.files_opened += 1
     assert host.tick()
     assert host.names() == ["web"]
 
@@ -225,7 +225,7 @@ def test_a_search_that_hangs_is_killed(
     (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
     host.tick()
     with monkeypatch.context() as broken:
-        broken.setattr(search, "answer", lambda *_, **__: time.sleep(3600))
+        broken.setattr(search, "search_as_json", lambda *_, **__: time.sleep(3600))
         broken.setattr(watcher, "_DEADLINE", 0.0)
         (host.libvirt / "other.xml").write_text(domain("other"))
         host.vms.tick()
@@ -252,21 +252,21 @@ def test_a_large_answer(tmp_path: Path) -> None:
 
 def test_programs() -> None:
     """Only those that run a machine, from when they do until they end."""
-    programs = Programs()
-    before = programs.machines()
+    programs = QemuProcesses()
+    before = programs.pids()
     with process() as pid:
-        assert programs.machines() - before == {pid}
-        assert programs.machines() - before == {pid}
-    assert pid not in programs.machines()
+        assert programs.pids() - before == {pid}
+        assert programs.pids() - before == {pid}
+    assert pid not in programs.pids()
 
 
 def test_a_process_that_becomes_one() -> None:
     """It was forked by another program, and seen before it executed its own."""
-    programs = Programs()
+    programs = QemuProcesses()
     with becoming() as (pid, become):
-        assert pid not in programs.machines()
+        assert pid not in programs.pids()
         become()
-        assert pid in programs.machines()
+        assert pid in programs.pids()
 
 
 @contextlib.contextmanager
@@ -296,9 +296,9 @@ def test_only_new_processes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
         return "x"
 
     monkeypatch.setattr(watcher, "_program", program)
-    programs = Programs()
+    programs = QemuProcesses()
     for _ in range(10):
-        programs.machines()
+        programs.pids()
     assert 1 <= looked.count(os.getpid()) <= 3
 
 

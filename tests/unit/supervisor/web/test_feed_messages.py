@@ -33,19 +33,19 @@ def test_regions_are_told_when_they_are_new(fleet: Fleet) -> None:
     filemap = fleet.filemaps["/x"]
     status = ["file", status_of(fleet, filemap)]
     assert list(messages(fleet, "/x")) == [status]
-    filemap.placed.moved([8], [16])
+    filemap.placement.set_pieces([8], [16])
     assert list(messages(fleet, "/x")) == [status, ["regions", "/x", [(8, 16, 0)]]]
     assert list(messages(fleet, "/x")) == [status]
-    filemap.placed.counted([5])
+    filemap.placement.add_ios([5])
     assert list(messages(fleet, "/x")) == [status, ["regions", "/x", [(8, 16, 5)]]]
 
 
 def test_a_renamed_file_is_told_anew(fleet: Fleet) -> None:
     """Who is told of it under its new name is told where it lies, as it knows that only of the old one."""
     filemap = fleet.filemaps["/x"]
-    filemap.placed.moved([8], [16])
+    filemap.placement.set_pieces([8], [16])
     list(messages(fleet, "/x"))
-    membership._rename(fleet, filemap, replace(filemap.wanted, path="/y"))
+    membership._rename(fleet, filemap, replace(filemap.spec, path="/y"))
     assert list(messages(fleet, "/x")) == [["gone", "/x"]]
     assert ["regions", "/y", [(8, 16, 0)]] in list(messages(fleet, "/y"))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.runtime.event_loop import Loop
-from supervisor.web.feed_sender import Feed, Message
+from supervisor.runtime.event_loop import EventLoop
+from supervisor.web.feed_sender import FeedSender, Message
 
 DEADLINE = 60.0
 
@@ -21,9 +21,9 @@ class Told:
     """A loop with a feed; `files` is what there is to say of each path."""
 
     def __init__(self) -> None:
-        self.loop = Loop()
+        self.loop = EventLoop()
         self.files: dict[str, list[Message]] = {}
-        self.feed = Feed(self.loop.selector, self.loop.timers, lambda path: self.files.get(path, []))
+        self.feed = FeedSender(self.loop.selector, self.loop.timers, lambda path: self.files.get(path, []))
         self.end = self.feed.open(["settings", {}])
         self.end.setblocking(False)
         assert self.next() == ["settings", {}]
@@ -64,8 +64,8 @@ def told() -> Iterator[Told]:
 
 def test_files_then_the_others(told: Told) -> None:
     """What changed comes first, as it is when it is sent, each message a packet; then the rest, in order."""
-    told.feed.tell(["supervisor", {"at": 1}])
-    told.feed.tell(["event", {"id": 7}])
+    told.feed.send(["supervisor", {"at": 1}])
+    told.feed.send(["event", {"id": 7}])
     told.feed.changed("/a")
     told.feed.changed("/b")
     told.files["/a"] = [["file", {"path": "/a", "name": "\udcff\n"}], ["regions", "/a", []]]
@@ -123,7 +123,7 @@ def test_who_does_not_read_is_not_waited_for(told: Told) -> None:
 def test_too_many_events(told: Told) -> None:
     """The oldest of events that wait are dropped."""
     for number in range(5000):
-        told.feed.tell(["event", number])
+        told.feed.send(["event", number])
     assert told.next() == ["event", 4000]
 
 
@@ -140,11 +140,11 @@ def test_the_end(told: Told) -> None:
     told.files["/a"] = [["file", 1]]
     told.end.close()
     told.turn_until(lambda: not told.feed.unread())
-    told.feed.tell(["event", 1])
+    told.feed.send(["event", 1])
     told.loop.turn(time.monotonic())
     told.end = told.feed.open(["settings", {}])
     told.end.setblocking(False)
-    told.feed.tell(["event", 2])
+    told.feed.send(["event", 2])
     assert [told.next(), told.next()] == [["settings", {}], ["event", 2]]
 
 
@@ -154,7 +154,7 @@ def test_without_a_reader() -> None:
         told.feed.close()
         assert told.end.recv(1) == b""
         told.feed.changed("/a")
-        told.feed.tell(["event", 1])
+        told.feed.send(["event", 1])
         assert not told.feed.unread()
         assert told.loop.timers.next_due() is None
         assert isinstance(told.end, socket.socket)

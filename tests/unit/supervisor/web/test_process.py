@@ -21,10 +21,10 @@ import pytest
 
 from supervisor.config.load import parse
 from supervisor.config.models import Config, Log
-from supervisor.runtime.child_reaper import Children
-from supervisor.runtime.event_loop import Loop
+from supervisor.runtime.child_reaper import ChildReaper
+from supervisor.runtime.event_loop import EventLoop
 from supervisor.service import logs
-from supervisor.web.feed_sender import Feed
+from supervisor.web.feed_sender import FeedSender
 from supervisor.web.process import WebProcess, _user
 from tests.unit.certificates import Authority, Certificate, openssl
 
@@ -49,14 +49,14 @@ class Parent:
     """What the supervisor has around a web process."""
 
     def __init__(self, log: TextIO) -> None:
-        self.loop = Loop()
+        self.loop = EventLoop()
         self.log = logs.install(Log(), log)
-        self.children = Children()
-        self.feed = Feed(self.loop.selector, self.loop.timers, lambda _path: [])
-        self.web = WebProcess(self.feed, self.loop.timers, self.children, self.log.end, self._begin)
+        self.children = ChildReaper()
+        self.feed = FeedSender(self.loop.selector, self.loop.timers, lambda _path: [])
+        self.web = WebProcess(self.feed, self.loop.timers, self.children, self.log.sender_fd, self._begin)
 
     def _begin(self) -> None:
-        self.feed.tell(["supervisor", {"version": "1"}])
+        self.feed.send(["supervisor", {"version": "1"}])
 
     def turn_until(self, condition: Callable[[], Any]) -> None:
         """Turn the loop until `condition` is true."""
@@ -83,7 +83,7 @@ class Parent:
     def close(self) -> None:
         """End it."""
         self.web.stop()
-        self.turn_until(lambda: self.web.over)
+        self.turn_until(lambda: self.web.is_stopped)
         self.feed.close()
         self.log.close()
         self.loop.close()
@@ -121,7 +121,7 @@ def test_answers_and_is_started_again(parent: Parent) -> None:
     status = parent.web.status()
     assert (status["restarts"], status["last_crash"]) == (1, "killed by SIGKILL")
     parent.web.stop()
-    parent.turn_until(lambda: parent.web.over)
+    parent.turn_until(lambda: parent.web.is_stopped)
     socket.create_server(("127.0.0.1", port)).close()
 
 
@@ -133,7 +133,7 @@ def test_a_port_in_use_is_tried_again(parent: Parent, log: Path) -> None:
         tries = time.monotonic() + 0.2
         parent.turn_until(lambda: time.monotonic() > tries)
         assert parent.state("WAITING", f"`ss -ltnp sport = :{port}` shows who has it")
-        assert parent.web.over
+        assert parent.web.is_stopped
     parent.turn_until(lambda: parent.answers(port))
     assert log.read_text().count("Address already in use") == 1
 
@@ -267,7 +267,7 @@ def test_one_that_does_not_read_is_killed(parent: Parent) -> None:
     parent.web.check()
     assert parent.web.status()["rss_bytes"] > 1 << 20
     os.kill(pid(parent), signal.SIGSTOP)
-    parent.feed.tell(["supervisor", {"version": "2"}])
+    parent.feed.send(["supervisor", {"version": "2"}])
     parent.turn_until(parent.feed.unread)
 
     def restarted() -> bool:
@@ -309,7 +309,7 @@ def test_none_is_wanted(parent: Parent) -> None:
     parent.web.stop()
     parent.web.check()
     parent.web.apply(listen("off"))
-    assert parent.web.over
+    assert parent.web.is_stopped
     assert parent.state("STOPPED")
 
 
@@ -324,7 +324,7 @@ def test_its_records_are_in_the_log(parent: Parent, log: Path) -> None:
     port = free_port()
     parent.web.apply(listen(f"127.0.0.1:{port}"))
     parent.turn_until(lambda: parent.answers(port))
-    parent.feed.tell(["nonsense", "\x1b[31m\n"])
+    parent.feed.send(["nonsense", "\x1b[31m\n"])
     parent.turn_until(lambda: "a message of the supervisor was not taken" in log.read_text())
     assert f"ERROR filemapd[{pid(parent)}]: a message" in log.read_text()
     assert "\x1b" not in log.read_text()

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from supervisor.web import server
 from supervisor.web.app import application
-from supervisor.web.server import MOST_CONNECTIONS, Answering
+from supervisor.web.server import MOST_CONNECTIONS, HttpServer
 from supervisor.web.state.store import Store
 from tests.unit.serving import Serving, recorded_status, serving
 
@@ -206,7 +206,7 @@ def loses_its_connection(app: Starlette, request: bytes) -> None:
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
-            answering = Answering(app)
+            answering = HttpServer(app)
             answering.on(listening)
             client.setblocking(False)
             loop = asyncio.get_running_loop()
@@ -232,7 +232,7 @@ def test_no_descriptor_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
-            loop, answering = asyncio.get_running_loop(), Answering(application(Store()))
+            loop, answering = asyncio.get_running_loop(), HttpServer(application(Store()))
             tries: list[socket.socket] = []
             real = answering._accept
 
@@ -280,6 +280,6 @@ def test_who_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_DEADLINE", 0.5)
     store, status = Store(), recorded_status()
     for number in range(1000):
-        store.take(["file", {**status["filemaps"][0], "path": f"/{number}", "name": f"{number}"}])
-    store.take(["supervisor", status])
+        store.put(["file", {**status["filemaps"][0], "path": f"/{number}", "name": f"{number}"}])
+    store.put(["supervisor", status])
     loses_its_connection(application(store), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 10)

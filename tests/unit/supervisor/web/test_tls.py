@@ -19,7 +19,7 @@ from supervisor.config.tls import UnusableError, server_context
 from supervisor.config.web import TlsServerConfig
 from supervisor.web import server
 from supervisor.web.app import application
-from supervisor.web.server import MOST_CONNECTIONS, Answering
+from supervisor.web.server import MOST_CONNECTIONS, HttpServer
 from supervisor.web.state.store import Store
 from tests.unit.certificates import Authority, Certificate, openssl
 from tests.unit.serving import DEADLINE, Serving, recorded_status, serving
@@ -163,7 +163,7 @@ def test_who_never_finishes(monkeypatch: pytest.MonkeyPatch, own: Certificate, s
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as one:
-            answering = Answering(application(Store()), server_context(config(own).model_dump()))
+            answering = HttpServer(application(Store()), server_context(config(own).model_dump()))
             answering.on(listening)
             one.setblocking(False)
             loop = asyncio.get_running_loop()

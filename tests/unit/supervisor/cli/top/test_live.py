@@ -25,7 +25,7 @@ from supervisor.cli.top.live import press
 from supervisor.cli.top.once import View, device_named
 from supervisor.control.requests import Request, SampleRequest
 from supervisor.control.routes import Response, Route
-from supervisor.control.server import Control
+from supervisor.control.server import ControlServer
 from supervisor.text.times import rfc3339
 from tests.unit.supervisor.cli.top.test_activity import NOTHING, filemap
 
@@ -49,7 +49,7 @@ class Fleet:
             ("GET", "/v1/status"): Route(Request, lambda _: Response(200, self.status())),
             ("POST", "/v1/sample"): Route(SampleRequest, self.sample),
         }
-        self._control = Control(path, routes)
+        self._control = ControlServer(path, routes)
         self._control.register(self._selector)
         self._over = False
         self._thread = threading.Thread(target=self._serve)

@@ -54,8 +54,8 @@ def families(status: dict[str, Any], accept: str = "", now: float = 0.0) -> dict
     """Return the metrics of `status` by their names, as parsed."""
     store = Store()
     for filemap in status["filemaps"]:
-        store.take(["file", filemap])
-    store.take(["supervisor", {key: value for key, value in status.items() if key != "filemaps"}])
+        store.put(["file", filemap])
+    store.put(["supervisor", {key: value for key, value in status.items() if key != "filemaps"}])
     body, content_type = Metrics(store).render(accept, now)
     parse = parse_openmetrics if content_type.startswith("application/openmetrics-text") else parse_text
     found = list(parse(body.decode()))
@@ -251,7 +251,7 @@ def test_supervisor(status: dict[str, Any]) -> None:
 def test_negotiation(status: dict[str, Any], accept: str, content_type: str) -> None:
     """The client gets OpenMetrics if it asks for it, else text; nonsense is no error."""
     store = Store()
-    store.take(["supervisor", {key: text for key, text in status.items() if key != "filemaps"}])
+    store.put(["supervisor", {key: text for key, text in status.items() if key != "filemaps"}])
     body, told = Metrics(store).render(accept, 0.0)
     assert told.startswith(content_type)
     assert body.endswith(b"# EOF\n") == ("openmetrics" in told)

@@ -189,8 +189,8 @@ def test_events_and_moves_are_told(fleet: Fleet) -> None:
         )
     ):
         told = {"id": number, "at": rfc3339(T0 + seconds), "kind": kind, "reason": reason, "details": details}
-        fleet.store.take(["event", event | told])
-        fleet.store.take(["event", event | told | {"path": "/images/web01.img", "reason": "not here"}])
+        fleet.store.put(["event", event | told])
+        fleet.store.put(["event", event | told | {"path": "/images/web01.img", "reason": "not here"}])
     rows = fleet.get(image("db01.img")).rows("events")
     assert [row.split(" ", 2)[2] for row in rows[1:]] == [
         "RUNNING became WAITING: empty",

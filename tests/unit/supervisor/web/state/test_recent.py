@@ -29,7 +29,7 @@ def test_what_has_gone_is_forgotten(fleet: Fleet) -> None:
         ["/images/db01.img"],
     )
     assert list(fleet.recent.devices) == ["vg0-images"]
-    fleet.store.take(["gone", "/images/db01.img"])
+    fleet.store.put(["gone", "/images/db01.img"])
     fleet.supervisor(devices=[])
     assert (fleet.recent.files, fleet.recent.heats, fleet.recent.devices) == ({}, {}, {})
 
@@ -39,7 +39,7 @@ def test_a_pause_comes_from_the_status(fleet: Fleet) -> None:
     fleet.now += 600
     before = fleet.store.files["/images/db01.img"]
     more = {"reads": before["reads"] + 1000, "sampled_since": rfc3339(fleet.now - 12)}
-    fleet.store.take(["file", before | more | {"sampled_at": rfc3339(fleet.now - 2)}])
+    fleet.store.put(["file", before | more | {"sampled_at": rfc3339(fleet.now - 2)}])
     *_, last = fleet.recent.files["/images/db01.img"].intervals(fleet.now)
     assert (last.until - last.since, last.rates.reads_per_s) == (10, 100)
 
@@ -57,7 +57,7 @@ def test_devices_are_as_of_the_heartbeat() -> None:
     device: dict[str, Any] = status["devices"][0]
     for seconds, reads in ((0, 36), (10, 36), (20, 86)):
         now = {"at": rfc3339(T0 + seconds), "devices": [device | {"reads": reads}]}
-        recent.take(["supervisor", status | now])
+        recent.put(["supervisor", status | now])
     series = recent.devices[device["device"]]
     assert series.begun == seconds_of(rfc3339(T0))
     (interval,) = series.intervals(T0 + 20)

@@ -19,10 +19,10 @@ def test_keeps_the_latest_of_each_kind() -> None:
         ["supervisor", {"version": "1"}],
         ["supervisor", {"version": "2"}],
     ):
-        store.take(message)
+        store.put(message)
     assert store.files == {"/a": {"path": "/a", "reads": 2}, "/b": {"path": "/b", "reads": 5}}
     assert store.supervisor == {"version": "2"}
-    store.take(["gone", "/a"])
+    store.put(["gone", "/a"])
     assert list(store.files) == ["/b"]
 
 
@@ -30,7 +30,7 @@ def test_events_are_bounded() -> None:
     """The newest events are kept, in order."""
     store = Store()
     for number in range(EVENTS_KEPT + 3):
-        store.take(["event", {"id": number}])
+        store.put(["event", {"id": number}])
     assert [event["id"] for event in store.events] == list(range(3, EVENTS_KEPT + 3))
 
 
@@ -38,8 +38,8 @@ def test_who_listens_finds_the_message_in_the_store() -> None:
     """A listener is called with each message, after the store has taken it."""
     store, told = Store(), []
     store.listen(lambda message: told.append((message[0], dict(store.files))))
-    store.take(["file", {"path": "/a"}])
-    store.take(["gone", "/a"])
+    store.put(["file", {"path": "/a"}])
+    store.put(["gone", "/a"])
     assert told == [("file", {"/a": {"path": "/a"}}), ("gone", {})]
 
 
@@ -50,5 +50,5 @@ def test_other_messages_are_refused(message: Any) -> None:
     """What is no message of the feed is an error, and changes nothing."""
     store = Store()
     with pytest.raises(ValueError, match="no message of the feed"):
-        store.take(message)
+        store.put(message)
     assert store.files == {}
