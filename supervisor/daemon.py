@@ -71,7 +71,7 @@ class Daemon:
             self._feed.changed,
             self._log_pipe.last_lines,
         )
-        self._log_pipe.labels_of = self._fleet.labels_of
+        self._log_pipe.labels_of = self._fleet.processes.labels_of
         self._fleet.listeners.append(self._send_event)
         self._on_move = MoveHook(
             self._loop.selector,
@@ -111,7 +111,7 @@ class Daemon:
         self._changed(self._directories.apply(self._fleet.config))
         self._service.ready()
         self._web.apply(self._fleet.config)
-        while not (self._fleet.stopping and self._fleet.is_stopped and self._web.is_stopped):
+        while not (self._fleet.stopping and self._fleet.processes.all_ended and self._web.is_stopped):
             now = self._loop.turn(self._watch.next_due())
             self._turns.reconcile_due(now)
             self._ledger.flush_due(now)

@@ -157,6 +157,11 @@ class Filemap:
         """Log what concerns it, with its name before the text."""
         _log.log(level, f"%s: {text}", self.name, *args, extra={"about": self.labels()})
 
+    def forget_mapping(self) -> None:
+        """Forget where the file lies, and its group: there is no mapping to report."""
+        self.mapped = self.group_id = self.event_at = None
+        self.placement.set_pieces((), ())
+
     def release(self) -> int | None:
         """Have nothing to do with the file any more; return its descriptor, which is to be closed, or None."""
         fd, self.fd, self.file = self.fd, None, None

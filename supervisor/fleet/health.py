@@ -13,8 +13,9 @@ import psutil
 
 from supervisor.config.models import Health as Limits
 from supervisor.fleet.filemap import Filemap, Health
-from supervisor.fleet.fleet import GRACE, Fleet
+from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.state_machine import Event, State
+from supervisor.fleet.worker_processes import GRACE
 from supervisor.runtime.timers import Timer, Timers
 
 # A round is made in so many parts, so that the main loop is never held up for long.
@@ -115,7 +116,7 @@ class HealthCheck:
             if filemap.record.attempt:
                 self._fleet.advance(filemap, Event.HEALTHY)
         elif verdict.kill:
-            self._fleet.terminate_unhealthy(filemap, verdict.reason)
+            self._fleet.processes.terminate_unhealthy(filemap, verdict.reason)
         elif not filemap.health.wait_logged:
             filemap.health.wait_logged = True
             filemap.log(logging.WARNING, "worker %d %s", filemap.child.pid, verdict.reason)

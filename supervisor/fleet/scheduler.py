@@ -13,7 +13,6 @@ from dmstats.errors import DmStatsError
 from dmstats.region import Region, parse_list
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.fleet import Fleet
-from supervisor.fleet.worker_messages import watch_held
 from workers import messages
 
 _log = logging.getLogger("filemapd.supervisor")
@@ -103,7 +102,7 @@ class Scheduler:
             self._rename_device(device, filemaps)
             for filemap in filemaps:
                 if filemap.fd is None:
-                    watch_held(self._fleet, filemap)
+                    self._fleet.watch_file(filemap)
             try:
                 table = device.list_text()
             except DmStatsError as error:

@@ -12,11 +12,10 @@ from typing import cast
 
 import pytest
 
-from supervisor.fleet import worker_messages
-from supervisor.fleet.fleet import exit_event
 from supervisor.fleet.fork_server import Child
 from supervisor.fleet.job import _known
 from supervisor.fleet.state_machine import Event, Record, State
+from supervisor.fleet.worker_processes import exit_event
 from supervisor.ledger.entries import Entry
 from tests.unit.fleets import small_fleet
 from workers import messages
@@ -45,9 +44,9 @@ def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
         before = filemap.record
-        fleet._readable(filemap, selectors.EVENT_READ)
-        fleet._exited(filemap, 0)
-        worker_messages.handle(fleet, filemap, messages.FileOpened(1, 2, 3, 4))
+        fleet.processes._readable(filemap, selectors.EVENT_READ)
+        fleet.processes._exited(filemap, 0)
+        fleet._messages.handle(filemap, messages.FileOpened(1, 2, 3, 4))
         assert (filemap.record, filemap.file) == (before, None)
 
 
@@ -58,10 +57,10 @@ def test_a_late_supervisor_grants_another_grace(tmp_path: Path) -> None:
         filemap.record = Record(State.STOPPING)
         filemap.child = cast(Child, SimpleNamespace(pid=worker.pid))
         now = time.monotonic()
-        fleet._grace_over(filemap, worker.pid, due=now - 30)
+        fleet.processes._grace_over(filemap, worker.pid, due=now - 30)
         alive, due = worker.poll() is None, fleet._timers.next_due()
-        fleet._grace_over(filemap, worker.pid, due=time.monotonic())
-        killed = list(fleet._killed)
+        fleet.processes._grace_over(filemap, worker.pid, due=time.monotonic())
+        killed = list(fleet.processes._killed)
         worker.kill()
         assert alive
         assert due is not None
@@ -73,7 +72,7 @@ def test_a_message_for_somebody_else(tmp_path: Path, caplog: pytest.LogCaptureFi
     """What a worker says that is for workers is told of, and that is all."""
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
-        worker_messages.handle(fleet, filemap, messages.Stop())
+        fleet._messages.handle(filemap, messages.Stop())
     assert "ignored a message that is not for a supervisor: Stop" in caplog.text
 
 
@@ -83,7 +82,7 @@ def test_a_sample_that_is_not_made(tmp_path: Path) -> None:
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
         filemap.io_text, filemap.sampling = "what the device had done", True
-        worker_messages.handle(fleet, filemap, messages.Waiting("there is no file"))
+        fleet._messages.handle(filemap, messages.Waiting("there is no file"))
         assert (filemap.io_text, filemap.sampling) == ("", False)
 
 

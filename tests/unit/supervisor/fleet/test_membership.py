@@ -15,7 +15,6 @@ from supervisor.control.handlers import Handlers
 from supervisor.control.requests import RestartRequest
 from supervisor.control.status import StatusSource
 from supervisor.discovery.selection import Scan, select_files
-from supervisor.fleet import worker_messages
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.fork_server import Child
@@ -70,9 +69,9 @@ def test_the_file_is_kept_of_a_worker_that_died_once_it_had_told_of_it(tmp_path:
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
         before, told = filemap.fd, holds(tmp_path / "a.img", 7)
         (tmp_path / "a.img").unlink()
-        worker_messages.handle(fleet, filemap, told)
+        fleet._messages.handle(filemap, told)
         assert (filemap.fd, filemap.file) == (before, told)
-        worker_messages.handle(fleet, filemap, replace(told, generation=1))
+        fleet._messages.handle(filemap, replace(told, generation=1))
         assert filemap.fd is None
 
 
@@ -89,9 +88,9 @@ def test_renamed_while_its_next_worker_waits_to_be_started(tmp_path: Path) -> No
         in_directory(fleet, folder)
         assert filemap.path == str(folder / "b.img")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fleet, "_start", lambda _filemap: True)
-            fleet._start_some()
-        assert fleet._starting == {filemap}
+            patch.setattr(fleet._queue, "_start", lambda _filemap: True)
+            fleet._queue._start_some()
+        assert fleet._queue._starting == {filemap}
 
 
 @pytest.mark.parametrize("status", [0, 69])
@@ -103,8 +102,8 @@ def test_of_what_is_not_followed_nothing_is_told(tmp_path: Path, status: int) ->
         filemap.group_id = 3
         filemap.placement.set_pieces([8], [8])
         list(file_messages(StatusSource(fleet, lambda _filemap: None), filemap.path))
-        fleet._by_pid[NO_PID] = filemap
-        fleet._exited(filemap, status)
+        fleet.processes._by_pid[NO_PID] = filemap
+        fleet.processes._exited(filemap, status)
         told = {
             message[0]: message
             for message in file_messages(StatusSource(fleet, lambda _filemap: None), filemap.path)

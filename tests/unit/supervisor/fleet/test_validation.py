@@ -77,7 +77,7 @@ def told(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
         with closing(ours):
             for packet in packets:
                 theirs.socket.send(packet)
-                fleet._readable(filemap, 1)
+                fleet.processes._readable(filemap, 1)
                 fleet.ledger.flush_due(0.0)
             theirs.close()
             status = json.loads(json.dumps(status_of(fleet, filemap), allow_nan=False))
