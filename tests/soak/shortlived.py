@@ -103,7 +103,7 @@ def _checkpoints(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return any(word.endswith(b"/todisk.py") for word in words)
+    return any(word.endswith(b"/checkpoint_process.py") for word in words)
 
 
 def _define(scene: Scene, rng: Random) -> None:
