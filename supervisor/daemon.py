@@ -1,4 +1,4 @@
-"""The supervisor process: puts the parts together and runs until it is told to stop."""
+"""The supervisor process: puts the parts together and runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -39,34 +39,34 @@ from workers.watcher import SWEEP, FileWatcher
 
 _log = logging.getLogger("filemapd.supervisor")
 
-# How often the web process is told how the supervisor is, if nothing else: then it knows it lives.
+# Seconds between messages about the supervisor to the web process.
 HEARTBEAT = 10.0
-# So many of the events from before it started the web process gets to know.
+# A new web process gets this many past events.
 _PAST_EVENTS = 500
 
 
 class Daemon:
-    """The running supervisor. `load` reads the configuration anew; it raises ConfigError."""
+    """The running supervisor. `load` reads the configuration; it raises ConfigError."""
 
     def __init__(self, config: Config, load: Callable[[], Config]) -> None:
         self._load = load
         self._log_pipe = logs.install(config.supervisor.log, sys.stderr)
         self._loop = EventLoop()
-        self._watch = FileWatcher()
-        children = ChildReaper()
-        self._ledger = Ledger(Path(config.state_dir), children)
+        self._watcher = FileWatcher()
+        reaper = ChildReaper()
+        self._ledger = Ledger(Path(config.state_dir), reaper)
         self._feed = FeedSender(
             self._loop.selector, self._loop.timers, lambda path: file_messages(self._status, path)
         )
-        self._own = SupervisorInfo(time.time())
+        self._info = SupervisorInfo(time.time())
         self._fork_server = ForkServer(self._log_pipe.sender_fd)
         self._fleet = Fleet(
             config,
             self._ledger,
-            self._watch,
+            self._watcher,
             self._loop.selector,
             self._loop.timers,
-            children,
+            reaper,
             self._fork_server,
             self._feed.changed,
             self._log_pipe.last_lines,
@@ -76,54 +76,54 @@ class Daemon:
         self._on_move = MoveHook(
             self._loop.selector,
             self._loop.timers,
-            children,
+            reaper,
             lambda: self._fleet.config.supervisor.on_move,
         )
         self._fleet.listeners.append(self._on_move.handle_event)
         self._web = WebProcess(
-            self._feed, self._loop.timers, children, self._log_pipe.sender_fd, self._send_all
+            self._feed, self._loop.timers, reaper, self._log_pipe.sender_fd, self._send_all
         )
         self._directories = Directories(self._fleet, self._loop.selector, self._loop.timers)
-        self._turns = Scheduler(self._fleet)
+        self._scheduler = Scheduler(self._fleet)
         self._vms = VmWatcher(self._fleet, self._loop.selector)
         self._status = StatusSource(self._fleet, self._vms.machine_of)
         self._health = HealthCheck(self._fleet, self._loop.timers)
         self._service = SystemdNotifier()
         self._progress = Progress(self._log_pipe.show)
-        answers = Handlers(
+        handlers = Handlers(
             self._fleet,
             self._status,
             self._health,
-            self._turns,
-            self._now,
+            self._scheduler,
+            self._current_info,
             self._reload,
-            self._stop_after_answer,
+            self._stop_after_response,
         )
         self._control = ControlServer(
-            Path(config.runtime_dir) / "control.sock", answers.routes(), config.supervisor.control_group
+            Path(config.runtime_dir) / "control.sock", handlers.routes(), config.supervisor.control_group
         )
 
     def run(self) -> None:
-        """Run the fleet until SIGTERM, SIGINT or the control socket says stop, and all workers have ended."""
+        """Run until SIGTERM, SIGINT or a stop request, and until all workers have ended."""
         self._connect()
         self._fork_server.start()
         _log.info("filemapd started, pid %d", os.getpid())
-        self._changed(self._directories.apply(self._fleet.config))
+        self._log_changes(self._directories.apply(self._fleet.config))
         self._service.ready()
         self._web.apply(self._fleet.config)
         while not (self._fleet.stopping and self._fleet.processes.all_ended and self._web.is_stopped):
-            now = self._loop.turn(self._watch.next_due())
-            self._turns.reconcile_due(now)
+            now = self._loop.turn(self._watcher.next_due())
+            self._scheduler.reconcile_due(now)
             self._ledger.flush_due(now)
         _log.info("filemapd stopped")
 
     def close(self) -> None:
-        """Give up what is open; the logs last."""
+        """Close everything, the log last."""
         self._control.close()
         self._directories.close()
         self._on_move.close()
         self._feed.close()
-        self._watch.close()
+        self._watcher.close()
         self._fleet.close()
         self._ledger.close()
         self._loop.close()
@@ -141,27 +141,27 @@ class Daemon:
         )
         loop.selector.register(self._log_pipe, selectors.EVENT_READ, lambda _: self._log_pipe.drain())
         self._control.register(loop.clients)
-        if self._watch.polling:
+        if self._watcher.polling:
             _log.warning(
-                "no inotify instance to be had (fs.inotify.max_user_instances): changes are polled for"
+                "no inotify instance is available (fs.inotify.max_user_instances): polling for changes"
             )
         else:
-            loop.selector.register(self._watch, selectors.EVENT_READ, self._watched)
+            loop.selector.register(self._watcher, selectors.EVENT_READ, self._inotify_readable)
         loop.every(SWEEP, self._sweep)
         self._sweep_busy()
-        loop.every(TABLE_INTERVAL, self._turns.check_regions)
+        loop.every(TABLE_INTERVAL, self._scheduler.check_regions)
         loop.every(MAINTENANCE_INTERVAL, self._ledger.maintain)
         self._health.start()
         loop.every(HEARTBEAT, self._heartbeat)
         loop.every(watcher.INTERVAL, self._vms.tick)
 
-    def _watched(self, _events: int) -> None:
-        self._directories.handle_events(self._watch.read_events(time.monotonic()))
+    def _inotify_readable(self, _events: int) -> None:
+        self._directories.handle_events(self._watcher.read_events(time.monotonic()))
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        self._watch.sweep(now)
-        self._turns.sample_due(now)
+        self._watcher.sweep(now)
+        self._scheduler.sample_due(now)
         self._directories.tick(now)
         self._control.tick(now)
         states = [filemap.record.state for filemap in self._fleet.filemaps.values()]
@@ -170,7 +170,7 @@ class Daemon:
 
     def _sweep_busy(self) -> None:
         now = time.monotonic()
-        self._loop.timers.at(now + self._watch.sweep_busy(now), self._sweep_busy)
+        self._loop.timers.at(now + self._watcher.sweep_busy(now), self._sweep_busy)
 
     def _stop(self) -> None:
         if not self._fleet.stopping:
@@ -182,9 +182,9 @@ class Daemon:
     # The web process.
 
     def _heartbeat(self) -> None:
-        self._own.loop_lag_seconds = self._loop.timers.take_lag()
+        self._info.loop_lag_seconds = self._loop.timers.take_lag()
         self._web.check()
-        self._feed.send(["supervisor", self._status.supervisor(self._now())])
+        self._feed.send(["supervisor", self._status.supervisor(self._current_info())])
 
     def _send_all(self) -> None:
         for path, filemap in self._fleet.filemaps.items():
@@ -192,18 +192,18 @@ class Daemon:
             self._feed.changed(path)
         for event in self._ledger.latest_events(_PAST_EVENTS, None):
             self._send_event(event)
-        self._feed.send(["supervisor", self._status.supervisor(self._now())])
+        self._feed.send(["supervisor", self._status.supervisor(self._current_info())])
 
     def _send_event(self, event: events.Event) -> None:
         self._feed.send(["event", event.as_json()])
 
-    def _now(self) -> SupervisorInfo:
-        self._own.log_records_dropped = self._log_pipe.dropped
-        self._own.web = self._web.status()
-        self._own.on_move = self._on_move.status()
-        return self._own
+    def _current_info(self) -> SupervisorInfo:
+        self._info.log_records_dropped = self._log_pipe.dropped
+        self._info.web = self._web.status()
+        self._info.on_move = self._on_move.status()
+        return self._info
 
-    def _stop_after_answer(self) -> None:
+    def _stop_after_response(self) -> None:
         self._loop.timers.at(time.monotonic(), self._stop)
 
     # Reload.
@@ -216,17 +216,14 @@ class Daemon:
                 _log.error("not reloaded: %s", line)
 
     def _reload(self) -> dict[str, list[str]]:
-        """Read the configuration and run what it wants; where it is wrong nothing changes.
-
-        Raises ConfigError.
-        """
+        """Read the configuration and apply it. Raises ConfigError for an invalid one, which changes nothing."""
         self._service.reloading()
         try:
-            return self._take_over(self._load())
+            return self._apply(self._load())
         finally:
             self._service.ready()
 
-    def _take_over(self, config: Config) -> dict[str, list[str]]:
+    def _apply(self, config: Config) -> dict[str, list[str]]:
         running = self._fleet.config
         for key in ("state_dir", "runtime_dir"):
             if getattr(config, key) != getattr(running, key):
@@ -241,12 +238,12 @@ class Daemon:
         for filemap in self._fleet.filemaps.values():
             if filemap.record.state is State.FAILED:
                 self._fleet.advance(filemap, Event.RESTART, "reload")
-        self._changed(changes)
+        self._log_changes(changes)
         self._web.apply(config)
         return changes
 
     @staticmethod
-    def _changed(changes: dict[str, list[str]]) -> None:
+    def _log_changes(changes: dict[str, list[str]]) -> None:
         for what, names in changes.items():
             if names:
                 _log.info("%s: %s", what, ", ".join(names))

@@ -14,7 +14,8 @@ class RestartPolicy:
     max: float = 60.0
     """The longest wait, before jitter."""
     give_up: int = 12
-    """So many crashes within `within` end in FAILED."""
+    """This many crashes within `within` end in FAILED."""
     within: float = 600.0
     healthy: float = 10.0
-    """A worker that has lived so long is well: after its next crash it starts again at once, then after `initial`."""
+    """A worker that has run this long is healthy: its next crash restarts it at once, the following
+    one after `initial`."""

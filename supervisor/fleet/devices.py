@@ -1,4 +1,4 @@
-"""The block devices below the files: what they did, whoever asked for it, and how many regions they have."""
+"""The status of the block devices that hold the files: the kernel's counters, and how many regions they have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NS_PER_MS = 1_000_000
 
 
 def devices_status(fleet: Fleet) -> list[dict[str, Any]]:
-    """Return a line for each device that files are on, by name: its counters as of now, with the keys of a file's."""
+    """Return the status of each device that files are on, sorted by name; the keys are those of a file's status."""
     numbers = {f.file.dev for f in fleet.filemaps.values() if f.file is not None}
     return sorted(_statuses(fleet, numbers), key=lambda status: str(status["device"]))
 
@@ -25,7 +25,7 @@ def _statuses(fleet: Fleet, numbers: set[int]) -> Iterator[dict[str, Any]]:
         device = Device(number)
         try:
             text, size = device.io_text(), device.size()
-        except OSError:  # it has gone, which its files' workers will find
+        except OSError:  # removed, which the workers of its files will find
             continue
         yield device_status(device.name(), device.number, fleet.device_regions.get(number), limit, size, text)
 
@@ -36,7 +36,7 @@ def device_status(
     """Return the status of one device of `size` bytes. `stat` is the text of /sys/dev/block/M:m/stat
     (Documentation/block/stat.rst).
 
-    The kernel tells the times there in ms, which it measures by the ticks of its clock: that is coarse.
+    The kernel gives these times in ms, and measures them in ticks of its clock: they are coarse.
     """
     reads, _, sectors_read, read_ms, writes, _, sectors_written, write_ms, *_ = map(int, stat.split())
     return {

@@ -1,4 +1,4 @@
-"""One filemap as the supervisor knows it: what is wanted, how its worker stands, what it reported."""
+"""One filemap in the supervisor: its specification, its worker's state, and what the worker reported."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _log = logging.getLogger("filemapd.supervisor")
 
 @dataclass(slots=True)
 class Health:
-    """What was last seen of the worker's process."""
+    """The last measurement of the worker's process."""
 
     rss_bytes: int | None = None
     cpu_percent: float | None = None
-    """Of one CPU, since the look before."""
+    """Of one CPU, since the measurement before."""
     cpu_ticks: int = 0
     measured_at: float | None = None
-    """When (monotonic) the process had used so much CPU."""
+    """When (monotonic) `cpu_ticks` was read."""
     status: str | None = None
     open_files: int | None = None
     busy_since: float | None = None
-    """Since when (monotonic) each look found it over max_cpu."""
+    """Since when (monotonic) each measurement was over max_cpu."""
     wait_logged: bool = False
-    """Whether the log tells already that it can't be killed for now."""
+    """Whether it was logged that the process can't be killed for now."""
 
 
 Identity = tuple[int, int]
@@ -48,9 +48,9 @@ FOLLOW_BOUNDS_MS: Final = (10, 50, 100, 500, 1_000, 5_000, 30_000)
 
 @dataclass(slots=True)
 class FollowTimes:
-    """How the changes of the file were followed; milliseconds from the event to exact cover.
+    """How long changes of the file took to follow: milliseconds from the event to exact cover.
 
-    `bins` has one more than there are FOLLOW_BOUNDS_MS; a change that took just as long as a bound is below it.
+    `bins` has one bin more than FOLLOW_BOUNDS_MS has bounds. A time equal to a bound counts below it.
     """
 
     changes: int = 0
@@ -60,7 +60,7 @@ class FollowTimes:
     sum_ms: float = 0.0
 
     def add(self, took_ms: float, at: float) -> None:
-        """Count a change that was followed."""
+        """Count a change that took `took_ms` to follow, at `at` (since the epoch)."""
         self.changes += 1
         self.last_at = at
         self.recent_ms = [*self.recent_ms[-99:], took_ms]
@@ -70,7 +70,7 @@ class FollowTimes:
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Filemap:
-    """The runtime record of one file. Times are seconds: `asked_at` monotonic, those shown since the epoch."""
+    """The runtime state of one file. Times are seconds: monotonic, those named `sampled_*` since the epoch."""
 
     spec: FilemapSpec
     record: Record = field(default_factory=Record)
@@ -79,46 +79,46 @@ class Filemap:
     child: Child | None = None
     timer: Timer | None = None
     fd: int | None = None
-    """Open with O_PATH on the file that the worker holds: to watch it, and to hand it to the next worker."""
+    """Open with O_PATH on the worker's file: to watch it, and to pass it to the next worker."""
     file: FileOpened | None = None
     recorded_file: FileOpened | None = None
-    """What the ledger has of it."""
+    """The file that the ledger has."""
     device: str | None = None
     mapped: Mapped | None = None
     group_id: int | None = None
     last_group_id: int | None = None
     moves: tuple[Move, ...] = ()
-    """The last ones, of `moves_total`."""
+    """The last of `moves_total`."""
     moves_total: int = 0
     refused_creates: int = 0
     account: Account = field(default_factory=Account)
     placement: Placement = field(default_factory=Placement)
     foreign_changes: dict[str, int] = field(default_factory=dict)
-    """What others did to the group, by kind (channel.Noticed, or `cleared`), counted."""
+    """Counts of what others did to the group, by kind (messages.ForeignChange, or `cleared`)."""
     follow_times: FollowTimes = field(default_factory=FollowTimes)
     event_at: float | None = None
     request_at: float | None = None
-    """Since when the worker owes an answer."""
+    """Since when a request to the worker has had no response."""
     terminated_at: float | None = None
-    """When it was told to end because it is not well."""
+    """When the worker was sent SIGTERM because it is unhealthy."""
     io_text: str = ""
     sample_at: float = 0.0
     sampled_at: float | None = None
-    """As of when the counters are what `live` is: since the epoch."""
+    """The time of the last sample."""
     sampled_since: float | None = None
-    """As of when they were what they had been before they were last read."""
+    """The time of the sample before: the last one covers what happened since."""
     sampling: bool = False
-    """Whether the worker was asked for its counters and has not told them yet."""
+    """Whether a sample was requested and has not come yet."""
     reason: str = ""
-    """Last words of the worker."""
+    """Why the worker ends, as it reported or as health found."""
     log_lines: list[str] = field(default_factory=list)
-    """What the last worker that ended had logged before."""
+    """The last log lines of the last worker that ended."""
     delete: bool = False
-    """Whether the worker is to delete the group when it is asked to stop."""
+    """Whether the worker deletes the group when it stops."""
     removed: bool = False
-    """Its directory does not hold it any more; it goes when its worker ends."""
+    """No longer in the configuration or its directory; forgotten when its worker ends."""
     failed_state: tuple[int, ...] | None = None
-    """What stood at the path when the worker said that it can't be mapped."""
+    """The path_state() when the worker reported that the file can't be mapped."""
     health: Health = field(default_factory=Health)
 
     @property
@@ -133,28 +133,28 @@ class Filemap:
 
     @property
     def follows_inode(self) -> bool:
-        """Tell whether the file itself is followed, whatever its name is (mode inode)."""
+        """Whether the file is followed under any name (mode inode)."""
         return self.spec.options.mode is FilemapdMode.INODE
 
     @property
     def is_leaving(self) -> bool:
-        """Tell whether nobody wants it any more, and its last worker is about to end."""
+        """Whether it was removed, and its last worker is about to end."""
         return self.removed and self.record.state is State.STOPPING and not self.record.again
 
     def total(self) -> Counters:
-        """Return what the file's regions counted, those that have gone too."""
+        """Return what the file's regions counted, the deleted ones included."""
         return self.account.total()
 
     def count_foreign_change(self, what: str) -> None:
-        """Count something that others did to the group."""
+        """Count a change that others made to the group."""
         self.foreign_changes[what] = self.foreign_changes.get(what, 0) + 1
 
     def labels(self) -> dict[str, Any]:
-        """Return what log records about it say of it."""
+        """Return the labels of log records about the file."""
         return {"filemap": self.name, "device": self.device, "group_id": self.group_id}
 
     def log(self, level: int, text: str, *args: object) -> None:
-        """Log what concerns it, with its name before the text."""
+        """Log a record about the file, its name before the text."""
         _log.log(level, f"%s: {text}", self.name, *args, extra={"about": self.labels()})
 
     def forget_mapping(self) -> None:
@@ -163,14 +163,16 @@ class Filemap:
         self.placement.set_pieces((), ())
 
     def release(self) -> int | None:
-        """Have nothing to do with the file any more; return its descriptor, which is to be closed, or None."""
+        """Release the file; return its descriptor for the caller to close, or None."""
         fd, self.fd, self.file = self.fd, None, None
         return fd
 
 
 def path_state(path: str) -> tuple[int, ...] | None:
-    """Return what tells whether the file at `path` is another, or under other rights, than before; None where there
-    is none, an empty tuple where that is not known without asking the disk."""
+    """Return what identifies the file at `path` and its access rights: device, inode, mode, user id.
+
+    None where there is no file; an empty tuple where only the disk knows, which is not asked.
+    """
     try:
         found = cached_stat.stat(path)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Workers, by way of the process that forks them (workers/fork_server.py)."""
+"""The supervisor's client of the fork server (workers/fork_server.py), which forks the workers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from workers.fork_server import ANSWER, LARGEST
 
 _log = logging.getLogger("filemapd.supervisor")
 
-# What it takes to import all that a worker needs, on a host that is busy with other things.
+# Seconds to start: it imports all that a worker needs, perhaps on a busy host.
 _START: Final = 30.0
-_PATIENCE: Final = 2.0
+_TIMEOUT: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Child:
 
 
 class ForkServer:
-    """The supervisor's end of it. `log_end` is the descriptor for log records of workers."""
+    """Starts the fork server and sends it requests. `log_end` is the descriptor for the workers' log records."""
 
     def __init__(self, log_end: int) -> None:
         self._log_end = log_end
@@ -40,7 +40,7 @@ class ForkServer:
         self._ready = False
 
     def start(self) -> None:
-        """Start it, without a wait until it serves. Raises OSError."""
+        """Start it without waiting until it serves. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)
@@ -55,53 +55,53 @@ class ForkServer:
         self._end, self._ready = ours, False
 
     def spawn(self, job: worker.Job, labels: Mapping[str, object]) -> Child:
-        """Have a worker forked for `job`, whose `fd` may be open with O_PATH and whose log records bear `labels`; a
-        server that serves no more is replaced.
+        """Fork a worker for `job` and return it. A fork server that no longer serves is replaced.
 
-        Raises OSError where no process or socket is to be had.
+        `job.fd` may be open with O_PATH; the worker's log records carry `labels`. Raises OSError where no process or
+        socket is available.
         """
         ours, theirs = channel.pair()
         try:
-            return Child(self._ask(job, labels, theirs), ours)
+            return Child(self._request(job, labels, theirs), ours)
         except OSError:
             ours.close()
             raise
         finally:
             theirs.close()
 
-    def _ask(self, job: worker.Job, labels: Mapping[str, object], theirs: channel.Channel) -> int:
+    def _request(self, job: worker.Job, labels: Mapping[str, object], theirs: channel.Channel) -> int:
         request = pickle.dumps((job, labels, logging.getLogger().level))
         descriptors = [theirs.fileno()] if job.fd is None else [theirs.fileno(), job.fd]
         try:
-            answer = self._exchange(request, descriptors)
+            pid = self._exchange(request, descriptors)
         except OSError as error:
-            _log.warning("the process that forks workers serves no more (%s): another is started", error)
+            _log.warning("the fork server does not respond (%s): starting another", error)
             self.close()
-            answer = self._exchange(request, descriptors)
-        if answer < 0:
-            raise OSError(-answer, os.strerror(-answer))
-        return answer
+            pid = self._exchange(request, descriptors)
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return pid
 
     def _exchange(self, request: bytes, descriptors: list[int]) -> int:
         if self._end is None:
             self.start()
-        assert self._end is not None  # noqa: S101 - start() raises where it has none
+        assert self._end is not None  # noqa: S101 - start() sets it or raises
         if not self._ready:
-            self._answer(self._end, _START)
+            self._response(self._end, _START)
             self._ready = True
         socket.send_fds(self._end, [request], descriptors)
-        return self._answer(self._end, _PATIENCE)
+        return self._response(self._end, _TIMEOUT)
 
     @staticmethod
-    def _answer(end: socket.socket, patience: float) -> int:
-        end.settimeout(patience)
-        answer = end.recv(ANSWER.size)
-        if len(answer) != ANSWER.size:
+    def _response(end: socket.socket, timeout: float) -> int:
+        end.settimeout(timeout)
+        packet = end.recv(ANSWER.size)
+        if len(packet) != ANSWER.size:
             raise ConnectionResetError("it has ended")
-        return int(ANSWER.unpack(answer)[0])
+        return int(ANSWER.unpack(packet)[0])
 
     def close(self) -> None:
-        """End it; the workers stay."""
+        """Kill it. The workers stay."""
         if self._end is None:
             return
         self._end.close()

@@ -1,4 +1,4 @@
-"""Whether workers are well: what /proc and psutil tell of them, and whether they answer."""
+"""Health checks of workers: /proc, psutil, and how long a request has had no response."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from supervisor.fleet.state_machine import Event, State
 from supervisor.fleet.worker_processes import GRACE
 from supervisor.runtime.timers import Timer, Timers
 
-# A round is made in so many parts, so that the main loop is never held up for long.
+# A round of checks is made in this many parts, so that it never blocks the event loop for long.
 _PARTS: Final = 10
-# Who used no CPU has neither grown nor opened anything, but for what is too little to be counted: all is read only in
-# one round of so many. psutil takes ten times as long for its figures as it takes to read CPU and state.
+# A worker that used no CPU has neither grown nor opened anything that counts. psutil takes ten times as long as
+# reading CPU and state, so it measures all workers only in one of this many rounds.
 _THOROUGH: Final = 6
 _SHORT: Final = 1024
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
@@ -41,14 +41,14 @@ _STOPPED: Final = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong with a worker. One that the kernel holds (disk sleep) can't be killed, and is waited for."""
+    """What is wrong with a worker. `kill` is False in disk sleep: the kernel doesn't let the process die."""
 
     reason: str
     kill: bool = True
 
 
 class HealthCheck:
-    """Looks at every worker once an interval, and has those killed that are not well."""
+    """Checks every worker once an interval, and terminates those that are unhealthy."""
 
     def __init__(self, fleet: Fleet, timers: Timers) -> None:
         self._fleet = fleet
@@ -61,17 +61,17 @@ class HealthCheck:
 
     @property
     def _thorough(self) -> bool:
-        """Tell whether this round is one in which all figures of all workers are read."""
+        """Whether this round measures all workers with psutil."""
         return self._rounds % _THOROUGH == 0
 
     def start(self) -> None:
-        """Look at the workers from now on, at the configuration's interval as it is now."""
+        """Start the checks, at the interval that the configuration has now."""
         if self._timer is not None:
             self._timer.cancel()
         self._check_part()
 
     def _check_part(self) -> None:
-        """Look at the next part of the workers; after so many parts each has been looked at."""
+        """Check the next part of the workers."""
         if not self._round:
             self._begin_round()
         now = time.monotonic()
@@ -88,7 +88,7 @@ class HealthCheck:
         self._rounds += 1
 
     def is_healthy(self, now: float) -> bool:
-        """Tell whether the workers are seen to: rounds are made, and none that is not well outlives its end."""
+        """Return whether checks are made on time and every terminated worker has ended, except in disk sleep."""
         health = self._fleet.config.supervisor.health
         if now - self._round_ended > 3 * health.interval + GRACE:
             return False
@@ -100,7 +100,7 @@ class HealthCheck:
         )
 
     def measure_new(self, filemap: Filemap) -> None:
-        """Read the figures of a worker that no check has seen yet."""
+        """Measure a worker that no check has measured yet."""
         if filemap.child is not None and filemap.health.rss_bytes is None:
             self._measure(filemap, filemap.child.pid, time.monotonic())
 
@@ -122,7 +122,7 @@ class HealthCheck:
             filemap.log(logging.WARNING, "worker %d %s", filemap.child.pid, verdict.reason)
 
     def _measure(self, filemap: Filemap, pid: int, now: float) -> bool:
-        """Read a worker's figures; False where they can't be had: it has gone, which its exit will tell."""
+        """Measure a worker. Return False where it can't be measured: it has ended, and its exit follows."""
         health = filemap.health
         before = health.rss_bytes
         try:
@@ -131,7 +131,7 @@ class HealthCheck:
                 process = psutil.Process(pid)
                 health.rss_bytes = process.memory_info().rss
                 health.open_files = process.num_fds()
-        except (psutil.Error, OSError):  # OSError: there is no descriptor to be had just now
+        except (psutil.Error, OSError):  # OSError: no descriptor is available
             return False
         health.cpu_percent = _percent(ticks - health.cpu_ticks, health.measured_at, now)
         health.cpu_ticks, health.measured_at = ticks, now
@@ -146,7 +146,7 @@ class HealthCheck:
 
 
 def _read(path: str) -> bytes:
-    """Return a short file of /proc, by three system calls."""
+    """Return a short file of /proc, in three system calls."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, _SHORT)
@@ -163,13 +163,16 @@ def parse_stat(text: bytes) -> tuple[str, int]:
 
 
 def _percent(ticks: int, since: float | None, now: float) -> float:
-    """Return how much of a CPU so many clock ticks are in that time; nothing where there was no look before."""
+    """Return clock ticks as percent of one CPU in the time since `since`; 0 for the first measurement."""
     return round(100 * ticks * _TICK / (now - since), 1) if since is not None and now > since else 0.0
 
 
-def judge(health: Health, asked_at: float | None, limits: Limits, now: float) -> Verdict | None:
-    """Return what is wrong with a worker that owes an answer since `asked_at`, None where nothing is. Pure."""
-    silent = 0.0 if asked_at is None else now - asked_at
+def judge(health: Health, request_at: float | None, limits: Limits, now: float) -> Verdict | None:
+    """Return what is wrong with a worker, None for a healthy one. A request has had no response since `request_at`.
+
+    Pure; times are monotonic seconds.
+    """
+    silent = 0.0 if request_at is None else now - request_at
     if health.status in _STOPPED:
         return Verdict("stopped by a signal (SIGSTOP)")
     if health.rss_bytes is not None and health.rss_bytes > limits.max_rss:
@@ -184,7 +187,7 @@ def judge(health: Health, asked_at: float | None, limits: Limits, now: float) ->
             f"(max_cpu {limits.max_cpu:g}%)"
         )
     if silent > limits.heartbeat and health.status == psutil.STATUS_DISK_SLEEP:
-        return Verdict(f"waits for the disk for {silent:.0f} s: it can't be killed meanwhile", kill=False)
+        return Verdict(f"has been waiting for the disk for {silent:.0f} s and can't be killed", kill=False)
     if silent > limits.heartbeat:
-        return Verdict(f"has not answered for {silent:.0f} s (heartbeat {limits.heartbeat:g} s)")
+        return Verdict(f"has not responded for {silent:.0f} s (heartbeat {limits.heartbeat:g} s)")
     return None

@@ -1,4 +1,4 @@
-"""What a worker is given to do, from what is wanted and what the ledger knows."""
+"""The job of a worker, made from the configuration and the ledger."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from dmstats.ownership import GroupSpec
 from dmstats.reconcile import Limits
 from supervisor.fleet.filemap import Filemap
 from supervisor.ledger.entries import Entry
-from workers.reconciler import GroupSettings as WantedGroup
-from workers.reconciler import KnownGroup
+from workers.reconciler import GroupSettings, KnownGroup
 from workers.worker import Job
 
 
 def job_for(filemap: Filemap, entry: Entry) -> Job:
     """Return the job of a file's next worker."""
-    wanted, options = filemap.spec, filemap.spec.options
+    spec, options = filemap.spec, filemap.spec.options
     return Job(
-        path=wanted.path,
-        within=wanted.directory,
+        path=spec.path,
+        within=spec.directory,
         mode=options.mode,
-        settings=WantedGroup(
+        settings=GroupSettings(
             program=options.program_id,
-            alias=wanted.alias,
+            alias=spec.alias,
             precise=options.precise,
             bounds_ns=options.histogram_ns,
-            limits=Limits(options.max_regions, wanted.device_regions),
-            adopt=wanted.group_id,
+            limits=Limits(options.max_regions, spec.device_regions),
+            adopt=spec.group_id,
         ),
         known=_known(entry),
         fd=filemap.fd,
@@ -35,7 +34,7 @@ def job_for(filemap: Filemap, entry: Entry) -> Job:
 
 
 def _known(entry: Entry) -> KnownGroup:
-    """Return what a worker is told of its predecessor."""
+    """Return what the ledger knows of the predecessor's group."""
     if not entry.inode:
         return KnownGroup()
     file = FileIdentity(entry.dev, entry.inode, entry.generation)

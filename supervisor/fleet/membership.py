@@ -1,4 +1,4 @@
-"""Brings the fleet to what is wanted: files that come, go, change or are renamed."""
+"""Adds, changes, renames and removes filemaps, so that the fleet follows the selected files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from supervisor.runtime.rlimits import raise_descriptors
 from workers.cached_stat import exists
 
 _HAS_WORKER: Final = frozenset({State.STARTING, State.RUNNING, State.WAITING, State.BACKOFF})
-"""The states in which there is a worker, or will be another, to find a file at its end."""
+"""The states in which there is a worker, or another will follow, to notice that its file is gone."""
 
 
 def set_files(fleet: Fleet, files: dict[str, FilemapSpec], *, complete: bool = True) -> dict[str, list[str]]:
-    """Run just `files`; return the names added, changed and removed.
+    """Follow exactly `files`; return the names added, changed and removed.
 
-    Unchanged files keep their process. Without `complete` nothing is removed for not being among `files`.
+    Unchanged files keep their worker. Without `complete` no file is removed for not being among `files`.
     """
     changes: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
-    _take_renamed(fleet, files)
+    _apply_renames(fleet, files)
     for path, wanted in files.items():
         filemap = fleet.filemaps.get(path)
         was_unseen = filemap is not None and filemap.removed
@@ -54,8 +54,8 @@ def set_files(fleet: Fleet, files: dict[str, FilemapSpec], *, complete: bool = T
     return changes
 
 
-def _take_renamed(fleet: Fleet, files: dict[str, FilemapSpec]) -> None:
-    """A file that is followed itself (mode inode) keeps its worker, and its totals, under a new name."""
+def _apply_renames(fleet: Fleet, files: dict[str, FilemapSpec]) -> None:
+    """Let files in mode inode keep their worker and their totals under a new name."""
     held = {
         (f.file.dev, f.file.inode): f
         for f in fleet.filemaps.values()
@@ -73,11 +73,11 @@ def _take_renamed(fleet: Fleet, files: dict[str, FilemapSpec]) -> None:
             filemap.log(logging.INFO, "%s was renamed to %s", old, path)
             _rename(fleet, filemap, files[path])
             if old in files:
-                new.append(old)  # another may have been renamed to that
+                new.append(old)  # another file may have been renamed to `old`
 
 
 def _has_left_its_name(filemap: Filemap) -> bool:
-    """Tell whether something else than the file, or nothing any more, stands where its directory had it."""
+    """Return whether the file is no longer at its path in the directory."""
     stands, holds = path_state(filemap.path), filemap.file
     if filemap.spec.directory is None or holds is None or stands == ():
         return False
@@ -85,7 +85,7 @@ def _has_left_its_name(filemap: Filemap) -> bool:
 
 
 def _worker_settings(wanted: FilemapSpec) -> tuple[object, ...]:
-    """Return what the worker of a file that it holds goes by."""
+    """Return the part of the specification that a worker depends on while it has its file open."""
     return wanted.options, wanted.device_regions, wanted.group_id, wanted.alias
 
 
@@ -98,7 +98,7 @@ def _rename(fleet: Fleet, filemap: Filemap, wanted: FilemapSpec) -> None:
     filemap.placement.resend()
     fleet.filemaps[wanted.path] = filemap
     fleet.watcher.add(wanted.path, filemap.fd, None)
-    # What was known of its turns is forgotten with the old name.
+    # The watcher has forgotten the events of the old name.
     fleet.watcher.mark_changed(wanted.path, time.monotonic())
     fleet.status_changed(wanted.path)
 
@@ -117,14 +117,14 @@ def _change(fleet: Fleet, filemap: Filemap, wanted: FilemapSpec) -> None:
     before, filemap.spec = filemap.spec, wanted
     fleet.status_changed(filemap.path)
     if (before.directory, *_worker_settings(before)) != (wanted.directory, *_worker_settings(wanted)):
-        filemap.sample_at = 0.0  # by the interval as it is now
+        filemap.sample_at = 0.0  # the interval may have changed
         fleet.advance(filemap, Event.RESTART, reason="its configuration changed")
     elif renamed:
-        filemap.log(logging.INFO, "this is the name of %s now", filemap.path)
+        filemap.log(logging.INFO, "new name of %s", filemap.path)
 
 
 def _outlives_its_name(filemap: Filemap) -> bool:
-    """Tell whether it left its directory and may be open still, or be elsewhere (mode inode)."""
+    """Return whether the file left its directory and may still be open or have another name (mode inode)."""
     return (
         filemap.spec.source.startswith("directories")
         and filemap.follows_inode
@@ -135,7 +135,7 @@ def _outlives_its_name(filemap: Filemap) -> bool:
 
 
 def _has_other_name(filemap: Filemap, identities: Callable[[], Container[Identity]]) -> bool:
-    """Tell whether the file that is open as `filemap.fd` is among those that have the wanted paths."""
+    """Return whether the file open as `filemap.fd` is one of the selected files."""
     if filemap.fd is None or not os.fstat(filemap.fd).st_nlink or filemap.file is None:
         return False
     return (filemap.file.dev, filemap.file.inode) in identities()
@@ -146,14 +146,16 @@ def _identities(files: Iterable[str]) -> set[Identity]:
 
 
 def _remove_when_ended(fleet: Fleet, filemap: Filemap) -> None:
-    """Have a file that left its directory end when its worker finds it at its end."""
+    """Remove a file that left its directory once its worker finds that nobody has it open."""
     filemap.removed = True
     fleet.watcher.mark_changed(filemap.path, time.monotonic())
 
 
 def _remove(fleet: Fleet, filemap: Filemap) -> None:
-    """Stop following a file that is not wanted any more."""
+    """Stop following a file that is no longer selected."""
     filemap.removed = True
     filemap.delete = filemap.spec.group_id is None
-    fleet.advance(filemap, Event.STOP, reason="not wanted any more")
+    is_deleted = path_state(filemap.path) is None
+    reason = "the file was deleted" if is_deleted else "no longer selected"
+    fleet.advance(filemap, Event.STOP, reason=reason)
     fleet.remove_if_ended(filemap)

@@ -1,4 +1,4 @@
-"""Whose turn it is: files to look at, groups that others changed, counters to sample."""
+"""Scheduler: decides when each file is reconciled, checked for foreign changes and sampled."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from workers import messages
 
 _log = logging.getLogger("filemapd.supervisor")
 
-# A group deleted or changed by somebody else is noticed within this time.
+# A group that another program deletes or changes is found within this many seconds.
 TABLE_INTERVAL: Final = 2.0
-# A look and a sample are done together where the one is due within this part of the sample's interval.
+# A reconcile and a sample are one request where both are due within this part of the sampling interval.
 _NEAR: Final = 0.5
-# However often somebody asks, counters are not read more often than the sweep would.
+# Seconds. More frequent requests for samples read no counters.
 _SHORTEST_SAMPLE: Final = 1.0
 
 
 class Scheduler:
-    """Wakes just the workers concerned. Every method is called by the main loop with the time."""
+    """Sends requests to the workers concerned only. The event loop calls each method with the time (monotonic)."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        # What was compared last, of each device: its regions, and with which files.
+        # The last comparison of each device: its regions, and the files they were compared with.
         self._tables: dict[int, tuple[bytes, frozenset[Filemap]]] = {}
 
     def reconcile_due(self, now: float) -> None:
-        """Have the files looked at whose turn it is, and the counters of those read whose turn for that is near."""
-        known = [(self._fleet.filemaps.get(path), join) for path, join in self._fleet.watcher.start_due(now)]
-        due = {filemap: join for filemap, join in known if filemap is not None}
+        """Request the reconciles that are due, together with samples that are due soon."""
+        found = [(self._fleet.filemaps.get(path), join) for path, join in self._fleet.watcher.start_due(now)]
+        due = {filemap: join for filemap, join in found if filemap is not None}
         sampled = set(self._to_sample((f for f in due if _is_near(f, now)), now))
         for filemap, join in due.items():
             pace = self._fleet.watcher.pace(filemap.path)
@@ -45,8 +45,10 @@ class Scheduler:
             self._fleet.reconcile(filemap, join=join, sample=filemap in sampled)
 
     def sample_due(self, now: float) -> None:
-        """Have counters read where the interval is over and the device did I/O since the last time. A file that is
-        written all the time has its look soon, which is worth the wait: its worker is woken once for both."""
+        """Request the samples that are due, where the device did I/O since the last one.
+
+        Where a reconcile is due soon, the sample waits for it, so that the worker wakes once for both.
+        """
         due = (f for f in self._running() if f.sample_at <= now and not self._reconciled_soon(f, now))
         self._sample(due, now)
 
@@ -56,8 +58,10 @@ class Scheduler:
         return pace is not None and pace.due is not None and now < pace.due <= latest
 
     def sample_now(self, now: float, device: str | None) -> int:
-        """Have counters read that were not within the last second, on `device` (its name) or all; return how many
-        workers were asked. Where a device did nothing, none is."""
+        """Sample the files on `device` (its name), or all, that were not sampled within the last second.
+
+        Return the number of requests. Files of a device without I/O get none.
+        """
         return self._sample(
             (
                 f
@@ -69,14 +73,14 @@ class Scheduler:
         )
 
     def _sample(self, filemaps: Iterable[Filemap], now: float) -> int:
-        asked = self._to_sample(filemaps, now)
-        for filemap in asked:
+        chosen = self._to_sample(filemaps, now)
+        for filemap in chosen:
             self._fleet.send(filemap, messages.Sample())
-        return len(asked)
+        return len(chosen)
 
     def _to_sample(self, filemaps: Iterable[Filemap], now: float) -> list[Filemap]:
-        """Return those of `filemaps` whose workers are to be asked, as their device did I/O since the last time."""
-        asked = []
+        """Return the filemaps whose device did I/O since their last sample, and mark them as being sampled."""
+        chosen = []
         for dev, on_it in self._by_device(filemaps).items():
             try:
                 io_text = Device(dev).io_text()
@@ -86,13 +90,13 @@ class Scheduler:
                 filemap.sample_at = now + filemap.spec.options.sample_seconds
                 if filemap.io_text != io_text:
                     filemap.io_text, filemap.sampling = io_text, True
-                    asked.append(filemap)
+                    chosen.append(filemap)
                 elif not filemap.sampling:
-                    filemap.sampled_at = time.time()  # nothing was done since: they hold as of now
-        return asked
+                    filemap.sampled_at = time.time()  # no I/O since: the counters hold as of now
+        return chosen
 
     def check_regions(self) -> None:
-        """Compare each device's regions with what the workers reported, and wake those who are concerned."""
+        """Compare each device's regions with the workers' reports, and request a reconcile where they differ."""
         devices = self._by_device(self._running())
         for dev in self._tables.keys() - devices.keys():
             del self._tables[dev]
@@ -106,7 +110,7 @@ class Scheduler:
             try:
                 table = device.list_text()
             except DmStatsError as error:
-                _log.warning("regions can't be listed: %s", error)
+                _log.warning("can't list regions: %s", error)
                 continue
             compared = table, frozenset(filemaps)
             if self._tables.get(dev) != compared:
@@ -115,7 +119,7 @@ class Scheduler:
                 self._verify_changed(filemaps, parse_list(table).regions)
 
     def _rename_device(self, device: Device, filemaps: Iterable[Filemap]) -> None:
-        """Have files be told with the name that their device has now: it can be renamed while it is in use."""
+        """Update the device name of files: a device can be renamed while it is in use."""
         name = device.name()
         renamed = [] if name == device.number else [f for f in filemaps if f.device != name]
         if renamed:
@@ -125,7 +129,10 @@ class Scheduler:
             self._fleet.status_changed(filemap.path)
 
     def _verify_changed(self, filemaps: Iterable[Filemap], regions: Iterable[Region]) -> None:
-        """Wake the workers whose group is not as they reported. One that is at work just now will find it so."""
+        """Request a reconcile of groups that differ from the workers' reports.
+
+        A worker that is just changing its group finds no difference.
+        """
         tags = {region.id: region.aux for region in regions}
         for filemap in filemaps:
             mapped = filemap.mapped
@@ -149,7 +156,7 @@ class Scheduler:
 
 
 def _is_near(filemap: Filemap, now: float) -> bool:
-    """Tell whether a running worker's next sample is due, or will be soon."""
+    """Return whether a running worker's next sample is due now or soon."""
     if filemap.child is None or filemap.mapped is None:
         return False
     return filemap.sample_at - filemap.spec.options.sample_seconds * _NEAR <= now

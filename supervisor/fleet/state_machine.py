@@ -1,7 +1,29 @@
-"""The life of a worker as a machine without I/O: (state, event) -> (state, actions), in one table.
+"""The state machine of a worker, without I/O: (state, event) -> (state, actions), in one table.
 
-Who drives it holds a Record a worker, calls advance() for everything that happens, and carries out the
-actions it gets back. Times are seconds of one monotonic clock.
+The caller holds a Record for each worker, calls advance() for each event, and carries out the returned actions. Times
+are seconds of one monotonic clock. Pairs that are not listed here change nothing:
+
+| State | Event | Next state | Actions |
+| --- | --- | --- | --- |
+| STARTING, RUNNING, WAITING | READY | RUNNING | |
+| | WAIT | WAITING | |
+| | HEALTHY (not in STARTING) | unchanged | After 10 s the backoff starts again. |
+| | CRASHED, EXITED | BACKOFF, or FAILED after `give_up` | Schedule a restart: at once where it was healthy. |
+| | UNABLE | FAILED | Remember that the file is at fault. |
+| | ENDED | STOPPED | |
+| | STOP | STOPPING | Terminate. |
+| | RESTART | STOPPING | Terminate; a successor follows. Crashes are forgotten. |
+| BACKOFF | TIMER | STARTING | Spawn, if it is due. |
+| | RESTART | STARTING | Spawn. Crashes are forgotten. |
+| | STOP | STOPPED | |
+| STOPPING | START, RESTART | STOPPING | A successor follows. |
+| | STOP | STOPPING | No successor follows. |
+| | KILL_TIMEOUT | STOPPING | Kill. |
+| | CRASHED, UNABLE, ENDED, EXITED | STOPPED, or STARTING | Spawn the successor, if one follows. |
+| STOPPED | START, RESTART | STARTING | Spawn. |
+| FAILED | RESTART | STARTING | Spawn. Crashes are forgotten. |
+| | LOOK_AGAIN | STARTING | Spawn, if the file was at fault. |
+| | STOP | STOPPED | |
 """
 
 from __future__ import annotations
@@ -15,10 +37,10 @@ from supervisor.fleet import backoff
 
 
 class State(StrEnum):
-    """Where a worker stands."""
+    """The state of a worker."""
 
     STARTING = "STARTING"
-    """Its process runs and has not reported yet."""
+    """Its process runs and has reported nothing yet."""
     RUNNING = "RUNNING"
     """It follows the file, and the file is mapped."""
     WAITING = "WAITING"
@@ -28,9 +50,9 @@ class State(StrEnum):
     STOPPING = "STOPPING"
     """Its process has been asked to end."""
     STOPPED = "STOPPED"
-    """It was stopped, or has finished; also before its first start."""
+    """It was stopped or has ended by itself; also before its first start."""
     FAILED = "FAILED"
-    """It was given up, or its file can't be mapped."""
+    """It crashed too often, or its file can't be mapped."""
 
 
 LIVE = frozenset({State.STARTING, State.RUNNING, State.WAITING, State.STOPPING})
@@ -43,79 +65,79 @@ _REPORTED = frozenset({State.WAITING, State.STOPPED, State.FAILED})
 class Event(Enum):
     """What can happen to a worker.
 
-    CRASHED, UNABLE, ENDED and EXITED are reported once the process has been reaped, not before.
+    CRASHED, UNABLE, ENDED and EXITED are sent once the process has been reaped, not before.
     """
 
     START = auto()
-    """The configuration wants it to run. Nothing new for one that failed."""
+    """The file is selected. Doesn't start a worker that FAILED."""
     RESTART = auto()
-    """The operator asks for a fresh start (`filemapd restart`, reload), whatever happened before."""
+    """The operator requested a restart (`filemapd restart`, reload)."""
     READY = auto()
-    """It says that it follows the file and that the file is mapped."""
+    """It reported that the file is mapped."""
     WAIT = auto()
-    """It says that the file is missing or empty."""
+    """It reported that the file is missing or empty."""
     HEALTHY = auto()
-    """A health check found it well; sent at each check, the machine knows when it is long enough."""
+    """A health check found it healthy. Sent at each check; the machine decides when it was healthy long enough."""
     CRASHED = auto()
-    """Its process died unasked, or was killed because of its health."""
+    """Its process ended without a request, or was killed because it was unhealthy."""
     UNABLE = auto()
-    """Its process ended with the status that says trying again is no use (not on dm, btrfs)."""
+    """Its process ended with the status for files that can't be mapped (not on dm, btrfs)."""
     ENDED = auto()
-    """Its process finished by itself: the file is unlinked and closed, or its group is gone."""
+    """Its process ended by itself: the file is unlinked and closed, or its group is gone."""
     EXITED = auto()
-    """Its process is gone after STOP or RESTART."""
+    """Its process has ended after STOP or RESTART."""
     TIMER = auto()
-    """The time for which SCHEDULE asked has come."""
+    """The time of SCHEDULE has come."""
     LOOK_AGAIN = auto()
-    """The file was replaced, moved or given other permissions, so what failed may work now.
+    """The file was replaced, moved or got other permissions, so mapping may work now.
 
-    Not to be sent for each write: one that is unable would be started as often.
+    Not sent for writes: a worker that can't map the file would be started as often.
     """
     STOP = auto()
-    """It shall not run any more."""
+    """It is to stop for good."""
     KILL_TIMEOUT = auto()
-    """It had its time to end after TERMINATE."""
+    """It has not ended within the grace period after TERMINATE."""
 
 
 class Action(Enum):
-    """What the driver has to do, in the order given."""
+    """What the caller does, in the order given."""
 
     SPAWN = auto()
     """Start a process."""
     TERMINATE = auto()
-    """Ask the process to end, and send KILL_TIMEOUT if it is still there after the grace time."""
+    """Ask the process to stop. Send KILL_TIMEOUT if it is alive after the grace period."""
     KILL = auto()
-    """SIGKILL the process."""
+    """Send SIGKILL to the process."""
     SCHEDULE = auto()
     """Send TIMER at `Record.retry_at`."""
     FORGET = auto()
-    """Drop what SCHEDULE asked for."""
+    """Cancel the timer of SCHEDULE."""
 
 
 class Effect(Enum):
-    """What a transition does beside changing the state; see _settle()."""
+    """What a transition does besides changing the state; see _apply_effect()."""
 
     NONE = auto()
     CRASH = auto()
-    """Counts the crash; gives up where it is one too many."""
+    """Counts the crash; FAILED after too many."""
     UNABLE = auto()
-    """Remembers that the file is at fault, so that LOOK_AGAIN tries again."""
+    """Remembers that the file is at fault, so that LOOK_AGAIN starts a worker."""
     IF_UNABLE = auto()
     """Happens only if the file was at fault."""
     IF_DUE = auto()
-    """Happens only when `retry_at` has come; a timer from before is told the new time."""
+    """Happens only when `retry_at` has come; an earlier timer is scheduled again."""
     WELL = auto()
-    """Starts the backoff anew after a healthy while."""
+    """Restarts the backoff after a healthy time."""
     FRESH = auto()
     """Forgets all crashes."""
     AGAIN = auto()
-    """Forgets all crashes; the process that ends now is followed by another."""
+    """Forgets all crashes; a successor follows the process that ends now."""
     START_AFTER = auto()
-    """The process that ends now is followed by another."""
+    """A successor follows the process that ends now."""
     NO_MORE = auto()
-    """The process that ends now is the last."""
+    """No successor follows the process that ends now."""
     GONE = auto()
-    """The process is gone: another is started if one was asked for meanwhile."""
+    """The process has ended: a successor is started if one was requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,27 +151,27 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """All that is known of one worker's life."""
+    """The state of one worker, and what the next transition depends on."""
 
     state: State = State.STOPPED
     since: float = 0.0
-    """When it came into `state`."""
+    """When it entered `state`."""
     reason: str = ""
-    """Why it is in `state`; empty where there is nothing to explain."""
+    """Why it is in `state`; may be empty."""
     started_at: float | None = None
-    """When its last process was started; None before the first."""
+    """When its last process started; None before the first."""
     restarts: int = 0
     """How many processes followed the first."""
     attempt: int = 0
-    """Waits since it was last well: how often the next one has doubled."""
+    """Number of waits since it was last healthy: how often the next one is doubled."""
     crashes: tuple[float, ...] = ()
-    """When it crashed, as far as that counts against it."""
+    """The times of the crashes that still count."""
     last_crash: str = ""
-    """Why it crashed the last time; kept while it runs again."""
+    """Why it crashed last; retained while it runs again."""
     retry_at: float | None = None
     """In BACKOFF: when it starts again."""
     again: bool = False
-    """In STOPPING: another process follows."""
+    """In STOPPING: a successor follows."""
     unable: bool = False
     """In FAILED: the file is at fault, not the worker."""
 
@@ -157,7 +179,7 @@ class Record:
 def _table() -> dict[tuple[State, Event], Transition]:
     spawn = Transition(State.STARTING, (Action.SPAWN,))
     fresh = Transition(State.STARTING, (Action.SPAWN,), Effect.FRESH)
-    # What is not named below changes nothing: a message from before, or a wish already met.
+    # Other pairs change nothing: the event is out of date, or the state is already right.
     table = {(state, event): Transition(state) for state in State for event in Event}
 
     crashed = Transition(State.BACKOFF, (Action.SCHEDULE,), Effect.CRASH)
@@ -167,14 +189,14 @@ def _table() -> dict[tuple[State, Event], Transition]:
             (state, Event.WAIT): Transition(State.WAITING),
             (state, Event.HEALTHY): Transition(state, effect=Effect.WELL),
             (state, Event.CRASHED): crashed,
-            # Nobody asked it to end, so it is a crash, whatever its status says.
+            # It was not asked to stop, so this is a crash with any exit status.
             (state, Event.EXITED): crashed,
             (state, Event.UNABLE): Transition(State.FAILED, effect=Effect.UNABLE),
             (state, Event.ENDED): Transition(State.STOPPED),
             (state, Event.STOP): Transition(State.STOPPING, (Action.TERMINATE,), Effect.NO_MORE),
             (state, Event.RESTART): Transition(State.STOPPING, (Action.TERMINATE,), Effect.AGAIN),
         }
-    # One that has not reported yet is not well, however long it takes.
+    # A worker that has reported nothing is not healthy, however long it runs.
     table[State.STARTING, Event.HEALTHY] = Transition(State.STARTING)
 
     gone = Transition(State.STOPPED, effect=Effect.GONE)
@@ -219,10 +241,10 @@ def advance(
     jitter: float = 1.0,
     reason: str = "",
 ) -> tuple[Record, tuple[Action, ...]]:
-    """Return what becomes of `record` when `event` happens at `now`, and what is to be done.
+    """Return the record after `event` at `now`, and the actions to carry out.
 
-    `jitter` is a factor from [0.5, 1.5) for the wait after a crash. `reason` says why the event happened
-    and is kept in the record.
+    `jitter` is a factor from [0.5, 1.5) for the wait after a crash. `reason` is why the event happened; the record
+    retains it.
     """
     cell = TABLE[record.state, event]
     effect, target, actions = cell.effect, cell.to, cell.actions
@@ -241,12 +263,12 @@ def advance(
                 f"gave up after {policy.give_up} crashes within {format_duration(policy.within)}: {reason}"
             )
 
-    record = _settle(record, effect, now, policy)
+    record = _apply_effect(record, effect, now, policy)
     return _enter(record, target, now, reason, spawned=Action.SPAWN in actions), actions
 
 
 def _crashed(record: Record, now: float, policy: RestartPolicy, jitter: float, reason: str) -> Record:
-    """Count a crash; `retry_at` is None where it was one too many. Who was well starts again at once."""
+    """Count a crash. `retry_at` is None after too many crashes, and `now` where the worker was healthy."""
     crashes = (*backoff.recent(record.crashes, now, policy), now)
     record = replace(record, crashes=crashes, last_crash=reason)
     if backoff.gives_up(crashes, policy):
@@ -258,12 +280,12 @@ def _crashed(record: Record, now: float, policy: RestartPolicy, jitter: float, r
 
 
 def _lived(record: Record, now: float) -> float:
-    """Return for how many seconds its last process has run; 0 before the first."""
+    """Return how many seconds its last process has run; 0 before the first."""
     return 0.0 if record.started_at is None else now - record.started_at
 
 
-def _settle(record: Record, effect: Effect, now: float, policy: RestartPolicy) -> Record:
-    """Return `record` with what `effect` says of the past and of the intent."""
+def _apply_effect(record: Record, effect: Effect, now: float, policy: RestartPolicy) -> Record:
+    """Return `record` after the effect on its crashes and on whether a successor follows."""
     if effect in {Effect.FRESH, Effect.AGAIN}:
         record = replace(record, attempt=0, crashes=(), last_crash="")
     if effect is Effect.WELL and _lived(record, now) >= policy.healthy:
@@ -276,7 +298,7 @@ def _settle(record: Record, effect: Effect, now: float, policy: RestartPolicy) -
 
 
 def _enter(record: Record, state: State, now: float, reason: str, *, spawned: bool) -> Record:
-    """Return `record` in `state`, without what belongs to other states."""
+    """Return `record` in `state`, without the values that belong to other states."""
     if state is record.state:
         return replace(record, reason=reason or record.reason)
     return replace(

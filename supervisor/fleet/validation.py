@@ -1,4 +1,4 @@
-"""Whether a worker's message holds what its kind does: a worker may have been taken over."""
+"""Validates worker messages; a worker may be compromised."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _ADAPTERS = {
 
 
 def check(message: messages.Message) -> None:
-    """Raise ValueError where a value of `message` is of another type than its field."""
+    """Raise ValueError where a value of `message` has another type than its field."""
     for name, adapter in _ADAPTERS[type(message)]:
         try:
             adapter.validate_python(getattr(message, name))
         except ValidationError as error:
             first = error.errors(include_input=False)[0]["msg"]
             raise ValueError(
-                f"said what is no message of ours: {name} of {type(message).__name__}: {first}"
+                f"sent an invalid message: {name} of {type(message).__name__}: {first}"
             ) from None

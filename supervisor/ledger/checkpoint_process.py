@@ -1,4 +1,4 @@
-"""python -I -S checkpoint_process.py DATABASE: the program that brings what was written to a database to disk (checkpoint.py).
+"""python -I -S checkpoint_process.py DATABASE: writes a database's log into the database, on disk (checkpoint.py).
 
 It is run as a script, without anything of ours: SQLite can't be used in a fork.
 """

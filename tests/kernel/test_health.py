@@ -86,7 +86,7 @@ def test_silent_worker_is_replaced(fs: Filesystem, tmp_path: Path) -> None:
         before = supervisor.wait_state(file)
         (tmp_path / "misbehave").write_text("spin")
         write(file, 2, 4)
-        mended(supervisor, file, before, "has not answered for")
+        mended(supervisor, file, before, "has not responded for")
 
 
 def test_figures_of_health(fs: Filesystem, tmp_path: Path) -> None:

@@ -23,16 +23,16 @@ LIMITS = Limits(heartbeat="30s", max_rss="64MiB", max_cpu="90%", max_cpu_for="60
 WELL = {"rss_bytes": 64 << 20, "cpu_percent": 1.0, "status": "sleeping", "open_files": 64}
 
 
-def judged(asked_at: float | None = None, **figures: object) -> Verdict | None:
+def judged(request_at: float | None = None, **figures: object) -> Verdict | None:
     """Judge a worker that is well but for `figures`, 100 s after the start of the clock."""
-    return judge(Health(**{**WELL, **figures}), asked_at, LIMITS, now=100.0)  # type: ignore[arg-type] # figures of any kind
+    return judge(Health(**{**WELL, **figures}), request_at, LIMITS, now=100.0)  # type: ignore[arg-type] # figures of any kind
 
 
-@pytest.mark.parametrize("asked_at", [None, 100.0, 70.0])
-def test_well(asked_at: float | None) -> None:
+@pytest.mark.parametrize("request_at", [None, 100.0, 70.0])
+def test_well(request_at: float | None) -> None:
     """At the limits a worker is well still, and before anything is known of it."""
-    assert judged(asked_at) is None
-    assert judge(Health(), asked_at, LIMITS, now=100.0) is None
+    assert judged(request_at) is None
+    assert judge(Health(), request_at, LIMITS, now=100.0) is None
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_well(asked_at: float | None) -> None:
         ({"rss_bytes": 65 << 20}, "uses 65 MiB, more than max_rss (64 MiB)"),
         ({"open_files": 65}, "has 65 files open, more than max_open_files (64)"),
         ({"busy_since": 40.0, "cpu_percent": 99.4}, "has used 99% of a CPU for 60 s (max_cpu 90%)"),
-        ({"asked_at": 69.0}, "has not answered for 31 s (heartbeat 30 s)"),
-        ({"asked_at": 69.0, "status": "running"}, "has not answered for 31 s (heartbeat 30 s)"),
+        ({"request_at": 69.0}, "has not responded for 31 s (heartbeat 30 s)"),
+        ({"request_at": 69.0, "status": "running"}, "has not responded for 31 s (heartbeat 30 s)"),
     ],
 )
 def test_not_well(figures: dict[str, object], reason: str) -> None:
@@ -57,7 +57,7 @@ def test_disk_sleep() -> None:
     verdict = judged(60.0, status="disk-sleep")
     assert verdict is not None
     assert not verdict.kill
-    assert "waits for the disk for 40 s" in verdict.reason
+    assert "waiting for the disk for 40 s" in verdict.reason
     assert judged(99.0, status="disk-sleep") is None
 
 
