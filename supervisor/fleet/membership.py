@@ -155,7 +155,17 @@ def _remove(fleet: Fleet, filemap: Filemap) -> None:
     """Stop following a file that is no longer selected."""
     filemap.removed = True
     filemap.delete = filemap.spec.group_id is None
-    is_deleted = path_state(filemap.path) is None
-    reason = "the file was deleted" if is_deleted else "no longer selected"
+    reason = "the file was deleted" if _is_deleted(filemap) else "no longer selected"
     fleet.advance(filemap, Event.STOP, reason=reason)
     fleet.remove_if_ended(filemap)
+
+
+def _is_deleted(filemap: Filemap) -> bool:
+    """Return whether the file has no name any more, as far as is known without asking a disk."""
+    if filemap.fd is None:
+        is_missing = filemap.record.state is State.WAITING or path_state(filemap.path) is None
+        return filemap.spec.directory is not None and is_missing
+    try:
+        return os.fstat(filemap.fd).st_nlink == 0
+    except OSError:  # a file system that was shut down
+        return False

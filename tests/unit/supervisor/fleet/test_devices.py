@@ -14,8 +14,8 @@ from workers.messages import FileOpened
 STAT = "     300        7    26624       40      129        3    12392      120        2      160      160        0        0        0        0        5        1\n"  # noqa: E501 - as the kernel writes it
 
 
-def test_the_kernels_counters_have_the_units_of_a_files() -> None:
-    """Sectors are bytes and ms are ns; merges, what is in flight and discards are left out."""
+def test_counters_have_the_units_of_a_files_status() -> None:
+    """Sectors become bytes, ms become ns. Merges, I/Os in flight and discards are left out."""
     assert device_status("vg-lv", "253:0", 37, 2000, 1 << 40, STAT) == {
         "device": "vg-lv",
         "number": "253:0",
@@ -31,8 +31,8 @@ def test_the_kernels_counters_have_the_units_of_a_files() -> None:
     }
 
 
-def test_a_device_that_has_gone(tmp_path: Path) -> None:
-    """Its files' workers will find that; nothing is told of it meanwhile, and nothing asked of them."""
+def test_a_removed_device(tmp_path: Path) -> None:
+    """It has no status and its workers get no requests; they find out by themselves."""
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
         filemap.file = FileOpened(os.makedev(4095, 1), 2, 3, 4)
@@ -40,6 +40,6 @@ def test_a_device_that_has_gone(tmp_path: Path) -> None:
         assert Scheduler(fleet)._sample([filemap], 1000.0) == 0
 
 
-def test_older_kernels_tell_less() -> None:
+def test_older_kernels() -> None:
     """Before 4.18 there are 11 fields."""
     assert device_status("vg-lv", "253:0", None, 2000, 0, "1 0 8 1 2 0 16 3 0 0 0\n")["bytes_written"] == 8192

@@ -1,4 +1,4 @@
-"""What the end of a worker means, and what becomes of messages."""
+"""Exits of workers, and messages that are out of place."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from workers.reconciler import KnownGroup
     ],
 )
 def test_ends(status: int, reason: str, meaning: tuple[Event, str]) -> None:
-    """By its exit status; the reason is what was told of it, else how it ended."""
+    """The exit status decides the event; the reason is the reported one, else the exit status."""
     assert exit_event(status, reason) == meaning
 
 
-def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:
-    """What is left in the loop of a worker that was reaped changes nothing; its end is told once."""
+def test_messages_after_the_exit(tmp_path: Path) -> None:
+    """Once a worker is reaped, its remaining callbacks and messages change nothing."""
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
         before = filemap.record
@@ -51,7 +51,7 @@ def test_who_has_gone_tells_nothing(tmp_path: Path) -> None:
 
 
 def test_a_late_supervisor_grants_another_grace(tmp_path: Path) -> None:
-    """A worker that is to end waits for it to confirm: that it had no time is not the worker's fault."""
+    """A worker that stops may wait for an Ack. If the supervisor is late itself, the grace period starts again."""
     with small_fleet(tmp_path) as fleet, subprocess.Popen(["sleep", "600"]) as worker:
         (filemap,) = fleet.filemaps.values()
         filemap.record = Record(State.STOPPING)
@@ -68,17 +68,16 @@ def test_a_late_supervisor_grants_another_grace(tmp_path: Path) -> None:
         assert killed == [worker.pid]
 
 
-def test_a_message_for_somebody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What a worker says that is for workers is told of, and that is all."""
+def test_a_message_for_workers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged and ignored."""
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
         fleet._messages.handle(filemap, messages.Stop())
     assert "ignored a message that is not for a supervisor: Stop" in caplog.text
 
 
-def test_a_sample_that_is_not_made(tmp_path: Path) -> None:
-    """Counters that were asked for along with a look are not waited for where that found no file, and are asked for
-    again though the device has done nothing since."""
+def test_a_sample_of_a_missing_file(tmp_path: Path) -> None:
+    """Waiting ends the wait for a sample. The next sample is requested even if the device did no I/O since."""
     with small_fleet(tmp_path) as fleet:
         (filemap,) = fleet.filemaps.values()
         filemap.io_text, filemap.sampling = "what the device had done", True
@@ -87,7 +86,7 @@ def test_a_sample_that_is_not_made(tmp_path: Path) -> None:
 
 
 def test_a_file_that_never_had_a_group() -> None:
-    """Its worker is told which file it was, so that a group of it is found."""
+    """Its worker still gets the file's identity, by which it finds a group."""
     known = _known(Entry(dev=1, inode=2, generation=3))
     assert known.file is not None
     assert (known.file.dev, known.file.inode, known.file.generation) == (1, 2, 3)

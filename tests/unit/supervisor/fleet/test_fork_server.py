@@ -1,4 +1,4 @@
-"""The process that forks workers: whose children they are, and that its own end harms nothing."""
+"""The fork server: its workers are children of the supervisor, and its end harms none of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.worker import Job
 
 @pytest.fixture
 def server() -> Iterator[ForkServer]:
-    """One that serves, and is reaped in the end."""
+    """A running fork server."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, closing(ForkServer(theirs.fileno())) as one:
         yield one
@@ -35,7 +35,7 @@ def server() -> Iterator[ForkServer]:
 
 
 def waiting(server: ForkServer, path: Path) -> Child:
-    """Return a worker that waits for a file which is not there."""
+    """Return a worker of a file that does not exist."""
     child = server.spawn(Job(str(path), FilemapdMode.PATH, GroupSettings()), {"filemap": path.name})
     child.channel.socket.setblocking(True)
     child.channel.socket.settimeout(60)
@@ -53,7 +53,7 @@ def ended(child: Child) -> int:
 
 
 def test_workers_are_our_children(server: ForkServer, tmp_path: Path) -> None:
-    """Not the server's: they are reaped here, and know nothing but stdio, their channel and the log."""
+    """They are reaped here, and have only stdio, their channel and the log open."""
     one, two = waiting(server, tmp_path / "one"), waiting(server, tmp_path / "two")
     for child in (one, two):
         assert psutil.Process(child.pid).ppid() == os.getpid()
@@ -64,7 +64,7 @@ def test_workers_are_our_children(server: ForkServer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_another_takes_over(server: ForkServer, tmp_path: Path, number: int) -> None:
-    """One that was killed, or hangs, is replaced; workers that it forked go on."""
+    """A killed or hanging server is replaced; its workers continue."""
     before = waiting(server, tmp_path / "before")
     os.kill(server._pid, number)
     after = waiting(server, tmp_path / "after")
@@ -73,15 +73,15 @@ def test_another_takes_over(server: ForkServer, tmp_path: Path, number: int) -> 
     assert ended(after) == 0
 
 
-def test_a_message_for_somebody_else(server: ForkServer, tmp_path: Path) -> None:
-    """A worker ignores what is not for it, and goes on."""
+def test_a_message_for_the_supervisor(server: ForkServer, tmp_path: Path) -> None:
+    """A worker ignores it and continues."""
     child = waiting(server, tmp_path / "one")
     child.channel.send(messages.Waiting("for what?"))
     assert ended(child) == 0
 
 
-def test_none_to_be_had(server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the server can't be started the reason is raised, and the next request tries again."""
+def test_no_server_available(server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is raised, and the next request tries again."""
     with monkeypatch.context() as without:
         without.setattr(sys, "executable", str(tmp_path / "nowhere"))
         with pytest.raises(FileNotFoundError):
@@ -89,8 +89,8 @@ def test_none_to_be_had(server: ForkServer, tmp_path: Path, monkeypatch: pytest.
     assert ended(waiting(server, tmp_path / "two")) == 0
 
 
-def test_the_file_is_handed_over(server: ForkServer, tmp_path: Path) -> None:
-    """What is open with O_PATH here is open for reading there; where it can't be mapped the worker says so."""
+def test_the_file_is_passed_on(server: ForkServer, tmp_path: Path) -> None:
+    """An O_PATH descriptor is open for reading in the worker, which reports a file that can't be mapped."""
     (tmp_path / "file").write_text("x")
     fd = os.open(tmp_path / "file", os.O_PATH)
     with closing(

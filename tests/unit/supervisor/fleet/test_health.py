@@ -1,4 +1,4 @@
-"""When a worker counts as not well."""
+"""When a worker is unhealthy."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ WELL = {"rss_bytes": 64 << 20, "cpu_percent": 1.0, "status": "sleeping", "open_f
 
 
 def judged(request_at: float | None = None, **figures: object) -> Verdict | None:
-    """Judge a worker that is well but for `figures`, 100 s after the start of the clock."""
+    """Judge a worker that is healthy except for `figures`, at 100 s."""
     return judge(Health(**{**WELL, **figures}), request_at, LIMITS, now=100.0)  # type: ignore[arg-type] # figures of any kind
 
 
 @pytest.mark.parametrize("request_at", [None, 100.0, 70.0])
-def test_well(request_at: float | None) -> None:
-    """At the limits a worker is well still, and before anything is known of it."""
+def test_healthy(request_at: float | None) -> None:
+    """A worker at its limits is healthy, also before the first measurement."""
     assert judged(request_at) is None
     assert judge(Health(), request_at, LIMITS, now=100.0) is None
 
@@ -47,13 +47,13 @@ def test_well(request_at: float | None) -> None:
         ({"request_at": 69.0, "status": "running"}, "has not responded for 31 s (heartbeat 30 s)"),
     ],
 )
-def test_not_well(figures: dict[str, object], reason: str) -> None:
-    """Each limit has its own words, with the figure and the limit."""
+def test_unhealthy(figures: dict[str, object], reason: str) -> None:
+    """The reason has the figure and its limit."""
     assert judged(**figures) == Verdict(reason)  # type: ignore[arg-type] # figures of any kind
 
 
 def test_disk_sleep() -> None:
-    """One that the kernel holds is told of, not killed: the signal would wait with it."""
+    """A worker in D state is reported, not killed: the signal would wait, too."""
     verdict = judged(60.0, status="disk-sleep")
     assert verdict is not None
     assert not verdict.kill
@@ -71,14 +71,14 @@ STAT = (
 
 @pytest.mark.parametrize("name", [b"python", b"a) R 1 (b", b"\xff \n"])
 def test_state_and_cpu(name: bytes) -> None:
-    """They are told as psutil does, whatever the process is called."""
+    """They are psutil's words, with any process name."""
     text = STAT.replace(b"(python)", b"(" + name + b")")
     assert parse_stat(text) == ("sleeping", 13 + 7)
     assert parse_stat(text.replace(b") S ", b") T ")) == ("stopped", 20)
 
 
 def test_own_state_and_cpu() -> None:
-    """What is read of this process agrees with what psutil tells of it."""
+    """The figures of this process agree with psutil's."""
     process, second = psutil.Process(), os.sysconf("SC_CLK_TCK")
     before = process.cpu_times()
     status, ticks = parse_stat(Path("/proc/self/stat").read_bytes())
@@ -88,10 +88,10 @@ def test_own_state_and_cpu() -> None:
     assert status == process.status()
 
 
-def test_each_worker_that_waits_for_the_disk_is_told_of_once(
+def test_each_worker_in_disk_sleep_is_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also where its predecessor had waited until its end."""
+    """Also if its predecessor waited until it ended."""
     monkeypatch.setattr(health, "judge", lambda *_: Verdict("waits for the disk", kill=False))
     ours, theirs = channel.pair()
     with small_fleet(tmp_path) as fleet, closing(ours), closing(theirs):

@@ -1,4 +1,4 @@
-"""Files that are let go, renamed and taken up again, and what of them is remembered."""
+"""Files that are released, renamed, removed and added again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_PID = 1 << 30
 
 @contextmanager
 def held(fleet: Fleet, file: Path, scanned: Path | None = None) -> Iterator[Filemap]:
-    """Have the fleet's one file be `file`, which a worker that has died just now held; `scanned` is its directory."""
+    """Make the fleet's one file `file`, whose worker has just died; `scanned` is its directory."""
     config = Config.model_validate(
         {"version": 1, "directories": [{"path": str(scanned)}]}
         if scanned
@@ -53,19 +53,19 @@ def held(fleet: Fleet, file: Path, scanned: Path | None = None) -> Iterator[File
 
 
 def holds(file: Path, fd: int) -> messages.FileOpened:
-    """Return what the worker of a file says of it."""
+    """Return the message with which a worker reports its file."""
     found = file.stat()
     return messages.FileOpened(found.st_dev, found.st_ino, 0, fd)
 
 
 def in_directory(fleet: Fleet, folder: Path) -> None:
-    """Have the fleet run what the directory has now."""
+    """Apply what the directory contains now."""
     files = tuple(sorted(map(str, folder.iterdir())))
     set_files(fleet, select_files(fleet.config, {str(folder): Scan(files)}))
 
 
-def test_the_file_is_kept_of_a_worker_that_died_once_it_had_told_of_it(tmp_path: Path) -> None:
-    """There may be no other way to it any more than by our descriptor. Another file's is given up."""
+def test_the_file_of_a_dead_worker_stays_open(tmp_path: Path) -> None:
+    """The descriptor may be the only way to the file. Another file replaces it."""
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
         before, told = filemap.fd, holds(tmp_path / "a.img", 7)
         (tmp_path / "a.img").unlink()
@@ -76,7 +76,7 @@ def test_the_file_is_kept_of_a_worker_that_died_once_it_had_told_of_it(tmp_path:
 
 
 def test_renamed_while_its_next_worker_waits_to_be_started(tmp_path: Path) -> None:
-    """It is started all the same."""
+    """It is started."""
     folder = tmp_path / "images"
     folder.mkdir()
     with small_fleet(tmp_path) as fleet, held(fleet, folder / "a.img", folder) as filemap:
@@ -94,8 +94,8 @@ def test_renamed_while_its_next_worker_waits_to_be_started(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("status", [0, 69])
-def test_of_what_is_not_followed_nothing_is_told(tmp_path: Path, status: int) -> None:
-    """A file that has ended, or can't be mapped has neither extents nor a group, nor a place on the page."""
+def test_a_file_that_is_not_followed_has_no_mapping(tmp_path: Path, status: int) -> None:
+    """It has no extents, no group and no place on the page."""
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
         filemap.record = Record(State.RUNNING, started_at=0.0)
         filemap.mapped = messages.Mapped({"group_id": 3}, "", 1, 1, 0, 0, None, True, False, False, False)
@@ -112,8 +112,8 @@ def test_of_what_is_not_followed_nothing_is_told(tmp_path: Path, status: int) ->
         assert told["regions"] == ["regions", filemap.path, []]
 
 
-def test_a_restart_brings_back_nothing_that_was_dropped(tmp_path: Path) -> None:
-    """While the last worker of a file that nobody wants is about to end, there is no such file to restart."""
+def test_a_removed_file_is_not_restarted(tmp_path: Path) -> None:
+    """While the last worker of a removed file is ending, a restart request doesn't find the file."""
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
         filemap.record = Record(State.RUNNING, started_at=0.0)
         answers = Handlers(fleet, None, None, None, None, None, None)  # type: ignore[arg-type] # what is not asked
@@ -122,3 +122,22 @@ def test_a_restart_brings_back_nothing_that_was_dropped(tmp_path: Path) -> None:
         assert not filemap.record.again
         set_files(fleet, {filemap.path: filemap.spec})
         assert answers._restart(RestartRequest(name=filemap.path)).status == 200
+
+
+def test_the_event_of_a_deleted_file(tmp_path: Path) -> None:
+    """It says that the file was deleted; of a file that is still there, that it is no longer selected."""
+    reasons = []
+    for is_deleted in (True, False):
+        folder = tmp_path / str(is_deleted)
+        folder.mkdir()
+        file = folder / "a.img"
+        with small_fleet(folder) as fleet, held(fleet, file) as filemap:
+            fleet.listeners.append(lambda event: reasons.append(event.reason))
+            filemap.record = Record(State.RUNNING, started_at=0.0)
+            if is_deleted:
+                file.unlink()
+            set_files(fleet, {})
+            filemap.reason = "asked to stop"
+            fleet.processes._by_pid[NO_PID] = filemap
+            fleet.processes._exited(filemap, 0)
+    assert reasons == ["the file was deleted", "no longer selected"]

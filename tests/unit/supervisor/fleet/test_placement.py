@@ -1,4 +1,4 @@
-"""What the supervisor hands on of a file's regions."""
+"""What the supervisor sends of a file's regions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from supervisor.fleet.placement import Placement
 
 
 def is_new(placed: Placement) -> bool:
-    """Tell whether there is something to hand on."""
+    """Return whether there is something to send."""
     return placed.is_changed
 
 
 @pytest.fixture
 def placed() -> Placement:
-    """Two pieces that were handed on."""
+    """Two pieces that were sent."""
     made = Placement()
     made.set_pieces([100, 800], [50, 8])
     assert is_new(made)
@@ -23,8 +23,8 @@ def placed() -> Placement:
     return made
 
 
-def test_io_is_told_once(placed: Placement) -> None:
-    """I/Os add up until they are handed on; the next time there are only those that came since."""
+def test_io_is_sent_once(placed: Placement) -> None:
+    """I/Os add up until they are sent, and start at zero again."""
     placed.add_ios([1, 0])
     placed.add_ios([2, 5])
     assert is_new(placed)
@@ -34,7 +34,7 @@ def test_io_is_told_once(placed: Placement) -> None:
 
 
 def test_io_belongs_to_a_place(placed: Placement) -> None:
-    """I/Os of pieces that have moved, or of another number of pieces, are not taken for these pieces'."""
+    """I/Os of former pieces, or of another number of pieces, are dropped."""
     placed.add_ios([])
     placed.add_ios([7])
     assert not is_new(placed)
@@ -43,8 +43,8 @@ def test_io_belongs_to_a_place(placed: Placement) -> None:
     assert placed.take() == [(100, 50, 0)]
 
 
-def test_a_new_listener_is_told_no_old_io(placed: Placement) -> None:
-    """Who comes new is told where the pieces are, but not the I/O of the time before."""
+def test_a_new_receiver_gets_no_old_io(placed: Placement) -> None:
+    """It gets the pieces, without the I/Os counted before."""
     placed.add_ios([7, 7])
     placed.resend()
     assert is_new(placed)

@@ -18,7 +18,7 @@ STEPS = st.tuples(st.sampled_from(Event), st.floats(0, 30), st.floats(0.5, 1.5, 
 
 
 def run(*events: Event, record: Record | None = None, step: float = 0.0) -> tuple[Record, tuple[Action, ...]]:
-    """Let `events` happen `step` seconds apart; return the record and what the last one asks for."""
+    """Let `events` happen `step` seconds apart; return the record and the last one's actions."""
     actions: tuple[Action, ...] = ()
     record, now = record or Record(), 0.0
     for event in events:
@@ -28,7 +28,7 @@ def run(*events: Event, record: Record | None = None, step: float = 0.0) -> tupl
 
 
 def crash(record: Record, now: float) -> Record:
-    """Crash a worker that lives, and start it again if the machine wants that."""
+    """Crash a live worker, and start it again if it is in BACKOFF."""
     record, _ = advance(record, Event.CRASHED, now, POLICY, reason="exit status 1")
     if record.retry_at is not None:
         record, _ = advance(record, Event.TIMER, record.retry_at, POLICY)
@@ -36,13 +36,13 @@ def crash(record: Record, now: float) -> Record:
 
 
 def test_table_is_complete() -> None:
-    """Every event has an answer in every state, and none is for a state that doesn't exist."""
+    """There is a transition for each state and event, and no other."""
     assert set(TABLE) == set(product(State, Event))
 
 
 @given(st.lists(STEPS, max_size=60))
 def test_any_sequence_keeps_the_invariants(steps: list[tuple[Event, float, float]]) -> None:
-    """Whatever happens in whatever order: one process at most, and the record tells the truth about it."""
+    """In any sequence of events there is one process at most, and the record agrees with it."""
     record, now, alive = Record(), 0.0, False
     for event, pause, jitter in steps:
         now += pause
@@ -70,7 +70,7 @@ def test_any_sequence_keeps_the_invariants(steps: list[tuple[Event, float, float
 
 @given(st.lists(STEPS, max_size=40))
 def test_stop_always_leads_to_stopped(steps: list[tuple[Event, float, float]]) -> None:
-    """From wherever it is, a worker that is asked to stop stands still once its process is gone."""
+    """From any state, a worker that is asked to stop is STOPPED once its process has ended."""
     record, now = Record(), 0.0
     for event, pause, jitter in steps:
         now += pause
@@ -112,7 +112,7 @@ def test_waits_double_up_to_the_cap() -> None:
 
 
 def test_restart_waits_for_its_time() -> None:
-    """A crash schedules the restart; a timer left from before is told the right time."""
+    """A crash schedules the restart; an earlier timer is scheduled again."""
     record, actions = run(Event.START, Event.READY, Event.CRASHED)
     assert (record.state, record.retry_at, actions) == (State.BACKOFF, 1.0, (Action.SCHEDULE,))
     assert advance(record, Event.TIMER, 0.9, POLICY) == (record, (Action.SCHEDULE,))
@@ -120,7 +120,7 @@ def test_restart_waits_for_its_time() -> None:
     assert (record.state, actions, record.restarts) == (State.STARTING, (Action.SPAWN,), 1)
 
 
-def test_gives_up_after_crashes_within_the_window() -> None:
+def test_fails_after_crashes_within_the_window() -> None:
     """As many crashes as the policy allows, close together, end in FAILED with the reason."""
     record, _ = run(Event.START)
     for _ in range(POLICY.give_up):
@@ -133,7 +133,7 @@ def test_gives_up_after_crashes_within_the_window() -> None:
 
 
 def test_rare_crashes_are_forgiven() -> None:
-    """Crashes further apart than the window never add up to giving up."""
+    """Crashes further apart than the window never end in FAILED."""
     record, _ = run(Event.START)
     for number in range(1, 20):
         record = crash(record, number * 50.0)
@@ -141,7 +141,7 @@ def test_rare_crashes_are_forgiven() -> None:
 
 
 def test_healthy_while_resets_the_wait() -> None:
-    """A worker that lived long enough waits the initial time again; one that didn't waits longer."""
+    """A worker that ran long enough waits the initial time again; another waits longer."""
     first = crash(run(Event.START)[0], 0.0)
     soon, _ = run(Event.READY, Event.HEALTHY, record=first, step=1.0)
     late, _ = run(Event.READY, Event.HEALTHY, record=first, step=20.0)
@@ -149,8 +149,8 @@ def test_healthy_while_resets_the_wait() -> None:
     assert late.crashes, "giving up still counts what a healthy while lies between"
 
 
-def test_who_was_well_starts_again_at_once() -> None:
-    """The first crash after a healthy while asks for no wait, the one after it for the first."""
+def test_a_healthy_worker_restarts_at_once() -> None:
+    """The first crash after a healthy time has no wait, the next one the initial wait."""
     record, actions = run(Event.START, Event.READY)
     record, actions = advance(record, Event.CRASHED, POLICY.healthy, POLICY, reason="killed")
     assert (record.state, record.retry_at, actions) == (State.BACKOFF, POLICY.healthy, (Action.SCHEDULE,))
@@ -160,15 +160,15 @@ def test_who_was_well_starts_again_at_once() -> None:
     assert record.retry_at == POLICY.healthy + 0.5 + POLICY.initial
 
 
-def test_who_never_reported_waits() -> None:
-    """However long a worker lived that has not reported, it was not well."""
+def test_a_worker_that_never_reported_waits() -> None:
+    """A worker that has reported nothing is not healthy, however long it ran."""
     record, _ = run(Event.START)
     record, _ = advance(record, Event.CRASHED, 2 * POLICY.healthy, POLICY, reason="killed")
     assert record.retry_at == 2 * POLICY.healthy + POLICY.initial
 
 
 def test_unable_waits_for_the_file_to_change() -> None:
-    """A file that can't be mapped is not tried in a loop, but once something about it has changed."""
+    """A file that can't be mapped is tried again once it has changed."""
     record, actions = run(Event.START, Event.UNABLE)
     assert (record.state, record.reason, actions) == (State.FAILED, "unable", ())
     assert run(Event.START, record=record)[0].state is State.FAILED
@@ -177,7 +177,7 @@ def test_unable_waits_for_the_file_to_change() -> None:
 
 
 @pytest.mark.parametrize("before", [(), (Event.START, Event.UNABLE), (Event.START, Event.CRASHED)])
-def test_restart_starts_what_stands_still(before: tuple[Event, ...]) -> None:
+def test_restart_without_a_process(before: tuple[Event, ...]) -> None:
     """The operator's restart works from STOPPED, FAILED and BACKOFF, at once and with a clean slate."""
     record, actions = run(*before, Event.RESTART)
     assert record.state is State.STARTING
@@ -185,8 +185,8 @@ def test_restart_starts_what_stands_still(before: tuple[Event, ...]) -> None:
     assert (record.attempt, record.crashes) == (0, ())
 
 
-def test_restart_of_a_running_worker_keeps_the_intent() -> None:
-    """It is stopped first, and started when its process is gone; a STOP meanwhile takes that back."""
+def test_restart_of_a_running_worker() -> None:
+    """It stops first, and starts once its process has ended; a STOP in between cancels that."""
     record, actions = run(Event.START, Event.READY, Event.RESTART)
     assert (record.state, record.again, actions) == (State.STOPPING, True, (Action.TERMINATE,))
     assert run(Event.EXITED, record=record)[1] == (Action.SPAWN,)
@@ -195,14 +195,14 @@ def test_restart_of_a_running_worker_keeps_the_intent() -> None:
 
 
 def test_recent_crashes_are_bounded() -> None:
-    """Old crashes are dropped, and no more are kept than decide anything."""
+    """Old crashes are dropped, and only as many are retained as matter."""
     crashes = backoff.recent(tuple(float(second) for second in range(90, 200)), 200.0, POLICY)
     assert crashes == (196.0, 197.0, 198.0, 199.0)
     assert all(earlier < later for earlier, later in pairwise(crashes))
 
 
-def test_which_states_are_told() -> None:
-    """Those in which a file isn't followed, once, and that it is followed again."""
+def test_which_states_are_reported() -> None:
+    """Those in which a file isn't followed, once, and RUNNING after one of them."""
     told = [(before, state) for before in (None, *State) for state in State if is_reported(before, state)]
     quiet = {State.WAITING, State.STOPPED, State.FAILED}
     assert set(told) == {

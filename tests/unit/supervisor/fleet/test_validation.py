@@ -1,4 +1,4 @@
-"""What a worker says that was taken over: it ends that worker, not the supervisor."""
+"""Messages of a compromised worker: they end that worker, not the supervisor."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ RIGHT: list[messages.Message] = [
 
 
 @pytest.mark.parametrize("message", RIGHT, ids=lambda message: type(message).__name__)
-def test_right_ones_pass(message: messages.Message) -> None:
-    """What workers do say is taken; no value of it may be an object or a number that is none."""
+def test_valid_messages_pass(message: messages.Message) -> None:
+    """Messages that workers send pass; none of their values may be an object or NaN."""
     validation.check(messages.decode(messages.encode(message)))
     for one in fields(message):
         if one.name != "group":
@@ -49,7 +49,7 @@ def test_right_ones_pass(message: messages.Message) -> None:
 
 
 def test_retired_counters_come_in_packets_that_have_room_for_them() -> None:
-    """However many regions there are and however long their histograms, all arrive, in their order."""
+    """With any number of regions and any length of histograms, all arrive, in order."""
     largest = 2**64 - 1
     for bounds, regions in ((0, 1000), (5, 1000), (1000, 64), (5000, 3)):
         packed: messages.Packed = [largest for _ in range(9)]
@@ -68,7 +68,7 @@ def test_retired_counters_come_in_packets_that_have_room_for_them() -> None:
 
 
 def told(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
-    """Have the worker of a fleet's one file say this; return whether it is to end for it, and the file's status."""
+    """Send packets as the worker of a fleet's one file; return whether it is terminated, and the file's status."""
     with TemporaryDirectory() as folder, small_fleet(Path(folder)) as fleet:
         filemap = fleet.filemaps["/x"]
         pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
@@ -87,8 +87,8 @@ def told(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
     return ended, status
 
 
-def test_right_ones_are_taken_in() -> None:
-    """One after the other, they harm nobody."""
+def test_valid_messages_are_handled() -> None:
+    """One after the other, without harm."""
     assert not told([messages.encode(message) for message in RIGHT])[0]
 
 
@@ -105,7 +105,7 @@ VALUES = ANY_JSON | st.sampled_from(
         )
     )
 )
-def test_wrong_ones_end_nobody_else(said: tuple[str, tuple[Any, ...]]) -> None:
-    """Any values instead of some that are right: the status can be shown, the ledger written."""
+def test_invalid_messages_end_no_other_process(said: tuple[str, tuple[Any, ...]]) -> None:
+    """With any values in place of valid ones, the status can be shown and the ledger written."""
     kind, values = said
     told([json.dumps([kind, *values]).encode()])
