@@ -26,7 +26,7 @@ from supervisor.ledger import events
 from supervisor.ledger.ledger import MAINTENANCE_INTERVAL, Ledger
 from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.event_loop import EventLoop
-from supervisor.service import logs
+from supervisor.service.log_pipe import LogPipe
 from supervisor.service.move_hook import MoveHook
 from supervisor.service.progress import Progress
 from supervisor.service.systemd import SystemdNotifier
@@ -50,7 +50,7 @@ class Daemon:
 
     def __init__(self, config: Config, load: Callable[[], Config]) -> None:
         self._load = load
-        self._log_pipe = logs.install(config.supervisor.log, sys.stderr)
+        self._log_pipe = LogPipe(config.supervisor.log, sys.stderr)
         self._loop = EventLoop()
         self._watcher = FileWatcher()
         reaper = ChildReaper()

@@ -1,7 +1,7 @@
-"""The web process: a program of its own without privileges, started and restarted like a worker.
+"""The web process: an unprivileged program of its own, started and restarted like a worker.
 
-Nothing is read from it. What it lacks (its port, its user, its life) costs the fleet nothing: it is told in the log
-and the status, and tried again.
+The supervisor reads nothing from it. Its failures (no port, no user, crashes) don't affect the fleet: they are
+logged, shown in the status, and retried.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import pwd
 import random
 import signal
-import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,41 +18,40 @@ from typing import Any, Final
 
 import psutil
 
-from supervisor.config.address import listening
 from supervisor.config.models import Config
 from supervisor.config.web import TlsServerConfig, Web
-from supervisor.fleet.backoff import delay
 from supervisor.fleet.state_machine import LIVE, Action, Event, Record, State, advance
 from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.execute import start_module
 from supervisor.runtime.timers import Timer, Timers
 from supervisor.web.feed_sender import FeedSender
+from supervisor.web.listener import Listener
 
 _log = logging.getLogger("filemapd.supervisor")
 
 _GRACE: Final = 5.0
-# More than a worker may have, as it keeps an hour of every file's figures.
+# More than a worker may use: it holds an hour of figures of every file.
 _MAX_RSS: Final = 512 * 2**20
 
 
 class WebProcess:
-    """Its state, the socket it listens on and its feed.
+    """Its state machine and health.
 
-    `log_end` is the descriptor for its log records. `begin` is called when there is a new process, which has to be
-    told all there is.
+    `log_end` is the descriptor for its log records. `begin` is called when there is a new process, to send it
+    everything.
     """
 
     def __init__(
         self,
         feed: FeedSender,
         timers: Timers,
-        children: ChildReaper,
+        reaper: ChildReaper,
         log_end: int,
         begin: Callable[[], None],
     ) -> None:
         self._feed = feed
         self._timers = timers
-        self._children = children
+        self._reaper = reaper
         self._log_end = log_end
         self._begin = begin
         self._config: Config | None = None
@@ -62,90 +60,46 @@ class WebProcess:
         self._rss_bytes: int | None = None
         self._reason = ""
         self._timer: Timer | None = None
-        self._listening: socket.socket | None = None
-        self._problem = ""
-        self._refused = 0
-        self._retry: Timer | None = None
+        self._listener = Listener(timers, lambda: self._event(Event.RESTART), lambda: self.is_stopped)
         self._unread_since: float | None = None
         self._served: _Identities = []
 
     @property
     def is_stopped(self) -> bool:
-        """Tell whether there is no process."""
+        """Whether there is no process."""
         return self._pid is None
 
     def apply(self, config: Config) -> None:
-        """Run as `config` says; what couldn't be had before is tried again, and a renewed certificate is taken."""
+        """Run as `config` says. What failed before is tried again, and a renewed certificate is loaded."""
         before, self._config = self._config, config
-        if before is None or before.web != config.web or self._problem:
-            self._refused = 0
-            self._listen()
-        elif self._listening is not None and (
+        if before is None or before.web != config.web or self._listener.problem:
+            self._listener.close()
+            self._event(Event.STOP)
+            self._listener.open(config)
+        elif self._listener.socket is not None and (
             self._record.state is State.FAILED or self._served != _identities(config.web.tls_server_config)
         ):
             self._event(Event.RESTART)
 
     def stop(self) -> None:
-        """End it for good."""
-        self._close()
+        """Stop it for good."""
+        self._listener.close()
         self._event(Event.STOP)
 
     def status(self) -> dict[str, Any]:
-        """Return its status, with the keys that a file's has."""
+        """Return its status; the keys are those of a file's status."""
         config = self._config
         address = config.web.listen if config is not None else None
-        reason = self._problem or self._record.reason or ("" if address else "web.listen is off")
+        reason = self._listener.problem or self._record.reason or ("" if address else "web.listen is off")
         return {
             "listen": str(address) if address else None,
-            "state": (State.WAITING if self._problem else self._record.state).value,
+            "state": (State.WAITING if self._listener.problem else self._record.state).value,
             "reason": reason or None,
             "pid": self._pid,
             "restarts": self._record.restarts,
             "last_crash": self._record.last_crash or None,
             "rss_bytes": self._rss_bytes,
         }
-
-    # The socket.
-
-    def _close(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-        if self._listening is not None:
-            self._listening.close()
-        self._listening = self._retry = None
-        self._problem = ""
-
-    def _listen(self) -> None:
-        """Listen where the configuration says, and have a new process answer there; where that can't be had, try
-        again later."""
-        problem = self._problem
-        self._close()
-        self._event(Event.STOP)
-        config = self._config
-        if config is None or config.web.listen is None:
-            return
-        try:
-            self._listening = listening(config.web.listen)
-        except OSError as error:
-            # Until the process of before has ended it may be that which has the port still.
-            if self.is_stopped:
-                self._problem = error.strerror or str(error)
-                if self._problem != problem:
-                    _log.error("web: %s", self._problem)
-            wait = delay(self._refused, config.supervisor.restart.policy(), random.uniform(0.5, 1.5))
-            self._refused += 1
-            self._retry = self._timers.at(time.monotonic() + wait, self._listen)
-            return
-        self._refused = 0
-        _log.info("web: listening on %s", config.web.listen)
-        if config.web.for_anybody:
-            _log.warning(
-                "web: anybody who reaches %s can read it: set web.tls_server_config and web.basic_auth_users, or "
-                "web.listen to 127.0.0.1:%d",
-                config.web.listen,
-                config.web.listen.port,
-            )
-        self._event(Event.RESTART)
 
     # The process.
 
@@ -181,7 +135,7 @@ class WebProcess:
         assert self._config is not None  # noqa: S101 - see _event()
         self._reason = ""
         self._unread_since = None
-        # Before it reads them: where they change in between, the next reload finds that.
+        # Read before the process reads the files: the next reload finds a change in between.
         self._served = _identities(self._config.web.tls_server_config)
         try:
             with self._feed.open(["settings", _settings(self._config.web)]) as theirs:
@@ -190,14 +144,14 @@ class WebProcess:
             self._feed.close()
             self._event(Event.CRASHED, str(error.args[-1]))
             return
-        self._children.register(self._pid, self._ended)
+        self._reaper.register(self._pid, self._ended)
         self._event(Event.READY)
         self._begin()
 
     def _start(self, feed: int) -> int:
-        """Start the program with its sockets. Raises OSError, and LookupError where its user is not there."""
-        assert self._listening is not None and self._config is not None  # noqa: S101, PT018 - see _listen()
-        sockets = {"feed": feed, "listening": self._listening.fileno(), "log": self._log_end}
+        """Start the program with its sockets. Raises OSError, and LookupError where its user doesn't exist."""
+        assert self._listener.socket is not None and self._config is not None  # noqa: S101, PT018 - see apply()
+        sockets = {"feed": feed, "listening": self._listener.socket.fileno(), "log": self._log_end}
         given = {
             "level": logging.getLogger().level,
             "user": _user(self._config.web.user) if os.geteuid() == 0 else None,
@@ -231,7 +185,7 @@ class WebProcess:
     # Its health.
 
     def check(self) -> None:
-        """Have it killed if it is not well; its end is then a crash."""
+        """Check its health. An unhealthy process is killed, and its exit is a crash."""
         if self._pid is None or self._config is None or self._record.state not in LIVE:
             return
         now = time.monotonic()
@@ -249,20 +203,20 @@ class WebProcess:
         try:
             self._rss_bytes = psutil.Process(self._pid).memory_info().rss
         except (psutil.Error, OSError):
-            return ""  # it has gone, which its exit tells, or there is no descriptor to be had just now
+            return ""  # it has ended, and its exit follows; or no descriptor is available
         if self._rss_bytes > _MAX_RSS:
             return f"uses {self._rss_bytes >> 20} MiB, more than {_MAX_RSS >> 20} MiB"
         if self._unread_since is not None and now - self._unread_since > longest:
-            return f"has not read what it was told for {now - self._unread_since:.0f} s"
+            return f"has not read its feed for {now - self._unread_since:.0f} s"
         return ""
 
 
 _Identities = list[tuple[int, ...] | None]
-"""Of files, by which one tells whether they are still the same; None for one that isn't there."""
+"""Identities of files, to detect a replaced one; None for a missing file."""
 
 
 def _identities(tls: TlsServerConfig | None) -> _Identities:
-    """Return those of TLS's files."""
+    """Return the identities of the TLS files."""
     files = () if tls is None else (tls.cert_file, tls.key_file, tls.client_ca_file)
     return [_identity(path) for path in files]
 
@@ -280,7 +234,7 @@ def _settings(web: Web) -> dict[str, Any]:
 
 
 def _exit_reason(status: int) -> str:
-    """Return how a process ended."""
+    """Return a process's exit status in words."""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     if status == os.EX_CONFIG:

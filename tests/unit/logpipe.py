@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from supervisor.config.models import Log
-from supervisor.service.logs import LogPipe, install
+from supervisor.service.log_pipe import LogPipe
 from workers import log_records
 
 
@@ -41,7 +41,7 @@ class Output:
 @contextmanager
 def logging_to(stream: TextIO, **config: Any) -> Iterator[LogPipe]:
     """Have the log go to `stream`."""
-    pipe = install(Log(**config), stream)
+    pipe = LogPipe(Log(**config), stream)
     try:
         yield pipe
     finally:

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.config.models import Log
-from supervisor.service.logs import LogPipe, install
+from supervisor.service.log_pipe import LogPipe
 from tests.unit.logpipe import Output, fork, logging_to, message, records, wait
 from workers.log_records import decode, encode
 
@@ -188,7 +188,7 @@ def test_a_gone_supervisor_blocks_no_worker(output: Output) -> None:
     gone = os.pipe()
 
     def supervise() -> None:
-        fork(install(Log(), output.writer), work)
+        fork(LogPipe(Log(), output.writer), work)
 
     def work() -> None:
         os.close(gone[1])

@@ -23,7 +23,7 @@ from supervisor.config.load import parse
 from supervisor.config.models import Config, Log
 from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.event_loop import EventLoop
-from supervisor.service import logs
+from supervisor.service.log_pipe import LogPipe
 from supervisor.web.feed_sender import FeedSender
 from supervisor.web.process import WebProcess, _user
 from tests.unit.certificates import Authority, Certificate, openssl
@@ -50,7 +50,7 @@ class Parent:
 
     def __init__(self, log: TextIO) -> None:
         self.loop = EventLoop()
-        self.log = logs.install(Log(), log)
+        self.log = LogPipe(Log(), log)
         self.children = ChildReaper()
         self.feed = FeedSender(self.loop.selector, self.loop.timers, lambda _path: [])
         self.web = WebProcess(self.feed, self.loop.timers, self.children, self.log.sender_fd, self._begin)
@@ -275,7 +275,7 @@ def test_one_that_does_not_read_is_killed(parent: Parent) -> None:
         return bool(parent.web.status()["restarts"] == 1)
 
     parent.turn_until(restarted)
-    assert "has not read what it was told for" in parent.web.status()["last_crash"]
+    assert "has not read its feed for" in parent.web.status()["last_crash"]
 
 
 def test_one_that_does_not_end_is_killed(parent: Parent) -> None:

@@ -177,5 +177,6 @@ def test_a_wrong_log_call_is_told(output: Output) -> None:
         lines = output.lines()
     assert len(lines) == 2
     assert all(
-        re.search(r"ERROR .*: the log call at .*test_logs.py:\d+ is wrong: TypeError", line) for line in lines
+        re.search(r"ERROR .*: the log call at .*test_log_pipe.py:\d+ is wrong: TypeError", line)
+        for line in lines
     )
