@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -91,12 +92,35 @@ def parse_list(text: bytes | bytearray) -> Listing:
         if known is None:
             known = ends[end] = _parse_end(_decoded(end))
         regions.append(Region._make((int(number), int(start), int(length), int(step), *known)))
-    # An aux with a newline in it can make a row of its own, of any id.
-    regions.sort(key=attrgetter("id"))
+    if any(region.id >= after.id for region, after in pairwise(regions)):
+        regions = _ascending(regions)
     if len(regions) == text.count(b"\n") + (not text.endswith(b"\n")):
         return Listing(tuple(regions))
     unread = (_decoded(line) for line in text.split(b"\n") if line and not _ROW.fullmatch(line))
     return Listing(tuple(regions), tuple(unread))
+
+
+def _ascending(regions: Sequence[Region]) -> list[Region]:
+    """Return the longest run of regions, in their order, whose ids ascend; of several the one with the lowest ids.
+
+    The ids in a reply ascend and occur once. A newline in an aux forges rows, of any id: those that break the order
+    are not regions. A forged row that keeps the order can't be told from a region.
+    """
+    # Patience sorting: for each length the run with the lowest last id, and for each region the one before it.
+    last_ids: list[int] = []
+    last: list[int] = []
+    before: list[int] = []
+    for at, region in enumerate(regions):
+        length = bisect_left(last_ids, region.id)
+        before.append(last[length - 1] if length else -1)
+        last_ids[length : length + 1] = [region.id]
+        last[length : length + 1] = [at]
+    found = []
+    at = last[-1]
+    while at >= 0:
+        found.append(regions[at])
+        at = before[at]
+    return found[::-1]
 
 
 def _decoded(text: bytes | bytearray) -> str:
