@@ -1,27 +1,27 @@
-"""One file and its group: each look brings the two in step."""
+"""Brings one file's group in step with its extents."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from dmstats.apply import Retired, Retirement, region_key
 from dmstats.counters import Counters
 from dmstats.device import Device
-from dmstats.errors import DmError, GroupNotFoundError, NotOurGroupError
+from dmstats.errors import DmError, NotOurGroupError
 from dmstats.fiemap import FIEMAP_EXTENT, read_structs, unpack_extents
-from dmstats.filemap import default_alias, new_spec, safe_alias
+from dmstats.filemap import default_alias, new_spec
 from dmstats.files import FileIdentity
-from dmstats.group import Group, groups_of
-from dmstats.ioctl import device_text, release_buffer
-from dmstats.marker import Mark, maker_lives, parse_mark, process_mark
+from dmstats.ioctl import release_buffer
+from dmstats.marker import parse_mark
 from dmstats.moves import Move
-from dmstats.ownership import GroupSpec, Own, candidates, find_own, lost_regions, may_adopt, spec_of
+from dmstats.ownership import GroupSpec, Own, lost_regions, spec_of
 from dmstats.ranges import Footprint, footprint
-from dmstats.reconcile import Limits, Outcome, reconcile
+from dmstats.reconcile import Outcome, reconcile
 from dmstats.region import Region, Table
 from workers.followed_file import FollowedFile
+from workers.group_finder import GroupFinder, GroupSettings, KnownGroup
 from workers.group_lock import GroupLock
 from workers.last_id import LastId
 from workers.totals import Totals
@@ -31,67 +31,43 @@ _SPARE_EXTENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSettings:
-    """How a file's group is to be. `adopt` is the id of a group to take over; `bounds_ns` are a histogram's."""
-
-    program: str = "dmstats"
-    alias: str | None = None
-    precise: bool = True
-    bounds_ns: tuple[int, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    adopt: int | None = None
-    recreate: bool = True
-    """Whether a group that is not there, or not any more, is made anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownGroup:
-    """What a predecessor left: ids that the group can have, what it is like, the file it was for."""
-
-    ids: tuple[int, ...] = ()
-    spec: GroupSpec | None = None
-    file: FileIdentity | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
-    """What a look found and did; without `outcome` the group was left as it is. `landing` tells that some extents
-    wait for delayed allocation."""
+    """The result of a reconcile. `outcome` is None where the group was left as it is. `landing`: some extents wait
+    for delayed allocation."""
 
     landing: bool
     outcome: Outcome | None
 
 
 class Reconciler:
-    """Keeps the group of one followed file in step. `notice` is told, by a word and a text, what others did."""
+    """Brings the group of one followed file in step. `notice` reports what others did to it, as a kind and a text;
+    `moving` is called before the group gets another id."""
 
     def __init__(
         self,
-        following: FollowedFile,
-        wanted: GroupSettings,
+        file: FollowedFile,
+        settings: GroupSettings,
         known: KnownGroup,
         retirement: Retirement,
         notice: Callable[[str, str], None],
         moving: Callable[[Move], None],
     ) -> None:
-        self.file = following
+        self.file = file
         self.totals = Totals()
         self.members: tuple[Region, ...] = ()
-        self.spec = known.spec
-        self._settings = wanted
-        self._ids = set(known.ids)
+        self._settings = settings
         self._last_file = known.file
         self._retirement = retirement
         self._report_foreign_change = notice
         self._announce_move = moving
-        self._last_id = LastId(known.ids[0] if known.ids else wanted.adopt)
+        self._last_id = LastId(known.ids[0] if known.ids else settings.adopt)
         self._extents: int | None = None
         self._extent_room = _SPARE_EXTENTS
         self._landing = False
         self._joinable = False
         self._lock = GroupLock()
-        self._adoption_open = wanted.adopt is not None
         self._replaced = False
+        self._finder = GroupFinder(file.path, settings, known, retirement, notice, self._last_id)
 
     @property
     def group_id(self) -> int | None:
@@ -104,8 +80,13 @@ class Reconciler:
         return self.members[0].aux if self.members else ""
 
     @property
+    def spec(self) -> GroupSpec | None:
+        """What the group is like; None where there never was one."""
+        return self._finder.spec
+
+    @property
     def joinable(self) -> bool:
-        """Tell whether some regions could be one: there are more than ranges."""
+        """Whether some regions could be joined: there are more of them than ranges."""
         return self._extents is not None and self._joinable
 
     def reconcile(self, *, verify: bool = False, join: bool = False) -> Result:
@@ -205,75 +186,13 @@ class Reconciler:
             self.members, self._extents = (), None
             self._lock.release()
         self._last_file = None
-        self._ids.clear()
+        self._finder.ids.clear()
 
     def _own(self, device: Device, table: Table, file: FileIdentity, where: Footprint) -> Own:
         files = [file] if self._last_file in (None, file) else [file, self._last_file]
-        own = self._find(table, files)
-        if self._adoption_open and not (self._ids and (own.regions or self.members)):
-            self._adopt(table.regions(), file, where)
-            own = self._find(table, files)
-        if own.group is not None and self._is_foreign(own.group, file, where):
-            self._report_foreign_change("reused", f"group {own.group.id} on {device.number} is another's now")
-            self._last_id.lost("the id is another group's now")
-            mine = {r.id for r in own.regions} - {r.id for r in own.group.regions}
-            own = Own(None, tuple(r for r in own.regions if r.id in mine))
-        if own.group is None and self.members and not self._settings.recreate:
-            raise GroupNotFoundError(self.members[0].id, device.number)
+        own = self._finder.find(device, table, files, where, self.members)
         self._account_for_lost(own)
         return own
-
-    def _find(self, table: Table, files: Sequence[FileIdentity]) -> Own:
-        """Return what is the own of `files` by mark, or by the ids that are known."""
-        if self.spec is not None and parse_mark(self.spec.userdata) is None:
-            regions: Sequence[Region] = table.regions()
-        else:
-            regions = candidates(table, files, self.members)
-        return find_own(
-            regions,
-            files,
-            known=self._ids,
-            spec=self.spec,
-            left_behind=_is_abandoned,
-            remembered=self.members,
-        )
-
-    def _adopt(self, regions: Sequence[Region], file: FileIdentity, where: Footprint) -> None:
-        """Take over the group that the configuration names, once, unless it is known to be another file's."""
-        alias = safe_alias(self.file.path.rpartition("/")[2])
-        self._adoption_open = False
-        wanted = self._settings.adopt
-        assert wanted is not None  # noqa: S101 - see _adoption_open
-        group = groups_of(regions).get(wanted)
-        if group is not None and may_adopt(group, file, where.ranges, alias):
-            if self._ids:
-                # As in look(): what the regions counted that have gone is not what these count.
-                self._retirement.after_delete(())
-            self.spec = spec_of(group)
-            self._ids = {wanted}
-        elif self._ids:
-            return  # it had a group, which has gone, and gets another
-        elif group is None:
-            if not self._settings.recreate:
-                raise GroupNotFoundError(wanted, device_text(file.dev))
-            self._last_id.lost("there was no such group")
-            self._report_foreign_change("absent", f"there is no group {wanted}: the file gets one of its own")
-        else:
-            if not self._settings.recreate:
-                raise NotOurGroupError(f"group {wanted} is not that of {self.file.path}")
-            self._last_id.lost("the group is another's")
-            self._report_foreign_change(
-                "foreign", f"group {wanted} is another's: the file gets one of its own"
-            )
-
-    def _is_foreign(self, group: Group, file: FileIdentity, where: Footprint) -> bool:
-        """Tell whether a group without a mark, which has our id and alias, can't be ours: it has none of our
-        regions, or, where those are not known yet, does not lie where the file does."""
-        if parse_mark(group.tag.userdata) is not None:
-            return False
-        if not self.members:
-            return not may_adopt(group, file, where.ranges)
-        return len(lost_regions(self.members, group.regions)) == len(self.members)
 
     def _account_for_lost(self, own: Own) -> None:
         """Regions that somebody deleted take their counters along; what was last read of them counts on."""
@@ -325,9 +244,9 @@ class Reconciler:
     def _remember(self, file: FileIdentity, spec: GroupSpec, outcome: Outcome, extents: int) -> None:
         self.members = outcome.members
         self._last_id.update(outcome.group_id)
-        self.spec = spec
+        self._finder.spec = spec
         self._last_file = file
-        self._ids = {outcome.group_id} if outcome.group_id is not None else set()
+        self._finder.ids = {outcome.group_id} if outcome.group_id is not None else set()
         self._lock_group(file)
         self._extents = None if outcome.failure is not None else extents
         self._joinable = outcome.joinable
@@ -358,10 +277,3 @@ class _DropRetired:
     def after_delete(self, retired: Sequence[Retired]) -> None:
         self._totals.remove({int(one.key.partition(":")[0]) for one in retired})
         self._retirement.after_delete(retired)
-
-
-def _is_abandoned(mark: Mark) -> bool:
-    """Tell whether a marked region in no tag may be taken: its maker has gone or is this process, which has no
-    other work under way."""
-    own = process_mark(FileIdentity(0, mark.inode, mark.generation))
-    return mark == own or not maker_lives(mark)

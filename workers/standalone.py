@@ -16,7 +16,8 @@ from dmstats.mode import FilemapdMode
 from dmstats.moves import Move
 from dmstats.reconcile import DiscardCounters
 from workers.followed_file import FollowedFile, Presence
-from workers.reconciler import GroupSettings, KnownGroup, Reconciler
+from workers.group_finder import GroupSettings, KnownGroup
+from workers.reconciler import Reconciler
 from workers.watcher import SWEEP, FileWatcher
 
 _log = logging.getLogger("filemapd.worker")

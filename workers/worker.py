@@ -1,14 +1,11 @@
-"""The worker: one process that keeps one file's group in step, as its supervisor's messages say."""
+"""The worker: one process that keeps one file's group in step, on requests of its supervisor."""
 
 from __future__ import annotations
 
 import errno
 import logging
-import select
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from dmstats.apply import Retired as RetiredRegion
@@ -22,67 +19,38 @@ from dmstats.errors import (
     NotOurGroupError,
     UnmappableError,
 )
-from dmstats.mode import FilemapdMode
-from dmstats.moves import Move
-from dmstats.reconcile import NOTHING
 from workers import messages
 from workers.channel import Channel
 from workers.exit_codes import Exit
 from workers.followed_file import FollowedFile, Presence
-from workers.placement import Placement, place
-from workers.reconciler import GroupSettings, KnownGroup, Reconciler, Result
+from workers.job import Job
+from workers.reconciler import Reconciler, Result
+from workers.reports import Reports
+from workers.supervisor_link import SupervisorGoneError, SupervisorLink
 from workers.totals import pack
 
 _log = logging.getLogger("filemapd.worker")
 
+# Seconds between two tries where the kernel refuses regions, doubled from the first to the last.
 _FIRST_RETRY: Final = 1.0
 _LAST_RETRY: Final = 60.0
-# Whoever keeps the group in step now is often about to end: it was renamed, or its supervisor was killed.
+# The process that has the group now is often about to end: its file was renamed, or its supervisor was killed.
 _BUSY_RETRY: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a worker is to do. `fd` is open on the file where it is known already; `pending` are the keys of
-    retirements that a predecessor did not finish; `delete` says what becomes of the group of a file that is gone."""
-
-    path: str
-    mode: FilemapdMode
-    settings: GroupSettings
-    known: KnownGroup = field(default_factory=KnownGroup)
-    fd: int | None = None
-    pending: tuple[str, ...] = ()
-    delete: bool = True
-    within: str | None = None
-    """The directory that the file was found in, None where it is named itself (following.Following)."""
-
-    def with_fd(self, fd: int | None) -> Job:
-        """Return the same job with the file open at another descriptor."""
-        return replace(self, fd=fd)
-
-
-class _SupervisorGone(Exception):  # noqa: N818 - it ends the process, it is no error
-    """The supervisor has gone."""
-
-
-class _Finished(Exception):  # noqa: N818 - likewise
+class _Finished(Exception):  # noqa: N818 - it ends the process, it is no error
     """The work is done."""
 
 
 class Worker:
-    """The state of one worker process."""
+    """Handles the supervisor's requests. It is the reconciler's dmstats.apply.Retirement."""
 
     def __init__(self, channel: Channel, job: Job) -> None:
-        self._channel = channel
+        self._link = SupervisorLink(channel)
         self._job = job
-        self._inbox: deque[messages.Message] = deque()
-        self._seq = 0
         self._retry_after = _FIRST_RETRY
         self._retry_at: float | None = None
-        self._outcome = NOTHING
-        self._placement: Placement | None = None
         self._locked_out = False
-        self._mapped_reported = False
         self._file = FollowedFile(job.path, job.mode, job.fd, job.within)
         self._reconciler = Reconciler(
             self._file,
@@ -90,25 +58,26 @@ class Worker:
             job.known,
             self,
             notice=self._report_foreign_change,
-            moving=self._announce_move,
+            moving=self._link.announce_move,
         )
+        self._reports = Reports(self._link, self._file, self._reconciler)
 
     def run(self) -> None:
-        """Follow the file until told to stop or its end. Raises _Ended, and what the kernel refuses."""
+        """Follow the file until a Stop request or its end. Raises _Finished, and the kernel's errors."""
         self._resolve_retirements()
         if self._file.fd is not None:
-            self._report_file()
+            self._reports.file_opened()
         self._reconcile(verify=True)
         while True:
-            match self._next_message():
+            match self._link.next_message(self._retry_at):
                 case None:
                     self._reconcile(verify=True)
                 case messages.Reconcile(verify, join, sample):
                     unchanged = self._reconcile(verify=verify, join=join)
-                    if sample and self._mapped_reported:
+                    if sample and self._reports.is_mapped:
                         self._sample(unchanged=unchanged)
                     elif unchanged:
-                        self._channel.send(messages.Unchanged())
+                        self._link.send(messages.Unchanged())
                 case messages.Sample():
                     self._sample()
                 case messages.LogLevel(level):
@@ -118,60 +87,25 @@ class Worker:
                 case other:
                     _log.warning("ignored a message that is not for a worker: %s", type(other).__name__)
 
-    # What the mapping asks for while it works (dmstats.apply.Retirement).
+    # What the reconciler calls.
 
     def before_delete(self, retired: Sequence[RetiredRegion]) -> None:
-        """Hand counters to the supervisor; returns when it has them safe."""
-        for batch in messages.batches((one.key, pack(one.counters)) for one in retired):
-            self._send_and_wait(messages.Retiring(self._next_seq(), batch))
+        """Return once the supervisor has recorded the counters."""
+        self._link.announce_retirement(retired)
 
     def after_delete(self, retired: Sequence[RetiredRegion]) -> None:
-        """Tell the supervisor that the regions have gone, and what those that stay counted."""
+        """Report that the regions have gone, and the counters of those that stay."""
         live = pack(self._reconciler.totals.sum())
-        self._channel.send(messages.Retired([one.key for one in retired], live))
+        self._link.send(messages.Retired([one.key for one in retired], live))
 
-    def _announce_move(self, move: Move) -> None:
-        self._send_and_wait(messages.Moving(self._next_seq(), move.old, move.new, move.reason))
-
-    def _report_foreign_change(self, what: str, detail: str) -> None:
+    def _report_foreign_change(self, kind: str, detail: str) -> None:
         _log.warning("%s", detail)
-        self._channel.send(messages.ForeignChange(what, detail))
+        self._link.send(messages.ForeignChange(kind, detail))
 
-    # Messages.
-
-    def _next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
-
-    def _send_and_wait(self, message: messages.Moving | messages.Retiring) -> None:
-        """Send `message` and wait until the supervisor has it safe; what comes meanwhile is kept for later."""
-        self._channel.send(message)
-        while True:
-            answer = self._receive()
-            if isinstance(answer, messages.Ack) and answer.seq == message.seq:
-                return
-            self._inbox.append(answer)
-
-    def _receive(self) -> messages.Message:
-        message = self._channel.receive()
-        if message is None:
-            raise _SupervisorGone
-        return message
-
-    def _next_message(self) -> messages.Message | None:
-        """Wait for the next message; None when it is time to try again."""
-        if self._inbox:
-            return self._inbox.popleft()
-        if self._retry_at is not None:
-            left = self._retry_at - time.monotonic()
-            if left <= 0 or not select.select([self._channel], [], [], left)[0]:
-                return None
-        return self._receive()
-
-    # What the messages ask for.
+    # Requests.
 
     def _resolve_retirements(self) -> None:
-        """Tell which retirements that a predecessor began still have their region: those were not carried out."""
+        """Report which unfinished retirements of a predecessor still have their region: these didn't happen."""
         file = self._job.known.file
         if file is None or not self._job.pending:
             return
@@ -180,107 +114,63 @@ class Worker:
         except DmError as error:
             if error.errno not in (errno.ENXIO, errno.ENODEV, errno.ENOTTY):
                 raise
-            there = set()  # the device has gone, or has another number, and its regions with it
-        self._channel.send(messages.RetirementsResolved([key for key in self._job.pending if key in there]))
+            there = set()  # the device, and its regions, have gone; or it has another number
+        self._link.send(messages.RetirementsResolved([key for key in self._job.pending if key in there]))
 
     def _reconcile(self, *, verify: bool = False, join: bool = False) -> bool:
-        """Look at the file and tell what is new. Return whether nothing is, which is still to be told."""
+        """Reconcile and report changes. Return whether there are none, which the caller reports."""
         try:
             presence = self._file.find()
         except UnmappableError:
-            if self._job.delete:
-                self._reconciler.release()
+            self._release_group()
             raise
         if presence is Presence.CLOSED:
-            if self._job.delete:
-                self._reconciler.release()
+            self._release_group()
             raise _Finished("the file was unlinked and closed")
         if presence is Presence.MISSING:
-            if self._job.delete:
-                self._reconciler.release()
-            self._report_waiting(f"there is no file at {self._job.path}")
+            self._release_group()
+            self._reports.waiting(f"there is no file at {self._job.path}")
             return False
         if presence is Presence.REPLACED or self._locked_out:
-            self._report_file()
+            self._reports.file_opened()
         try:
-            look = self._reconciler.reconcile(verify=verify, join=join)
+            result = self._reconciler.reconcile(verify=verify, join=join)
         except NotOurGroupError as error:
             self._wait_for_group(str(error))
             return False
         self._locked_out = False
-        unchanged = look.outcome is None and self._mapped_reported
+        unchanged = result.outcome is None and self._reports.is_mapped
         if not unchanged:
-            self._report_result(look)
-        self._plan_retry(look)
+            self._reports.result(result)
+        self._plan_retry(result)
         return unchanged
 
+    def _release_group(self) -> None:
+        """Delete the group of a file that is gone, unless the configuration retains it."""
+        if self._job.delete:
+            self._reconciler.release()
+
     def _wait_for_group(self, reason: str) -> None:
-        """Another process keeps the file's group in step: try again until that has ended."""
+        """Try again until the other process that has the group's lock has ended."""
         if not self._locked_out:
-            self._report_waiting(reason)
+            self._reports.waiting(reason)
             self._retry_after = _BUSY_RETRY
         self._locked_out = True
         self._retry_at = time.monotonic() + self._retry_after
         self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
 
-    def _plan_retry(self, look: Result) -> None:
-        if look.outcome is None or look.outcome.failure is None:
-            if look.outcome is not None:
+    def _plan_retry(self, result: Result) -> None:
+        if result.outcome is None or result.outcome.failure is None:
+            if result.outcome is not None:
                 self._retry_at, self._retry_after = None, _FIRST_RETRY
             return
-        _log.warning("degraded: %s", look.outcome.failure)
+        _log.warning("degraded: %s", result.outcome.failure)
         self._retry_at = time.monotonic() + self._retry_after
         self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
 
-    def _report_waiting(self, reason: str) -> None:
-        self._channel.send(messages.Waiting(reason))
-        self._mapped_reported = False
-        self._placement = None
-
-    def _report_file(self) -> None:
-        fd, file = self._file.opened()
-        self._channel.send(messages.FileOpened(file.dev, file.inode, file.generation, fd))
-
-    def _report_result(self, look: Result) -> None:
-        self._report_mapped(look)
-        if look.outcome is not None:
-            self._report_placement()
-
-    def _report_mapped(self, look: Result) -> None:
-        mapping, outcome = self._reconciler, look.outcome
-        if outcome is not None:
-            self._outcome = outcome
-        last = self._outcome
-        group = None
-        if mapping.group_id is not None and mapping.spec is not None:
-            group = {"group_id": mapping.group_id, **asdict(mapping.spec)}
-        self._channel.send(
-            messages.Mapped(
-                group=group,
-                tag=mapping.tag,
-                extents=last.extents,
-                regions=len(last.members),
-                uncovered_bytes=last.uncovered_bytes,
-                excess_bytes=last.excess_bytes,
-                degraded=str(last.failure) if last.failure is not None else last.limit,
-                changed=outcome is not None and bool(outcome.created or outcome.retired),
-                refused=outcome is not None and outcome.failure is not None,
-                landing=look.landing,
-                joinable=mapping.joinable,
-            )
-        )
-        self._mapped_reported = True
-
-    def _report_placement(self) -> None:
-        """Tell where the regions lie, if that is not what was told last."""
-        now = place(self._reconciler.members)
-        if now != self._placement:
-            self._placement = now
-            self._channel.send(messages.Placed(list(now.starts), list(now.lengths)))
-
     def _sample(self, *, unchanged: bool = False) -> None:
-        if not self._mapped_reported and not self._reconciler.members:
-            return  # what a group has counted that is not known yet would be taken for lost, and then count twice
+        if not self._reports.is_mapped and not self._reconciler.members:
+            return  # the group is not known yet: no counters would be taken for lost ones, and count twice later
         at = time.time()
         try:
             live = self._reconciler.sample()
@@ -290,10 +180,11 @@ class Worker:
             self._reconcile(verify=True)
             unchanged = False
             live = self._reconciler.sample()
-        ios = self._placement.ios(self._reconciler.totals.ios()) if self._placement is not None else []
-        cleared = self._reconciler.totals.take_cleared()
-        told = pack(cleared) if cleared.ios() else None
-        self._channel.send(messages.Sampled(pack(live), ios, at, told, unchanged))
+        totals, placement = self._reconciler.totals, self._reports.placement
+        ios = placement.ios(totals.ios()) if placement is not None else []
+        cleared = totals.take_cleared()
+        packed = pack(cleared) if cleared.ios() else None
+        self._link.send(messages.Sampled(pack(live), ios, at, packed, unchanged))
 
     def _stop(self, *, delete: bool) -> None:
         if self._reconciler.members:
@@ -304,10 +195,10 @@ class Worker:
 
 
 def run(channel: Channel, job: Job) -> Exit:
-    """Do `job` and return the status to exit with; the supervisor is told the reason."""
+    """Do `job`, report the reason for its end, and return the exit status."""
     try:
         Worker(channel, job).run()
-    except _SupervisorGone:
+    except SupervisorGoneError:
         return Exit.ORPHANED
     except ConnectionError:
         return Exit.ORPHANED
@@ -318,7 +209,7 @@ def run(channel: Channel, job: Job) -> Exit:
     except (DmStatsError, OSError) as error:
         _log.error("%s", error)
         return _report_exit(channel, Exit.FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 - a worker says why it ends, whatever that is
+    except Exception as error:  # noqa: BLE001 - every end is reported
         _log.exception("a fault in the worker")
         return _report_exit(channel, Exit.FAILED, f"{type(error).__name__}: {error}")
     raise AssertionError("a worker ends with a reason")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from supervisor.runtime import execute
-from workers import channel, worker
+from workers import channel
 from workers.fork_server import ANSWER, LARGEST
+from workers.job import Job
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -54,7 +55,7 @@ class ForkServer:
             theirs.close()
         self._end, self._ready = ours, False
 
-    def spawn(self, job: worker.Job, labels: Mapping[str, object]) -> Child:
+    def spawn(self, job: Job, labels: Mapping[str, object]) -> Child:
         """Fork a worker for `job` and return it. A fork server that no longer serves is replaced.
 
         `job.fd` may be open with O_PATH; the worker's log records carry `labels`. Raises OSError where no process or
@@ -69,7 +70,7 @@ class ForkServer:
         finally:
             theirs.close()
 
-    def _request(self, job: worker.Job, labels: Mapping[str, object], theirs: channel.Channel) -> int:
+    def _request(self, job: Job, labels: Mapping[str, object], theirs: channel.Channel) -> int:
         request = pickle.dumps((job, labels, logging.getLogger().level))
         descriptors = [theirs.fileno()] if job.fd is None else [theirs.fileno(), job.fd]
         try:

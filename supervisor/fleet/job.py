@@ -7,8 +7,8 @@ from dmstats.ownership import GroupSpec
 from dmstats.reconcile import Limits
 from supervisor.fleet.filemap import Filemap
 from supervisor.ledger.entries import Entry
-from workers.reconciler import GroupSettings, KnownGroup
-from workers.worker import Job
+from workers.group_finder import GroupSettings, KnownGroup
+from workers.job import Job
 
 
 def job_for(filemap: Filemap, entry: Entry) -> Job:

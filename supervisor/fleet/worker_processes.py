@@ -19,7 +19,7 @@ from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.timers import Timers
 from workers import messages
 from workers.exit_codes import Exit
-from workers.worker import Job
+from workers.job import Job
 
 _log = logging.getLogger("filemapd.supervisor")
 

@@ -19,8 +19,8 @@ from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, read_direct
 from tests.kernel.running import DEADLINE
 from workers import messages
-from workers.reconciler import GroupSettings
-from workers.worker import Job
+from workers.group_finder import GroupSettings
+from workers.job import Job
 
 M = TypeVar("M", bound=messages.Message)
 

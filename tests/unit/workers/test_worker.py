@@ -12,8 +12,9 @@ from dmstats.mode import FilemapdMode
 from workers import messages
 from workers.channel import pair
 from workers.exit_codes import Exit
-from workers.reconciler import GroupSettings, KnownGroup
-from workers.worker import Job, run
+from workers.group_finder import GroupSettings, KnownGroup
+from workers.job import Job
+from workers.worker import run
 
 
 @pytest.mark.parametrize("name", ["none.img", "x" * 300])

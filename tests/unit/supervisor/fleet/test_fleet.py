@@ -20,7 +20,7 @@ from supervisor.ledger.entries import Entry
 from tests.unit.fleets import small_fleet
 from workers import messages
 from workers.exit_codes import Exit
-from workers.reconciler import KnownGroup
+from workers.group_finder import KnownGroup
 
 
 @pytest.mark.parametrize(

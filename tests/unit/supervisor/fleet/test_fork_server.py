@@ -16,8 +16,8 @@ import pytest
 from dmstats.mode import FilemapdMode
 from supervisor.fleet.fork_server import Child, ForkServer
 from workers import messages
-from workers.reconciler import GroupSettings
-from workers.worker import Job
+from workers.group_finder import GroupSettings
+from workers.job import Job
 
 
 @pytest.fixture
