@@ -1,4 +1,4 @@
-"""Which file a path stands for, and whether it is still of interest (modes inode and path)."""
+"""The file that is followed: found at a path, replaced there, or unlinked and closed (modes inode and path)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dmstats.mode import FilemapdMode
 
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-# None is there, or can be, or a link or a mount leads to one that nobody asked for; ELOOP is O_NOFOLLOW's, too.
+# There is no file, or a link or a mount leads to one outside the directory; O_NOFOLLOW gives ELOOP, too.
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV})
 
 
 class Presence(Enum):
-    """What a look at the path finds."""
+    """What FollowedFile.find() finds."""
 
     HERE = auto()  # the file that is followed
     REPLACED = auto()  # another file, which is followed from now on
@@ -26,10 +26,10 @@ class Presence(Enum):
 
 
 class FollowedFile:
-    """The file that one filemap is about. It is held open for reading while it is followed.
+    """The file of one filemap, open for reading while it is followed.
 
-    `within` is the directory that it was found in, if nobody named the file itself: then whatever stands at the path
-    now, it is a file in there, on the same file system, to which no link below the directory leads.
+    `within` is the directory in which it was found; None for a file that is listed itself. A file in a directory must
+    be on the directory's file system, and no link below the directory is followed.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class FollowedFile:
         self.identity = identify_mappable(fd) if fd is not None else None
 
     def find(self) -> Presence:
-        """Look where the file is now, and open the one to follow.
+        """Find the file, and open it.
 
-        Raises UnmappableError for a file that can't be mapped, which is then not followed, and OSError where the
-        path can't be opened for another reason than that there is none.
+        Raises UnmappableError for a file that can't be mapped, which is then not followed, and OSError where the path
+        can't be opened, except where there is no file.
         """
         if self.fd is not None and self.mode is FilemapdMode.INODE:
             if os.fstat(self.fd).st_nlink or open_elsewhere(self.fd):
@@ -75,7 +75,7 @@ class FollowedFile:
             return False
 
     def opened(self) -> tuple[int, FileIdentity]:
-        """Return descriptor and identity of the file that is followed. Raises ValueError where there is none."""
+        """Return descriptor and identity of the open file. Raises ValueError where none is open."""
         if self.fd is None or self.identity is None:
             raise ValueError(f"{self.path} is not followed")
         return self.fd, self.identity
@@ -110,8 +110,10 @@ def open_within(directory: str, path: str) -> int:
 
 
 def open_elsewhere(fd: int) -> bool:
-    """Tell whether anybody else has the file open: a write lease is given to its only opener (fcntl(2)). All local
-    file systems give leases; where none may be had, for want of CAP_LEASE, somebody may have it open."""
+    """Return whether another process may have the file open: only a sole opener gets a write lease (fcntl(2)).
+
+    All local file systems give leases. Without CAP_LEASE the answer is True.
+    """
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError:

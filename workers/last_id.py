@@ -1,4 +1,4 @@
-"""The id that a file's group had last, and why it is to have another."""
+"""The last known id of a file's group, and the reason for another one."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dmstats.moves import Move
 
 
 class LastId:
-    """The id by which a file's group was last known. `last` is that at the start, None where there was none."""
+    """`last` is the id at the start; None where there was no group."""
 
     def __init__(self, last: int | None) -> None:
         self._last = last
         self._reason = "the group had gone"
 
     def lost(self, why: str) -> None:
-        """The group is there no more, or not as it was."""
+        """Note why the group, or part of it, has gone."""
         self._reason = why
 
     def update(self, group_id: int | None) -> None:
-        """The group has this id; None where there is no group, as the file lies nowhere."""
+        """Note the group's present id; None where there is no group, as the file is empty."""
         if group_id is None:
             self.lost("the file was empty")
         else:
             self._last = group_id
 
     def explain(self, move: Move, *, replaced: bool) -> Move | None:
-        """Return `move` with its reason, None where the file's group gets its first id, or that which it had.
+        """Return `move` with its reason; None where the group gets its first id, or the id that it had.
 
-        `replaced` says that another file has come to the path since the group was last in step.
+        `replaced`: another file has come to the path since the group was last in step.
         """
         if self._last is None or move.new == (self._last if move.old is None else move.old):
             return None

@@ -1,4 +1,9 @@
-"""The protocol between a worker and its supervisor: JSON, one message a packet."""
+"""The protocol between a worker and its supervisor: JSON, one message a packet.
+
+Each message is a class. "Up" is from the worker to the supervisor, "down" the other way. Moving and Retiring want an
+Ack: the worker goes on once the supervisor has their contents in the ledger. The successor of a worker that was killed
+between two messages finds what is unfinished in the ledger and in the kernel.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ Packed = list[int | list[int]]
 
 @dataclass(frozen=True, slots=True)
 class FileOpened:
-    """Up: the worker holds this file open at descriptor `fd`, so the supervisor can watch just this one."""
+    """Up: the worker has this file open at descriptor `fd`. The supervisor opens it by way of that descriptor."""
 
     dev: int
     inode: int
@@ -31,8 +36,8 @@ class FileOpened:
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """Up, before the tag is set: the group will have `new` as its id, for this reason, or still `old`, which is None
-    where there is no group just now. Wants Ack."""
+    """Up, before the tag is set: the group gets the id `new`, for this reason. `old` is its present id, None where
+    there is no group just now. Wants an Ack."""
 
     seq: int
     old: int | None
@@ -42,8 +47,13 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """Up: the group is in step with the extents. `group` has its id and what it is like (ownership.GroupSpec), for
-    the worker's successor; `tag` is what its leader bears. `refused`: the kernel would not have a region just now."""
+    """Up: the group is in step with the extents.
+
+    `group` has the group's id and its properties (ownership.GroupSpec), for the worker's successor; None without a
+    group. `tag` is the leader's aux. `degraded` is why the cover is not exact. `changed`: regions were created or
+    retired. `refused`: the kernel refused a region. `landing`: extents wait for delayed allocation. `joinable`: some
+    regions could be joined.
+    """
 
     group: dict[str, Any] | None
     tag: str
@@ -65,20 +75,20 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Up: a look found the extents as they were, and all is as Mapped told last."""
+    """Up: a reconcile found no change since the last Mapped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Up: there is no file at the path; no group is kept meanwhile."""
+    """Up: there is no file to map, for this reason, and no group."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Up, after a look that changed it: where the group's regions lie, in the pieces of placement.Placement, by
-    where they start; in sectors. There are none while the worker is Waiting."""
+    """Up, after a reconcile that changed it: where the group's regions lie, as the pieces of placement.Placement, by
+    their starts; in sectors."""
 
     starts: list[int]
     lengths: list[int]
@@ -86,10 +96,13 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Up: the sum over the group's regions. `ios` are the I/Os since the last time of each piece that Placed told,
-    empty where there are none. It is as of `at`, seconds since the epoch. `cleared` is what was told before and is
-    not in `live` any more, as somebody has set regions to zero. `unchanged` tells what Unchanged does, of a look just
-    before."""
+    """Up: a sample.
+
+    `live` is the sum over the group's regions, `at` its time (seconds since the epoch). `ios` are the I/Os of each
+    piece of the last Placed since the last sample; empty where there were none. `cleared` was counted before and is
+    no longer in `live`, as another program set regions to zero. `unchanged`: as Unchanged, for a reconcile just
+    before.
+    """
 
     live: Packed
     ios: list[int]
@@ -100,7 +113,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Retiring:
-    """Up: regions are about to go; their counters, by key, count once they have. Wants Ack."""
+    """Up: regions are about to be deleted; their counters, by key, count once they have gone. Wants an Ack."""
 
     seq: int
     counters: list[list[Any]]
@@ -108,8 +121,8 @@ class Retiring:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """Up: these regions have gone; `live` is the last sum over those that stay. A worker that begins and finds no
-    regions says so without any keys."""
+    """Up: these regions have gone; `live` is the last sum over those that stay. A worker that starts and finds no
+    regions sends it without keys."""
 
     keys: list[str]
     live: Packed
@@ -117,14 +130,14 @@ class Retired:
 
 @dataclass(frozen=True, slots=True)
 class RetirementsResolved:
-    """Up, at the start: which of the predecessor's unfinished retirements still have their region."""
+    """Up, at the start: the keys of a predecessor's unfinished retirements whose region still exists."""
 
     still_there: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignChange:
-    """Up: somebody else did something to the group; `what` is a word to count by."""
+    """Up: another program changed the group; `kind` is a word to count by."""
 
     kind: str
     detail: str
@@ -132,7 +145,7 @@ class ForeignChange:
 
 @dataclass(frozen=True, slots=True)
 class Exiting:
-    """Up: the worker ends, with this exit status and for this reason."""
+    """Up: the worker ends, with this exit status (exit_codes.Exit) and for this reason."""
 
     status: int
     reason: str
@@ -140,8 +153,8 @@ class Exiting:
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Down: look at the file; `verify`: at the group too, `join`: its regions may be joined now, `sample`: read the
-    counters then."""
+    """Down: reconcile. `verify`: check the group even if the extents are unchanged. `join`: regions may be joined.
+    `sample`: read the counters afterwards."""
 
     verify: bool = False
     join: bool = False
@@ -150,26 +163,26 @@ class Reconcile:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Down: read the counters, unless the device did nothing since the last time."""
+    """Down: read the counters. A worker without a known group sends none."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLevel:
-    """Down: log records of this level and above (logging's numbers)."""
+    """Down: log from this level on (logging's numbers)."""
 
     level: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Down: end; `delete` the group before, its counters retired."""
+    """Down: stop. `delete`: retire the counters and delete the group first."""
 
     delete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Down: what message `seq` said is safe."""
+    """Down: the contents of message `seq` are in the ledger."""
 
     seq: int
 
@@ -218,8 +231,8 @@ _KINDS: Final[dict[str, type[Message]]] = {
 
 
 def batches(retired: Iterable[tuple[str, Packed]]) -> Iterator[list[list[Any]]]:
-    """Walk `retired` in lists for Retiring, each of which fits into a packet: of 256 at most, and fewer where
-    histograms are long."""
+    """Yield `retired` in lists for Retiring, each of which fits into a packet: 256 at most, fewer where histograms
+    are long."""
     batch: list[list[Any]] = []
     numbers = 0
     for key, packed in retired:
@@ -245,4 +258,4 @@ def decode(packet: bytes | bytearray) -> Message:
         name, *values = json.loads(packet)
         return _KINDS[name](*values)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"said what is no message of ours: {bytes(packet[:80])!r}") from error
+        raise ValueError(f"sent an invalid message: {bytes(packet[:80])!r}") from error

@@ -1,4 +1,4 @@
-"""When a file is looked at: at once after a quiet time, then at most twice a second, less where nothing comes of it.
+"""When a file is reconciled: at once after a quiet time, then at most twice a second, less often without changes.
 
 Pure: times are seconds of a monotonic clock, passed in.
 """
@@ -9,52 +9,54 @@ from typing import Final
 
 SHORTEST: Final = 0.5
 LONGEST: Final = 10.0
-# Delayed allocation lands without an event, so it is looked for.
+# Delayed allocation lands without an event, so the file is reconciled again.
 LANDING: Final = 0.5
-# Regions that could be one are made one when the file has not changed for so long.
+# Regions are joined once the file has not changed for this long.
 QUIET: Final = 10.0
 
 
 class Pace:
-    """The turns of one file. `due` is when to look next, None while nothing is known to have happened."""
+    """The schedule of one file. `due` is when to reconcile next, None while no change is known."""
 
     __slots__ = ("_event", "_free_from", "_interval", "_join_at", "_last", "_since", "due", "event_at")
 
     def __init__(self) -> None:
         self.due: float | None = None
         self.event_at: float | None = None
-        """When that happened for which the last look was begun."""
+        """The time of the change for which the last reconcile was started."""
         self._since: float | None = None
         self._interval = SHORTEST
         self._event = False
-        # From then on an event is acted on at once; one before waits for it.
+        # From then on an event makes the file due at once; an earlier one makes it due then.
         self._free_from = 0.0
         self._last = -SHORTEST
         self._join_at: float | None = None
 
     @property
     def since(self) -> float | None:
-        """When that happened for which no look was begun yet; of a file that is written all the time it is when its
-        turn comes, as that may lie ahead."""
+        """The time of the change for which no reconcile was started yet.
+
+        Of a file that is written all the time it is when the file is due, which may be in the future.
+        """
         return self._since
 
     def mark_event(self, now: float) -> None:
-        """Something was done to the file: it is looked at when its turn comes."""
+        """Note an event: the file may have changed."""
         self._event = True
-        turn = max(now, self._free_from)
-        # Of a file that is written all the time, what its write changed is not known to have been the first.
-        self._since = self._since or (now if self._interval == SHORTEST else turn)
-        self._sooner(turn)
+        due = max(now, self._free_from)
+        # Of a file that is written all the time, this write may not have been the one that changed it.
+        self._since = self._since or (now if self._interval == SHORTEST else due)
+        self._sooner(due)
 
     def mark_changed(self, now: float) -> None:
-        """Something is known to have changed: only the shortest interval holds the look back."""
+        """Note a certain change: only the shortest interval delays the reconcile."""
         self._since = now
         self._interval = SHORTEST
         self._free_from = min(self._free_from, self._last + SHORTEST)
         self._sooner(max(now, self._free_from))
 
     def start(self, now: float) -> bool:
-        """The look begins; return whether the regions may be joined in it."""
+        """Note that a reconcile starts; return whether it may join regions."""
         if now > self._free_from + self._interval:
             self._interval = SHORTEST
         join = self._join_at is not None and now >= self._join_at
@@ -64,8 +66,7 @@ class Pace:
         return join
 
     def finished(self, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
-        """The look has ended. Extents that are what they were although there was an event make the next turn
-        later."""
+        """Note that a reconcile has ended. An event without a change lengthens the interval."""
         if changed:
             self._interval = SHORTEST
             self._free_from = min(self._free_from, self._last + SHORTEST)
@@ -79,7 +80,7 @@ class Pace:
             self._sooner(now + LANDING)
 
     def is_throttled(self, now: float) -> bool:
-        """Tell whether its look waits, as looks of late came to nothing though there were events."""
+        """Return whether a reconcile is delayed, as recent events came without changes."""
         return self._interval > SHORTEST and now < self._free_from + self._interval
 
     def _sooner(self, when: float) -> None:

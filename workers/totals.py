@@ -1,4 +1,4 @@
-"""What a file's regions count together, and how counters travel and are stored."""
+"""The sum of a file's regions' counters, and counters as plain lists, for messages and the ledger."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def unpack(values: list[Any]) -> Counters:
 
 
 def total_of(many: Iterable[Counters]) -> Counters:
-    """Return the sum of several regions' counters. In a group that somebody else put together some may have
-    histograms with other bounds than the first has: these are left out."""
+    """Return the sum of several regions' counters. Histograms with other bounds than the first are left out; an
+    adopted group may have such."""
     total = Counters()
     for counters in many:
         alike = not total.histogram or counters.bounds_ns == total.bounds_ns
@@ -44,8 +44,8 @@ def total_of(many: Iterable[Counters]) -> Counters:
 
 
 class Totals:
-    """The last counters of each region of a group, as the kernel prints them, apart for each kind of region: nearly
-    all groups have one."""
+    """The last counters of each region of a group, as the kernel prints them. Regions of different kinds are apart;
+    nearly all groups have one kind."""
 
     def __init__(self) -> None:
         self._last: dict[_Kind, CounterRows] = {}
@@ -73,14 +73,14 @@ class Totals:
         self._cleared = total_of([self._cleared, *cleared])
 
     def take_cleared(self) -> Counters:
-        """Return what was last read of regions that somebody has set to zero since then, as `dmstats report` does;
-        told once. Those whose counters are already beyond what they were can't be told from others."""
+        """Return the last counters of regions that another program set to zero, as `dmstats report` does, and forget
+        them. A region whose counters exceed the last ones again is not recognized."""
         cleared, self._cleared = self._cleared, Counters()
         return cleared
 
     def ios(self) -> Sequence[tuple[int, int]]:
-        """Return where a region starts and its I/Os between the last two samples, for each that had some. One that
-        was not there at the first of them had none before."""
+        """Return start and I/Os of each region that had I/O between the last two samples. A new region counts from
+        zero."""
         return self._ios
 
     def sum(self) -> Counters:
@@ -88,7 +88,7 @@ class Totals:
         return total_of(_counters(kind, rows.sum()) for kind, rows in self._last.items())
 
     def remove(self, region_ids: Collection[int]) -> dict[int, Counters]:
-        """Drop regions and return by id what was last read of each that there was."""
+        """Remove regions; return their last counters, by id."""
         gone: dict[int, Counters] = {}
         for kind, rows in list(self._last.items()):
             there = [at for at, number in enumerate(rows.ids) if number in region_ids]
@@ -103,7 +103,7 @@ class Totals:
 def _new_ios(
     regions: Sequence[Region], now: CounterRows, before: CounterRows | None
 ) -> Iterable[tuple[int, int]]:
-    """Walk where each region starts that had I/O since before, and how much."""
+    """Yield start and I/Os of each region that had I/O since `before`."""
     ios: Iterable[int] = now.ios()
     if before is not None:
         ios = map(operator.sub, ios, before.ios())
