@@ -1,8 +1,8 @@
 """The protocol between a worker and its supervisor: JSON, one message a packet.
 
 Each message is a class. "Up" is from the worker to the supervisor, "down" the other way. Moving and Retiring want an
-Ack: the worker goes on once the supervisor has their contents in the ledger. The successor of a worker that was killed
-between two messages finds what is unfinished in the ledger and in the kernel.
+Ack: the worker goes on once the supervisor has their contents in the ledger. The successor of a worker that was
+killed between two messages finds what is unfinished in the ledger and in the kernel.
 """
 
 from __future__ import annotations

@@ -1,6 +1,15 @@
-"""What the web process is told: one JSON message a packet, one way, and never waited for.
+"""The feed to the web process: one JSON message a packet, one way. The supervisor never waits for its reader.
 
-A file that changed is told at most once a second, as it is then; so what waits is bounded by the number of files.
+A changed file is sent at most once a second, as it is then, so the number of files bounds what waits.
+
+| Message | Contents |
+| --- | --- |
+| `["settings", {...}]` | `web.tls_server_config` and `web.basic_auth_users`, sent first. |
+| `["file", STATUS]` | The status of a file, as in `status --json`, when it has changed. |
+| `["gone", PATH]` | The file is no longer followed. |
+| `["regions", PATH, [[START, LENGTH, IOS]...]]` | Its regions, in sectors, and their new I/Os. |
+| `["supervisor", {...}]` | The status without the files, every 10 s. |
+| `["event", {...}]` | An event of the ledger's event log. |
 """
 
 from __future__ import annotations
@@ -25,23 +34,26 @@ _log = logging.getLogger("filemapd.supervisor")
 _INTERVAL: Final = 1.0
 # The kernel doubles it; a packet must fit in.
 _BUFFER: Final = 512 * 1024
-# Then the others in the main loop get their turn.
+# Packets in one turn of the event loop.
 _AT_ONCE: Final = 50
 _EVENTS_WAITING: Final = 1000
 
 Message = list[Any]
-"""A word that says what it is, and what it says: see ARCHITECTURE.md."""
+"""The kind, and its contents: see above."""
 
 
 class FeedSender:
-    """Our end of the socket. `tell` gives the messages about the file at a path, as of now."""
+    """The supervisor's end of the socket. `file_messages` returns the messages about the file at a path."""
 
     def __init__(
-        self, selector: selectors.BaseSelector, timers: Timers, tell: Callable[[str], Iterable[Message]]
+        self,
+        selector: selectors.BaseSelector,
+        timers: Timers,
+        file_messages: Callable[[str], Iterable[Message]],
     ) -> None:
         self._selector = selector
         self._timers = timers
-        self._file_messages = tell
+        self._file_messages = file_messages
         self._end: socket.socket | None = None
         self._reset()
 
@@ -54,8 +66,10 @@ class FeedSender:
         self._unsent = b""
 
     def open(self, first: Message) -> socket.socket:
-        """Return the other end of a new socket, in which `first` is to be read already; what the former was not told
-        yet is dropped. Raises OSError."""
+        """Return the other end of a new socket, with `first` sent already. Messages for the former one are dropped.
+
+        Raises OSError.
+        """
         self.close()
         self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._end.setblocking(False)
@@ -64,7 +78,7 @@ class FeedSender:
         return theirs
 
     def close(self) -> None:
-        """Tell nothing any more: the web process ends when it sees that."""
+        """Close the socket: the web process ends when it reads that."""
         if self._end is None:
             return
         if self._timer is not None:
@@ -76,19 +90,19 @@ class FeedSender:
         self._reset()
 
     def changed(self, path: str) -> None:
-        """Have it told what there is to say of the file at `path`, which may have gone."""
+        """Send the messages about the file at `path`, which may have been removed."""
         if self._end is not None:
             self._changed[path] = None
             self._schedule()
 
     def send(self, message: Message) -> None:
-        """Have it told `message`, after what is known to have changed. The oldest go where many wait."""
+        """Send `message`, after the files that have changed. The oldest are dropped where many wait."""
         if self._end is not None:
             self._others.append(message)
             self._schedule()
 
     def unread(self) -> bool:
-        """Tell whether there is something that the web process has not read yet."""
+        """Return whether there is something that the web process has not read."""
         if self._end is None:
             return False
         (size,) = struct.unpack("i", fcntl.ioctl(self._end, termios.TIOCOUTQ, bytes(4)))
@@ -127,7 +141,7 @@ class FeedSender:
                 self._unsent = packet
                 return
             except OSError as error:
-                if error.errno != errno.EMSGSIZE:  # it has gone, which its exit tells
+                if error.errno != errno.EMSGSIZE:  # it has ended, and its exit follows
                     self._packets = iter(())
                 else:
                     _log.warning("a message of %d bytes is too large for the web process", len(packet))
