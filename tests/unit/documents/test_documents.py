@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
+from dataclasses import is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
@@ -19,6 +22,7 @@ from supervisor.config.load import parse
 from supervisor.config.models import Config, Defaults, Overrides
 from supervisor.control.status import StatusSource, SupervisorInfo, filemap_status
 from supervisor.discovery.selection import select_files
+from supervisor.fleet import state_machine
 from supervisor.fleet.devices import device_status
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.state_machine import State
@@ -30,7 +34,9 @@ from tests.unit.serving import recorded_status
 from workers import messages
 
 ROOT: Final = Path(__file__).parents[3]
-DOCUMENTS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", *commands.DOCUMENTS)
+DECISIONS: Final = tuple(f"docs/decisions/{path.name}" for path in (ROOT / "docs/decisions").glob("*.md"))
+DOCUMENTS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", *commands.DOCUMENTS, *DECISIONS)
+PATHS: Final = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/DEVELOPMENT.md", *DECISIONS)
 
 
 def text(name: str) -> str:
@@ -88,12 +94,55 @@ def load(content: object) -> Config:
     return parse(yaml.safe_dump(content).encode(), "README.md", lambda _path: None)
 
 
-def test_every_message_is_named() -> None:
-    """ARCHITECTURE.md has a row for every message between a worker and its supervisor."""
-    part = section(text("ARCHITECTURE.md"), "### Messages")
-    assert sorted(name for row in rows(part) for name in code(row[0])) == sorted(
-        kind.__name__ for kind in get_args(messages.Message)
-    )
+def test_every_message_is_explained() -> None:
+    """Every message between a worker and its supervisor has a docstring of its own, and there is no other class."""
+    kinds = get_args(messages.Message)
+    classes = [one for one in vars(messages).values() if isinstance(one, type) and is_dataclass(one)]
+    assert [kind.__name__ for kind in kinds] == [
+        one.__name__ for one in classes if one.__module__ == messages.__name__
+    ]
+    for kind in kinds:
+        assert kind.__doc__, kind
+        assert not kind.__doc__.startswith(f"{kind.__name__}("), f"{kind}: dataclass made the docstring"
+
+
+def test_every_state_and_event_is_in_the_table() -> None:
+    """The state machine's docstring has all states in rows that begin with them, and all events in the rows."""
+    assert state_machine.__doc__ is not None
+    listed = list(rows(state_machine.__doc__))
+    assert set(State) == {word for row in listed for word in re.findall(r"\b[A-Z]+\b", row[0])} | {
+        State.STOPPED
+    }
+    named = {word for row in listed for word in re.findall(r"\b[A-Z_]+\b", row[1])}
+    assert {event.name for event in state_machine.Event} <= named
+
+
+def test_every_folder_is_drawn() -> None:
+    """ARCHITECTURE.md's drawing of the folders has those of the supervisor, and what import-linter's layers are."""
+    drawing = section(text("ARCHITECTURE.md"), "## Folders")
+    edges = [
+        tuple(re.split(r" & ", side) for side in line.strip().split(" --> "))
+        for line in drawing.splitlines()
+        if " --> " in line
+    ]
+    drawn = {name for edge in edges for side in edge for name in side}
+    contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [one["layers"] for one in contracts if one.get("containers") == ["supervisor"]]
+    rows_of_folders = [layer.split(" | ") for layer in layers]
+    assert drawn == {name for row in rows_of_folders for name in row} | {"workers", "dmstats"}
+    for upper, lower in pairwise(rows_of_folders):
+        assert (upper, lower) in edges
+    for folder in (ROOT / "supervisor").glob("*/__init__.py"):
+        assert folder.parent.name in drawn
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_are_there(name: str) -> None:
+    """Every file and folder of the repository that a document for developers names is there."""
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"out"}
+    for path in code(re.sub(r"^```.*?^```$", "", text(name), flags=re.MULTILINE | re.DOTALL)):
+        if re.fullmatch(r"[\w./-]+/[\w./-]*", path) and path.partition("/")[0] in folders:
+            assert (ROOT / path).exists(), path
 
 
 def anchors(document: str) -> set[str]:
