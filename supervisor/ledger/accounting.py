@@ -1,4 +1,4 @@
-"""What a file's regions counted in all: retired, of those that have gone, and live, of those that are there. Pure."""
+"""The total of a file's regions: retired (regions that have gone) plus live (present regions). Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dmstats.counters import Counters
 
 
 def add(one: Counters, other: Counters) -> Counters:
-    """Return the sum; where the bounds were changed in between, the earlier histogram is left out."""
+    """Return the sum. Where the bounds have changed in between, the earlier histogram is left out."""
     if one.histogram and other.histogram and one.bounds_ns != other.bounds_ns:
         one = one.without_histogram()
     return one + other
@@ -20,33 +20,33 @@ class Account:
 
     retired: Counters = field(default_factory=Counters)
     live: Counters = field(default_factory=Counters)
-    """What its regions were last seen to have counted."""
+    """The last sample of its present regions."""
 
     def total(self) -> Counters:
-        """Return both together."""
+        """Return the sum of both."""
         return add(self.retired, self.live)
 
     def counted(self, live: Counters, gone: Counters | None = None) -> Account:
-        """Return the account after the regions were seen to have counted `live`, and others, which had counted
-        `gone`, have gone, or begun again at zero.
+        """Return the account after a sample of `live`. Regions with counters `gone` have gone, or started at zero
+        again.
 
-        A total never goes back: what it then lacks was cleared by somebody else, or deleted while nobody looked;
-        as last seen it goes into the retired total.
+        A total never decreases: counters that it would lack were cleared or deleted by another program. Their last
+        values are retired.
         """
         if gone is None and live.lacks_nothing_of(self.live):
             return self if live == self.live else Account(self.retired, live)
         retired = self.retired if gone is None else add(self.retired, gone)
         lost, _ = self.total().take(add(retired, live))
         if live.histogram and lost.bounds_ns != live.bounds_ns:
-            lost = lost.without_histogram()  # its bounds were changed: it is not lost, but begins anew
+            lost = lost.without_histogram()  # its bounds were changed: it is not lost, but starts again
         return Account(add(retired, lost.settled()), live)
 
     def settled(self, gone: Counters) -> Account:
-        """Return the account after a predecessor's regions were found gone, which had counted `gone`: that counts no
-        more as live."""
+        """Return the account after regions of a predecessor, with counters `gone`, were found gone: these are no
+        longer live."""
         live, _ = self.live.take(gone)
         return Account(add(self.retired, gone), live)
 
     def after(self, before: Account) -> Account:
-        """Return this account as one that goes on from `before`, which was not known when it began at nothing."""
+        """Return this account as a continuation of `before`, which was not known when this one started at zero."""
         return before.counted(self.live, self.retired)

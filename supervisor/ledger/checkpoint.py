@@ -1,5 +1,6 @@
-"""Brings what the ledger has written to disk, in a process of its own: that one waits for the disk, the main loop
-doesn't. It also finds out whether the disk takes it, which writes to the page cache don't tell.
+"""Checkpoints of the ledger, in a process of their own: that process waits for the disk, the event loop doesn't.
+
+A checkpoint also shows whether the disk works; writes to the page cache don't.
 """
 
 from __future__ import annotations
@@ -21,38 +22,38 @@ _log = logging.getLogger("filemapd.supervisor")
 
 
 class Checkpoint:
-    """One checkpoint at a time of the database at `path`. `failed` is called where the disk won't have it,
-    `unfinished` where another one is needed."""
+    """One checkpoint at a time of the database at `path`. `failed` is called if the disk fails, `unfinished` if
+    another checkpoint is needed."""
 
     def __init__(
-        self, path: Path, children: ChildReaper, failed: Callable[[], None], unfinished: Callable[[], None]
+        self, path: Path, reaper: ChildReaper, failed: Callable[[], None], unfinished: Callable[[], None]
     ) -> None:
         self._path = path
-        self._children = children
+        self._reaper = reaper
         self._failed = failed
         self._unfinished = unfinished
         self._pid: int | None = None
 
     @property
     def running(self) -> bool:
-        """Whether one is under way."""
+        """Whether a checkpoint is running."""
         return self._pid is not None
 
     def resume(self) -> None:
-        """Have the one under way go on where somebody has stopped it: no other is made meanwhile."""
+        """Continue a checkpoint that was stopped by a signal: no other starts until it ends."""
         if self._pid is not None:
             os.kill(self._pid, signal.SIGCONT)
 
     def start(self) -> bool:
-        """Begin one while none is under way, and tell whether it has begun."""
+        """Start a checkpoint while none is running; return whether it has started."""
         command = [sys.executable, "-I", "-S", checkpoint_process.__file__, str(self._path)]
         try:
-            # It ends with the supervisor, also where somebody has stopped it: from before it is another program.
+            # Forked first, so that it ends with the supervisor even while it is stopped; only then another program.
             self._pid = fork((), partial(_become, command))
         except OSError as error:
-            _log.warning("the ledger is not brought to disk for now: %s", error)
+            _log.warning("can't start a checkpoint of the ledger: %s", error)
             return False
-        self._children.register(self._pid, self._ended)
+        self._reaper.register(self._pid, self._ended)
         return True
 
     def _ended(self, status: int) -> None:
@@ -60,7 +61,7 @@ class Checkpoint:
         if status == os.EX_IOERR:
             self._failed()
         elif status != 0:
-            _log.warning("the ledger was not brought to disk: exit status %d", status)
+            _log.warning("the checkpoint of the ledger failed: exit status %d", status)
             self._unfinished()
 
 

@@ -1,6 +1,15 @@
-"""One SQLite database that goes on in memory where its file can't be used, and comes back to the file.
+"""A SQLite database that moves to memory where its file can't be used, and back to the file later.
 
-What its owner knows of the contents is the truth while the process lives: a file that was lost is written anew.
+The owner's knowledge of the contents is the truth while the process lives: a lost file is written again.
+
+| Fault | What happens |
+| --- | --- |
+| The file is damaged, or of another version. | It is set aside as `ledger.set-aside-TIME`. |
+| It can't be written, or a checkpoint fails. | The database is copied into memory, and used there. |
+| It can't be read either. | A database in memory gets what the owner knows. |
+| It was deleted or replaced. | Like a failed write; the contents are written to a new file. |
+
+repair() tries to write everything to disk again. A database that could not be read at the start is merged then.
 """
 
 from __future__ import annotations
@@ -17,33 +26,33 @@ from typing import Any, Final, Protocol
 _log = logging.getLogger("filemapd.supervisor")
 
 _MEMORY: Final = ":memory:"
-# Somebody else's write to the database is waited for no longer: the main loop stands still meanwhile.
+# Seconds. Another program's write to the database blocks the event loop this long at most.
 _PATIENCE: Final = 0.5
 
 
 class Contents(Protocol):
-    """Who knows what is in the database. `schema` are the statements that make its tables, `version` is theirs."""
+    """The owner. `schema` has the statements that create the tables, `version` is the schema's."""
 
     schema: str
     version: int
 
     def refill(self, db: sqlite3.Connection) -> None:
-        """Write all that is known, whatever of it stands there already."""
+        """Write all contents that the owner knows, over those in the database."""
 
     def absorb(self, disk: sqlite3.Connection, db: sqlite3.Connection) -> None:
-        """Take what stands in a database that could not be read until now into `db`."""
+        """Merge `disk`, a database that could not be read until now, into `db`."""
 
 
 class Database:
-    """The database at `path`. `problem` says why it is in memory only, None where it isn't; `renewed` that it began
-    anew though there was, or may have been, one before."""
+    """The database at `path`. `problem` is why it is in memory only, None on disk. `renewed`: it started empty
+    although there was, or may have been, one before."""
 
     def __init__(self, path: Path, contents: Contents) -> None:
-        """Open or make it, or begin in memory."""
+        """Open or create it, or start in memory."""
         self.problem: str | None = None
         self.renewed = False
         self.written = False
-        """Whether something was written since somebody last set this to False."""
+        """Whether something was written since the owner set this to False."""
         self._path = path
         self._contents = contents
         self._unread = False
@@ -51,7 +60,7 @@ class Database:
         self._db = self._open()
 
     def rows(self, read: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
-        """Return what `read` gives."""
+        """Return the result of `read`."""
         try:
             return read(self._db)
         except sqlite3.Error as error:
@@ -59,7 +68,7 @@ class Database:
             return read(self._db)
 
     def write(self, change: Callable[[sqlite3.Connection], None]) -> None:
-        """Have `change` written in one transaction, in memory where the disk won't have it."""
+        """Run `change` in one transaction, in memory if the disk fails."""
         try:
             with self._db as db:
                 change(db)
@@ -70,8 +79,8 @@ class Database:
                 change(db)
 
     def repair(self) -> None:
-        """See that the file is there, ours, and not read-only, which writes to an open file don't always tell. Where
-        it is not, or was given up, try to write all to it."""
+        """Check that the file is there, ours and writable, which writes to an open file don't always show. If it
+        isn't, or the database is in memory, try to write everything to it."""
         if self.problem is None:
             trouble = self._file_problem()
             if trouble is None:
@@ -92,7 +101,7 @@ class Database:
         _log.warning("the ledger is written to %s again", self._path)
 
     def leave_disk(self, reason: str) -> None:
-        """Go on in memory, for this reason, until mend() can write all to the file."""
+        """Move to memory, for this reason, until repair() can write everything to the file."""
         if self.problem is None:
             self._move_to_memory(OSError(reason))
 
@@ -113,7 +122,7 @@ class Database:
         return disk
 
     def _on_disk(self) -> sqlite3.Connection:
-        """Open the file to be written. One that is no database of ours is set aside for whoever wants to look."""
+        """Open the file. One that is not a database of ours is set aside, for the operator to inspect."""
         self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         try:
             return _connect(str(self._path), self._contents)
@@ -131,7 +140,7 @@ class Database:
             return _connect(str(self._path), self._contents)
 
     def _copy_into_memory(self) -> sqlite3.Connection | None:
-        """Return a copy in memory of a file that can't be written, None where it can't be read either."""
+        """Return a copy in memory of a file that can't be written, None if it can't be read either."""
         for options in ("mode=ro", "mode=ro&immutable=1"):
             try:
                 with closing(
@@ -143,7 +152,7 @@ class Database:
         return None
 
     def _move_to_memory(self, error: Exception) -> None:
-        """Give the file up. Raises `error` where there is none."""
+        """Move to memory. Raises `error` if the database is there already."""
         if self.problem is not None:
             raise error
         self._set_problem(error)
@@ -165,7 +174,7 @@ class Database:
                 self._contents.absorb(disk, db)
             self._unread = False
         self._db.backup(disk)
-        # Only this finds out whether the disk takes it.
+        # Only this shows whether the disk works.
         disk.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _file_problem(self) -> str | None:
@@ -174,7 +183,7 @@ class Database:
         return None if os.access(self._path, os.W_OK) else "read-only"
 
     def _file_identities(self) -> tuple[object, ...]:
-        """Return what tells whether the files at the path are still those that are open."""
+        """Return the identities of the files at the path, to compare with those that are open."""
         return tuple(_identity(_with(self._path, end)) for end in ("", "-wal"))
 
     def _set_problem(self, error: Exception) -> None:
@@ -197,13 +206,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _connect(name: str, contents: Contents) -> sqlite3.Connection:
-    """Open a database that can be written. WAL without a flush each time: what is written outlives our death, and a
-    machine that goes down takes the regions along anyway."""
+    """Open a database for writing. WAL without a sync at each commit: commits survive the process, and if the
+    machine goes down the regions are lost anyway."""
     db = sqlite3.connect(name, timeout=_PATIENCE)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
-        # It waits for the disk, and keeps its errors to itself: see checkpoint.py.
+        # It would wait for the disk, and hide its errors: see checkpoint.py.
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("BEGIN IMMEDIATE")
         if db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
@@ -217,7 +226,7 @@ def _connect(name: str, contents: Contents) -> sqlite3.Connection:
 
 
 def _copy(source: sqlite3.Connection, contents: Contents) -> sqlite3.Connection:
-    """Return a copy in memory. Raises sqlite3.Error where it is none of a sound database."""
+    """Return a copy in memory. Raises sqlite3.Error for a damaged database."""
     copy = sqlite3.connect(_MEMORY)
     try:
         source.backup(copy)

@@ -1,4 +1,14 @@
-"""What is known of a file, and the rows of a database that hold it."""
+"""The ledger's entry of one file, and its rows in the database.
+
+| Table | Columns |
+| --- | --- |
+| `files` | Path (bytes); device name and number, inode and generation of the file; the group as JSON (`grp`); |
+| | the id it may be moving to, and why; the number of moves; retired and live counters as JSON. |
+| `pending` | Counters of regions that are about to go, by path and key `ID:START+LENGTH`. |
+| `events` | See events.py. |
+
+A region's counters are written to `pending` before it is deleted, and added to the total once it has gone.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +27,7 @@ from supervisor.ledger.accounting import Account
 from workers.totals import pack, unpack
 
 VERSION: Final = 3
-"""PRAGMA user_version; raised when what is stored takes another form."""
+"""PRAGMA user_version; raised when the stored form changes."""
 SCHEMA: Final = """
 CREATE TABLE files (
     path BLOB PRIMARY KEY, device TEXT NOT NULL, dev INTEGER NOT NULL, inode INTEGER NOT NULL,
@@ -29,7 +39,7 @@ CREATE TABLE pending (
 );
 """
 SHOWN_MOVES: Final = 20
-"""So many moves are kept at hand for each file."""
+"""Moves in memory for each file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,11 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one file. `device` names the device it was on beyond a reboot, `group` is as the worker
-    told it (channel.Mapped), `moving_to` an id that it may have instead, for the reason `moving_why`."""
+    """The entry of one file.
+
+    `device` is the device's name, which survives a reboot. `group` is as in messages.Mapped. `moving_to` is an id
+    that the group may have instead, for the reason `moving_why`.
+    """
 
     device: str = ""
     dev: int = 0
@@ -57,13 +70,13 @@ class Entry:
     moves_total: int = 0
     account: Account = field(default_factory=Account)
     pending: Mapping[str, Counters] = field(default_factory=dict)
-    """Counters of regions that were about to go, by key."""
+    """Counters of regions that are about to go, by key."""
     moves: tuple[Move, ...] = ()
-    """The last ones."""
+    """The last SHOWN_MOVES."""
 
     @property
     def group_id(self) -> int | None:
-        """The group's id as last told."""
+        """The group's last reported id."""
         return self.group["group_id"] if self.group is not None else None
 
 
@@ -71,8 +84,8 @@ EMPTY: Final = Entry()
 
 
 def joined(before: Entry, now: Entry) -> Entry:
-    """Return what is known of a file of which `before` was not known when `now` began. What was to be retired then
-    has been seen to by now, and counts as it was last seen."""
+    """Return the entry `now` merged with `before`, which was not known when `now` began. Pending counters of
+    `before` count: their regions have been handled by now."""
     if now == EMPTY:
         return before
     return replace(
@@ -99,14 +112,14 @@ _COLUMNS: Final[dict[str, Callable[[Entry], object]]] = {
 
 
 def _text(value: object) -> object:
-    """Return a value as it stands in a column."""
+    """Return a value as it is stored in a column."""
     if isinstance(value, Counters):
         return json.dumps(pack(value))
     return json.dumps(value) if isinstance(value, dict) else value
 
 
 def write(db: sqlite3.Connection, path: str, before: Entry | None, now: Entry) -> None:
-    """Write what is another in `now` than it was in `before`, all where that is None."""
+    """Write the differences between `before` and `now`, everything if `before` is None."""
     key = events.key(path)
     if now == EMPTY:
         db.execute("DELETE FROM files WHERE path = ?", (key,))
@@ -134,7 +147,7 @@ def write(db: sqlite3.Connection, path: str, before: Entry | None, now: Entry) -
 
 
 def read(db: sqlite3.Connection, path: str) -> Entry:
-    """Return what a database knows of the file at `path`."""
+    """Return the entry of the file at `path`, an empty one for an unknown file."""
     key = (events.key(path),)
     row = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM files WHERE path = ?", key).fetchone()  # noqa: S608
     if row is None:
@@ -167,7 +180,7 @@ def _counters(text: str) -> Counters:
 
 
 def known_files(path: Path) -> dict[str, FileIdentity]:
-    """Return which file the ledger in the file `path` knows at each path, without opening it to be written.
+    """Return the file at each path in the ledger `path`, without opening it for writing.
 
     Raises sqlite3.Error where it can't be read, or is of another version.
     """

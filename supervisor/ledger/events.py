@@ -1,4 +1,4 @@
-"""What happened to files and to filemapd itself, as a table of the ledger that is bounded by count."""
+"""The event log: a bounded table of the ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOVED: Final = "moved"
 RESTARTED: Final = "restarted"
 STATE: Final = "state"
 
-# A file whose state changes all the time must not push out what happened to the others.
+# A file whose state changes all the time must not displace the events of others.
 _MOST_OF_A_FILE: Final = 200
 MOST: Final = 20_000
 _COLUMNS: Final = "id, at, kind, path, name, reason, details"
@@ -49,7 +49,7 @@ class Event:
     details: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what others are told; the time as RFC 3339."""
+        """Return the event as JSON, for the control socket and the feed; the time is RFC 3339."""
         return {
             "id": self.id,
             "at": rfc3339(self.at),
@@ -62,17 +62,17 @@ class Event:
 
 
 def key(path: str) -> bytes:
-    """Return `path` as it stands in the database, which takes no text with undecodable bytes in it."""
+    """Return `path` as the database stores it: SQLite has no text with undecodable bytes."""
     return path.encode("utf-8", "surrogatepass")
 
 
 def path_of(key: bytes) -> str:
-    """Return the path that key() was given."""
+    """Return the path of a key()."""
     return key.decode("utf-8", "surrogatepass")
 
 
 def insert(db: sqlite3.Connection, events: Sequence[Event]) -> None:
-    """Write events down, and let go of the oldest ones of these files."""
+    """Insert events, and delete the oldest ones of their files above the limit."""
     db.executemany(
         f"INSERT OR REPLACE INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our names
         [(h.id, h.at, h.kind, key(h.path), h.name, h.reason, json.dumps(h.details)) for h in events],
@@ -85,19 +85,19 @@ def insert(db: sqlite3.Connection, events: Sequence[Event]) -> None:
 
 
 def rename(db: sqlite3.Connection, old: str, new: str) -> None:
-    """Have what happened to the file at `old` be told of the one at `new`."""
+    """Move the events of the file at `old` to the file at `new`."""
     db.execute("UPDATE events SET path = ? WHERE path = ?", (key(new), key(old)))
 
 
 def prune(db: sqlite3.Connection) -> None:
-    """Let go of the oldest events of all files, where there are too many."""
+    """Delete the oldest events of all files above the limit."""
     db.execute(
         "DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?)", (MOST,)
     )
 
 
 def last_id(db: sqlite3.Connection) -> int:
-    """Return the highest id that an event ever had, 0 where there was none."""
+    """Return the highest id that an event ever had, 0 before the first."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
     return int(row[0]) if row is not None else 0
 

@@ -1,8 +1,8 @@
-"""What the kernel forgets: retired counters, group moves, what a group was like, what happened.
+"""The ledger: retired counters, moves of groups, what groups were like, and the event log.
 
-The kernel stays the truth about groups. A ledger that is lost or can't be written costs what is known of files that
-are not followed just now, and events, never the service. All entries of followed files are kept here too, so that a
-sample costs no query, and nothing is read back from a disk that fails.
+The kernel is the truth about groups. Without the ledger filemapd loses events and the entries of files that are not
+followed just now, but continues. The entries of all followed files are also in memory: a sample needs no query, and
+a failing disk is not read.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from supervisor.text.printable import printable
 from workers.messages import FileOpened
 
 _SCHEMA: Final = f"{entries.SCHEMA}{events.SCHEMA}"
-# Counters are written at the latest so long after they were read, all together: live ones can be read again.
+# Seconds until counters are written, all together: live counters can be read again.
 _UNWRITTEN_SECONDS: Final = 10.0
 MAINTENANCE_INTERVAL: Final = 30.0
-"""How often mend() is to be called."""
+"""Seconds between two calls of maintain()."""
 _PRUNE_EVERY: Final = 256
 
 
 class Ledger:
-    """All entries and events. What is changed is written by flush(), which each turn of the main loop calls."""
+    """All entries and events. flush_due(), called in each turn of the event loop, writes what has changed."""
 
     schema = _SCHEMA
     version = entries.VERSION
 
-    def __init__(self, folder: Path, children: ChildReaper) -> None:
-        """Open or make the ledger in `folder`; `children` are told of the processes that write it to disk."""
+    def __init__(self, folder: Path, reaper: ChildReaper) -> None:
+        """Open or create the ledger in `folder`. `reaper` reaps the processes that write it to disk."""
         path = folder / "ledger.sqlite3"
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, Entry] = {}
@@ -49,29 +49,29 @@ class Ledger:
         self._write_at: float | None = None
         self._since_pruned = 0
         self._database = Database(path, self)
-        self._checkpoint = Checkpoint(path, children, self._checkpoint_failed, self._checkpoint_interrupted)
+        self._checkpoint = Checkpoint(path, reaper, self._checkpoint_failed, self._checkpoint_interrupted)
         self._last_event: int = self._database.rows(lambda db: [events.last_id(db)])[0]
 
     @property
     def problem(self) -> str | None:
-        """Why what is new is kept in memory only; None where it isn't."""
+        """Why the ledger is in memory only; None where it is on disk."""
         return self._database.problem
 
     def entry(self, path: str) -> Entry:
-        """Return what is known of the file at `path`."""
+        """Return the entry of the file at `path`, an empty one for an unknown file."""
         if path not in self._entries:
             found = self._database.rows(lambda db: [entries.read(db, path)])[0]
             self._entries[path] = self._written[path] = found
         return self._entries[path]
 
     def with_group(self) -> set[str]:
-        """Return the paths of the files that had a group when last written."""
+        """Return the paths of the files that had a group when the ledger was last written."""
         return set(self._database.rows(entries.with_group))
 
-    # Changes. Each is in the ledger once it was flushed.
+    # Changes. Each is safe once it is flushed.
 
     def rename(self, old: str, new: str) -> None:
-        """Keep under path `new` what is known of the file that was at `old`."""
+        """Move the entry and events of the file at `old` to path `new`."""
         self._entries[new], self._entries[old] = self.entry(old), EMPTY
         self._changed |= {old, new}
         self._schedule_write(0.0)
@@ -80,25 +80,25 @@ class Ledger:
         self.release(old)
 
     def release(self, path: str) -> None:
-        """Hold no longer here what is known of a file: it is not followed any more."""
+        """Drop a file's entry from memory: it is no longer followed."""
         self.flush()
         self._entries.pop(path, None)
         self._written.pop(path, None)
 
     def record_file(self, path: str, device: str, file: FileOpened) -> None:
-        """Keep which file the group of `path` is for."""
+        """Record the file that the group of `path` is for."""
         self._set(path, device=device, dev=file.dev, inode=file.inode, generation=file.generation)
 
     def record_group(self, path: str, group: dict[str, Any]) -> None:
-        """Keep what the file's group is now; it is kept while the file is empty or missing, too."""
+        """Record the file's group; it stays recorded while the file is empty or missing."""
         self._set(path, group=group, moving_to=None, moving_why="")
 
     def record_intended_move(self, path: str, new: int, reason: str) -> None:
-        """Keep that the group may have id `new` from now on."""
+        """Record that the group may have id `new` from now on, and why."""
         self._set(path, moving_to=new, moving_why=reason)
 
     def record_move(self, path: str, name: str, device: str, old: int, new: int) -> Event:
-        """Keep that the group got another id, for the reason that moving() gave for it."""
+        """Record that the group got another id, for the reason of record_intended_move(); return the event."""
         entry = self.entry(path)
         reason = entry.moving_why if entry.moving_to == new else "somebody else changed the group"
         group = {**entry.group, "group_id": new} if entry.group is not None else None
@@ -116,7 +116,7 @@ class Ledger:
     def add_event(
         self, kind: str, path: str, name: str, reason: str, details: dict[str, Any] | None = None
     ) -> Event:
-        """Keep an event, and return it."""
+        """Add an event to the event log, and return it."""
         self._last_event = max(self._last_event + 1, int(time.time()) if self._database.renewed else 0)
         event = Event(self._last_event, time.time(), kind, path, name, printable(reason), details or {})
         self._events.append(event)
@@ -124,14 +124,16 @@ class Ledger:
         return event
 
     def add_pending(self, path: str, retired: Iterable[tuple[str, Counters]]) -> None:
-        """Keep counters that count once their regions have gone."""
+        """Record counters that count once their regions have gone."""
         self._set(path, pending={**self.entry(path).pending, **dict(retired)})
 
     def record_counters(
         self, path: str, live: Counters, gone: Iterable[str] = (), cleared: Counters | None = None
     ) -> Account:
-        """Have the counters under the keys `gone` count from now on, and keep that the regions that are there have
-        counted `live`, after others had set to zero what was `cleared`; return the file's account."""
+        """Record a sample, and count the pending counters under the keys `gone`; return the file's account.
+
+        `live` is the sum over the present regions. `cleared` is what other programs set to zero.
+        """
         entry, gone = self.entry(path), set(gone)
         if not gone:
             account = entry.account.counted(live, cleared)
@@ -143,8 +145,8 @@ class Ledger:
         return account
 
     def resolve_pending(self, path: str, still_there: Iterable[str]) -> Account:
-        """Forget what was to be retired under the keys `still_there`; the rest did go, and counts, no more as live.
-        Return the file's account."""
+        """Drop the pending counters under the keys `still_there`, and count the others; return the file's
+        account."""
         entry = self.entry(path)
         account = entry.account.settled(_sum(entry.pending, entry.pending.keys() - set(still_there)))
         self._set(path, account=account, pending={})
@@ -165,24 +167,25 @@ class Ledger:
     # Reading events.
 
     def events_after(self, last: int, limit: int, name: str | None) -> list[Event]:
-        """Return the first `limit` events after the one with id `last`, of the file with this name or path."""
+        """Return the first `limit` events with ids above `last`, of the file with this name or path, or of all."""
         self.flush()
         return self._database.rows(lambda db: events.after(db, last, limit, name))
 
     def latest_events(self, limit: int, name: str | None) -> list[Event]:
-        """Return the last `limit` events, the oldest first, of the file with this name or path."""
+        """Return the last `limit` events, oldest first, of the file with this name or path, or of all."""
         self.flush()
         return self._database.rows(lambda db: events.latest(db, limit, name))
 
     def last_state(self, path: str) -> str | None:
-        """Return the state named by the last state event of the file at `path`, None where there is no such event."""
+        """Return the state named by the last state event of the file at `path`, None where there is no such
+        event."""
         self.flush()
         found = self._database.rows(lambda db: events.last_state(db, path))
         return found[0] if found else None
 
     @property
     def last_event(self) -> int:
-        """The id of the last event, 0 where there was none yet."""
+        """The id of the last event, 0 before the first."""
         return self._last_event
 
     # Writing.
@@ -193,7 +196,7 @@ class Ledger:
             self.flush()
 
     def flush(self) -> None:
-        """Write all that has changed, in one transaction."""
+        """Write all changes in one transaction."""
         if self._write_at is None:
             return
         self._database.write(self._write)
@@ -204,8 +207,8 @@ class Ledger:
         self._write_at = None
 
     def maintain(self) -> None:
-        """Have what was written brought to disk, and find out whether the file was lost; where the disk was given up,
-        write all to it again."""
+        """Start a checkpoint, and check that the file is still there. A ledger in memory is written to disk
+        again, if possible."""
         self.flush()
         self._database.repair()
         if self._checkpoint.running:
@@ -220,12 +223,12 @@ class Ledger:
         self._database.written = True
 
     def refill(self, db: sqlite3.Connection) -> None:
-        """Write what is known of all files, whatever of it stands there already (database.Contents)."""
+        """Write the entries of all followed files (database.Contents)."""
         for path, entry in self._entries.items():
             entries.write(db, path, None, entry)
 
     def absorb(self, disk: sqlite3.Connection, db: sqlite3.Connection) -> None:
-        """Take in what stands in a database that could not be read when this one began (database.Contents)."""
+        """Merge a database that could not be read at the start (database.Contents)."""
         for (key,) in disk.execute("SELECT path FROM files").fetchall():
             path = events.path_of(key)
             now = self._entries[path] if path in self._entries else entries.read(db, path)
@@ -246,7 +249,7 @@ class Ledger:
             self._since_pruned = 0
 
     def close(self) -> None:
-        """Write what has changed and close the database."""
+        """Write all changes and close the database."""
         self.flush()
         self._database.close()
 

@@ -61,7 +61,7 @@ print(ledger._checkpoint.running, ledger._database.written)
         command = [sys.executable, "-c", program, folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     why = "[Errno 11] Resource temporarily unavailable"
-    assert done.stderr == f"the ledger is not brought to disk for now: {why}\n"
+    assert done.stderr == f"can't start a checkpoint of the ledger: {why}\n"
     assert done.stdout == "False True\n"
 
 
@@ -76,7 +76,7 @@ def test_no_program_to_be_had(
         without.setattr(sys, "executable", str(tmp_path / "nowhere"))
         ledger.maintain()
     finish(ledger, children)
-    assert "the ledger was not brought to disk: exit status 1" in caplog.text
+    assert "the checkpoint of the ledger failed: exit status 1" in caplog.text
     ledger.maintain()
     finish(ledger, children)
     assert b"/images/a.img" in (tmp_path / "ledger.sqlite3").read_bytes()
