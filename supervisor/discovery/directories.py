@@ -1,4 +1,4 @@
-"""Keeps the fleet to what the configuration and its directories hold."""
+"""Scans the directories of the configuration, and makes the fleet follow the files that they hold."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from workers.watcher import FolderEvent
 
 _log = logging.getLogger("filemapd.supervisor")
 
-# Files that come in one after the other are taken in together; scans take a tenth of the time at most.
+# Seconds. Files that appear one after the other are added together; scans take a tenth of the time at most.
 _SETTLE: Final = 0.05
 _REST_AFTER_SCAN: Final = 9
-# How often a directory is scanned that can be read in part only, or of whose path nothing is known without asking.
+# Seconds between scans of a directory that can only be read in part, or whose path only the disk knows.
 _IN_DOUBT: Final = 10.0
 
 
 class Directories:
-    """Has the directories of the configuration scanned when something happens in them. For as long as a scan takes,
-    the directory holds what the last one found."""
+    """Scans directories on events in them. Until a scan ends, the result of the last one holds."""
 
     def __init__(self, fleet: Fleet, selector: selectors.BaseSelector, timers: Timers) -> None:
         self._fleet = fleet
@@ -46,8 +45,10 @@ class Directories:
         selector.register(self._scanner, selectors.EVENT_READ, self._readable)
 
     def apply(self, config: Config) -> dict[str, list[str]]:
-        """Scan all directories and have the fleet run what `config` wants; return what changed, by name. A directory
-        that does not answer within PATIENCE is taken in when it does."""
+        """Scan all directories and make the fleet follow `config`; return the names added, changed and removed.
+
+        A directory whose scan takes longer than PATIENCE is applied later.
+        """
         self._directories = {directory.path: directory for directory in config.directories}
         for known in (self._results, self._finished_at):
             for path in known.keys() - self._directories.keys():
@@ -61,23 +62,24 @@ class Directories:
         return self._apply_results()
 
     def handle_events(self, events: Iterable[FolderEvent]) -> None:
-        """Take in what happened in folders: scans follow in a moment."""
+        """Schedule scans of the directories in which something happened."""
         for folder in {event.folder for event in events}:
-            # A scan under way has begun to watch folders that are not known here yet.
+            # A running scan watches folders that are not known here yet.
             self._due |= set(self._directories_of(folder)) if folder else self._scanner.running()
         self._scan_soon()
 
     def tick(self, now: float) -> None:
-        """Have directories scanned that could not be read, as they may have come since, or where another stands at
-        the path: of a mount, and of an unmount by which its files went, inotify tells nothing. Called once a
-        second."""
+        """Schedule scans of directories that could not be read or were replaced: mounts raise no inotify event.
+
+        Called once a second.
+        """
         self._scanner.check_overdue(now)
         self._due |= {path for path in self._results if self._is_out_of_date(path, now)}
         self._scan_soon()
         self._apply_when_complete()
 
     def close(self) -> None:
-        """Wait for no scan any more."""
+        """Stop waiting for scans."""
         self._scanner.close()
 
     def _is_out_of_date(self, path: str, now: float) -> bool:
@@ -91,7 +93,7 @@ class Directories:
         return (path for path in self._directories if folder == path or folder.startswith(path + "/"))
 
     def _scan_soon(self) -> None:
-        """Have one scan of each directory done for all that happens within a moment."""
+        """Schedule one scan of each due directory, for all events within a moment."""
         if self._due - self._scanner.running() and self._waiting is None and not self._fleet.stopping:
             now = time.monotonic()
             self._waiting = self._timers.at(max(now + _SETTLE, self._rest_until), self._scan)
@@ -103,7 +105,7 @@ class Directories:
             self._apply_when_complete()
 
     def _start_scans(self) -> None:
-        """Begin the scans that are due, but for those of directories that are being scanned."""
+        """Start the scans that are due, except of directories that are being scanned."""
         began = time.monotonic()
         begun = self._due - self._scanner.running()
         self._due -= begun
@@ -111,7 +113,7 @@ class Directories:
         if any(path not in self._results for path in begun):
             followed |= (
                 self._fleet.ledger.with_group()
-            )  # those that the last supervisor followed have their place
+            )  # files of the last supervisor count towards max_files
         for path in begun & self._directories.keys():
             self._scanner.begin(self._directories[path], followed)
         self._cost += time.monotonic() - began
@@ -125,7 +127,7 @@ class Directories:
         for folder, wd in answer.folders:
             self._fleet.watcher.add_folder(folder, wd)
         if self._directories.get(directory.path) != directory:
-            return  # the configuration is another by now
+            return  # the configuration has changed
         before = self._results.get(directory.path)
         self._results[directory.path] = answer
         self._finished_at[directory.path] = time.monotonic()
@@ -134,8 +136,8 @@ class Directories:
         _log_changes(directory, before.scan if before is not None else None, answer.scan)
 
     def _apply_when_complete(self) -> None:
-        """Have the fleet run what the scans found, once all have answered that don't take long: a file that was moved
-        from one directory to another is in both or in none till then."""
+        """Apply the results once all quick scans have ended: until then a file that was moved from one directory to
+        another is in both, or in none."""
         if self._pending_results and not self._fleet.stopping and not self._scanner.pending(time.monotonic()):
             self._apply_results()
 
@@ -152,7 +154,7 @@ class Directories:
 
 
 def _log_changes(directory: Directory, before: Scan | None, found: Scan) -> None:
-    """Log what is new about a directory, once."""
+    """Log problems of a directory that are new."""
     if found.reason is not None and (before is None or before.reason != found.reason):
         _log.warning("directory %s: %s: waiting for it", directory.path, found.reason)
     if found.truncated and (before is None or before.truncated != found.truncated):

@@ -1,5 +1,6 @@
-"""Scans of directories, each in a process of its own: one whose disk or server does not answer keeps nobody from
-anything else. There is one of each directory at most, as no signal ends a process that waits for a disk.
+"""Scans of directories, each in a process of its own, so that a hanging disk or server blocks nothing else.
+
+There is one scan of each directory at most: no signal ends a process in D state.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ _log = logging.getLogger("filemapd.supervisor")
 Identity = tuple[int, int]
 
 PATIENCE: Final = 2.0
-"""Seconds that others are to wait for a scan at most."""
+"""Seconds that other results wait for a scan at most."""
 _SILENT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What a scan found."""
+    """The result of a scan."""
 
     scan: Scan
     identity: Identity | None = None
-    """Device and inode of what stood at the directory's path before the scan, None where that can't be told."""
+    """Device and inode at the directory's path before the scan; None where these are unknown."""
     folders: tuple[tuple[str, int], ...] = ()
-    """The folders that were read, as Watch.take_over() wants them: each was watched before it was read."""
+    """The folders that were read, and their watch numbers (FileWatcher.add_folder): watched first, then read."""
     cpu_seconds: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A scan under way. `pid` is None once its process has ended."""
+    """A running scan. `pid` is None once its process has ended."""
 
     directory: Directory
     pid: int | None
@@ -60,7 +61,7 @@ class _Running:
 
 
 class Scanner:
-    """The scans under way. `answered` is called with the answer to each, within begin(), read() or look_after()."""
+    """The running scans. `answered` is called with each result, from begin(), read() or check_overdue()."""
 
     def __init__(
         self, watch: FileWatcher, children: ChildReaper, answered: Callable[[Directory, ScanResult], None]
@@ -80,11 +81,11 @@ class Scanner:
         return self._running.keys()
 
     def pending(self, now: float) -> bool:
-        """Tell whether an answer is still to be waited for before the others are made use of."""
+        """Return whether other results should wait for a running scan."""
         return any(now - running.began < PATIENCE for running in self._running.values())
 
     def begin(self, directory: Directory, followed: Container[str]) -> None:
-        """Begin a scan, for selection.scan(), while none of the same directory is under way."""
+        """Start selection.scan() of a directory that is not being scanned."""
         read = -1
         try:
             read, write = os.pipe2(os.O_CLOEXEC)
@@ -104,7 +105,7 @@ class Scanner:
         self._pipes.register(read, selectors.EVENT_READ, running)
 
     def read(self, seconds: float = 0.0) -> None:
-        """Take in what scans have told, and wait for so long if they tell nothing yet."""
+        """Read what scans have sent; wait `seconds` at most if there is nothing."""
         for key, _ in self._pipes.select(seconds):
             running: _Running = key.data
             with suppress(BlockingIOError):
@@ -121,8 +122,8 @@ class Scanner:
         self._finished(running.directory, parse_result(bytes(running.text)))
 
     def check_overdue(self, now: float) -> None:
-        """Tell once of a scan that takes long, and have one go on that somebody has stopped."""
-        self.read()  # the loop may have had no time for an answer so far
+        """Log a long scan once, and continue one that was stopped by a signal."""
+        self.read()  # the event loop may have had no time so far
         for running in self._running.values():
             if now - running.began < _SILENT:
                 continue
@@ -133,7 +134,7 @@ class Scanner:
                 os.kill(running.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """Have nothing to do with the scans under way any more: they end when their disks let them."""
+        """Abandon the running scans: they end when their disks respond."""
         for running in self._running.values():
             if running.pid is not None:
                 os.kill(running.pid, signal.SIGKILL)
@@ -142,7 +143,7 @@ class Scanner:
 
 
 def _scan_process(write: int, watch: FileWatcher, directory: Directory, followed: Container[str]) -> int:
-    """Scan a directory and write what answer() says."""
+    """Scan a directory and write the result of run_scan()."""
     text = run_scan(watch, directory, followed)
     with open(write, "wb") as file:
         file.write(text)
@@ -150,7 +151,7 @@ def _scan_process(write: int, watch: FileWatcher, directory: Directory, followed
 
 
 def run_scan(watch: FileWatcher, directory: Directory, followed: Container[str]) -> bytes:
-    """Scan a directory and return what was found as parse() takes it."""
+    """Scan a directory and return the result for parse_result()."""
     began = time.process_time()
     folders: list[tuple[str, int]] = []
 
@@ -159,7 +160,7 @@ def run_scan(watch: FileWatcher, directory: Directory, followed: Container[str])
         if wd is not None:
             folders.append((folder, wd))
 
-    # Before the scan, so that what is mounted meanwhile is another directory than that which was scanned.
+    # Before the scan: a mount in the meantime then shows as another directory.
     identity = _identity(directory.path)
     found = scan(directory, followed, enter)
     told = [found.files, found.truncated, found.reason, identity, folders, time.process_time() - began]
@@ -167,7 +168,7 @@ def run_scan(watch: FileWatcher, directory: Directory, followed: Container[str])
 
 
 def parse_result(text: bytes) -> ScanResult:
-    """Return the answer in what a process wrote; it is cut short where that was killed."""
+    """Return the result that a process wrote; the text is cut short if it was killed."""
     try:
         files, truncated, reason, identity, folders, seconds = json.loads(text)
     except ValueError:

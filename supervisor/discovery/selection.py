@@ -1,4 +1,4 @@
-"""Which files are wanted: those listed, and those that the listed directories hold."""
+"""Selects the files to follow: those listed, and those found in the listed directories."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a directory held when it was looked at."""
+    """The files that a scan found in a directory."""
 
     files: tuple[str, ...]
     """The absolute paths of the selected files, sorted; undecodable bytes as surrogates."""
     truncated: int = 0
-    """So many files more were selected than max_files allows: of those not followed before, the last in order."""
+    """Number of files left out because of max_files: of those not followed before, the last in order."""
     reason: str | None = None
-    """Why something could not be read. Then `files` may lack files that exist: nothing is to be stopped
-    because it is not among them."""
+    """Why something could not be read. Then `files` may lack existing files, so none is removed for not being
+    there."""
 
 
 def selects(directory: Directory, relative_path: str) -> bool:
-    """Tell whether `directory` wants the file at `relative_path` below it.
+    """Return whether `directory` selects the file at `relative_path` below it.
 
-    A pattern with a slash is held against the whole relative path (its * matches slashes too), one
-    without against the basename. Upper and lower case differ.
+    A pattern with a slash matches the whole relative path (its * matches slashes too), one without the basename.
+    Case matters.
     """
 
     def matches(patterns: Iterable[str]) -> bool:
@@ -52,14 +52,13 @@ def scan(
     followed: Container[str] = frozenset(),
     enter: Callable[[str], object] = lambda _folder: None,
 ) -> Scan:
-    """Return the regular files that `directory` selects. What can't be read is told in the reason.
+    """Return the regular files that `directory` selects. The reason names what can't be read.
 
-    Where there are more than it allows, those among the paths `followed` come first: what is new takes no place of
-    a file that is followed already. `enter` is called with each folder before it is read, and with those that others
-    are mounted on.
+    Where there are more than max_files, those among the paths `followed` come first: a new file doesn't displace a
+    followed one. `enter` is called with each folder before it is read, and with mount points.
 
-    Links are not followed, except where the directory's own path is one, and neither are mounts: a
-    link or a mount could lead to what nobody listed.
+    Links are followed only at the directory's own path, mounts not at all: they could lead to files that nobody
+    listed.
     """
     walk = _Walk(directory, enter)
     try:
@@ -75,7 +74,7 @@ def scan(
 
 @dataclass(slots=True)
 class _Walk:
-    """One pass over a directory; counts what it yields and keeps the first trouble."""
+    """One pass over a directory. Counts the files, and remembers the first problem."""
 
     directory: Directory
     enter: Callable[[str], object]
@@ -94,7 +93,7 @@ class _Walk:
                     yield entry.path
 
     def _entries(self, path: str, device: int) -> Iterator[os.DirEntry[str]]:
-        """Yield the regular files of one directory, and remember its directories."""
+        """Yield the regular files of one folder, and queue its folders."""
         self.enter(path)
         try:
             with os.scandir(path) as entries:
@@ -107,33 +106,33 @@ class _Walk:
                     elif stat.S_ISDIR(status.st_mode) and self.directory.recursive:
                         self._below(entry.path, mounted=status.st_dev != device)
         except OSError as error:
-            self._trouble(path, error)
+            self._note_problem(path, error)
 
     def _below(self, path: str, *, mounted: bool) -> None:
         if mounted:
-            self.enter(path)  # the mount may go
+            self.enter(path)  # it may be unmounted
         else:
             self.pending.append(path)
 
     def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
-        """Return the entry's status; None for what is gone or is a link."""
+        """Return the entry's status; None for a link, or an entry that has gone."""
         try:
             return None if entry.is_symlink() else entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._trouble(entry.path, error)
+            self._note_problem(entry.path, error)
             return None
 
-    def _trouble(self, path: str, error: OSError) -> None:
+    def _note_problem(self, path: str, error: OSError) -> None:
         if self.reason is None:
             self.reason = f"{display(path)}: {error.strerror}"
 
 
 def select_files(config: Config, scans: Mapping[str, Scan]) -> dict[str, FilemapSpec]:
-    """Return the files that shall be followed, by path. `scans` are the directories', by their paths.
+    """Return the files to follow, by path. `scans` are the scans of directories, by their paths.
 
-    A file that is listed is taken as listed; of several directories that select it, the first counts.
+    For a file that is listed itself the listing counts, else the first directory that selects it.
     """
     files: dict[str, tuple[Filemap | Directory, str]] = {}
     for index, filemap in enumerate(config.filemaps):
@@ -163,9 +162,9 @@ def select_files(config: Config, scans: Mapping[str, Scan]) -> dict[str, Filemap
 
 
 def unique_names(paths: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
-    """Return a name for each of the absolute `paths`: its shortest end that no other has, nor `taken` holds.
+    """Return a name for each of the absolute `paths`: its shortest end that is unique and not in `taken`.
 
-    A name that would still be taken as a whole path is the path, which no other can have.
+    A path without such an end is its own name.
     """
     reserved = set(taken)
     names: dict[str, str] = {}
@@ -185,6 +184,6 @@ def unique_names(paths: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
 
 
 def _end(path: str, length: int) -> str:
-    """Return the last `length` parts of `path`, all of it where it has no more."""
+    """Return the last `length` parts of `path`, or all of it."""
     parts = display(path).split("/")
     return "/".join(parts[-length:])

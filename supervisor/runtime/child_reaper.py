@@ -1,4 +1,4 @@
-"""The supervisor's child processes: who is told of which one's end."""
+"""Reaps the supervisor's child processes, and calls back for each."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 
 class ChildReaper:
-    """The processes whose end somebody waits for. To be told of it costs no wait: SIGCHLD has reap() called."""
+    """The registered children. SIGCHLD calls reap(), so nothing blocks."""
 
     def __init__(self) -> None:
         self._callbacks: dict[int, Callable[[int], None]] = {}
 
     def register(self, pid: int, ended: Callable[[int], None]) -> None:
-        """Have `ended` called once with the exit status of child `pid`; that is -N for one killed by signal N."""
+        """Call `ended` once with the exit status of child `pid`; -N for one killed by signal N."""
         self._callbacks[pid] = ended
 
     def reap(self) -> None:
-        """Take in which children have ended. One that nobody expects is reaped all the same."""
+        """Reap all children that have ended, registered or not."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""The main loop: one place to wait, for workers, signals, inotify, the control socket and timers."""
+"""The event loop: the one place to wait for workers, signals, inotify, the control socket and timers."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Final
 
 from supervisor.runtime.timers import Timers
 
-# Whoever asks for the status is not kept waiting by all that happens at once to a thousand files.
+# Seconds. Clients are served this often, even while much happens to a thousand files at once.
 _LONGEST: Final = 0.05
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 class EventLoop:
-    """Calls key.data(events) for each descriptor that is ready, and what the timers hold."""
+    """Calls key.data(events) for each descriptor that is ready, and runs timers."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.clients = selectors.DefaultSelector()
-        """As `selector`, for who is to have a turn in the midst of much else, too."""
+        """Like `selector`, for descriptors that are also served in the middle of a long turn."""
         self.selector.register(self.clients, selectors.EVENT_READ, self._serve)
         self.timers = Timers()
         self._wake, self._feed = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def on_signals(self, actions: Mapping[signal.Signals, Callable[[], None]]) -> None:
-        """Have `actions` done in the loop, not in a signal handler."""
+        """Call `actions` on signals, in the loop and not in a signal handler."""
 
         def read(_events: int) -> None:
             for number in set(os.read(self._wake, 4096)):
@@ -40,7 +40,7 @@ class EventLoop:
         self.selector.register(self._wake, selectors.EVENT_READ, read)
 
     def every(self, seconds: float, action: Callable[[], None]) -> None:
-        """Have `action` done now and every `seconds` from its end on."""
+        """Call `action` now, and again `seconds` after it has ended."""
 
         def again() -> None:
             action()
@@ -49,8 +49,8 @@ class EventLoop:
         self.timers.at(time.monotonic(), again)
 
     def turn(self, until: float | None) -> float:
-        """Wait for something to happen, to `until` (monotonic) or the next timer at most, and see to it. Return when
-        the timers began."""
+        """Wait until `until` (monotonic) or the next timer at most, and handle what is ready. Return the time at
+        which the timers ran."""
         due = [when for when in (until, self.timers.next_due()) if when is not None]
         left = max(0.0, min(due) - time.monotonic()) if due else None
         ready = self.selector.select(left)
@@ -69,7 +69,7 @@ class EventLoop:
             _call(self.clients, key, events)
 
     def close(self) -> None:
-        """Give up the loop's own descriptors."""
+        """Close the loop's own descriptors."""
         signal.set_wakeup_fd(-1)
         self.clients.close()
         self.selector.close()
@@ -78,6 +78,7 @@ class EventLoop:
 
 
 def _call(selector: selectors.BaseSelector, key: selectors.SelectorKey, events: int) -> None:
-    """Have done what a descriptor is ready for, if nothing before has closed it: another may have its number then."""
+    """Call the handler of a ready descriptor, unless it was closed in this turn: another may have its number by
+    now."""
     if selector.get_map().get(key.fd) is key:
         key.data(events)

@@ -1,4 +1,4 @@
-"""Starts another program without waiting for it, not even for the disk that it is read from."""
+"""Starts another program without waiting for it, or for the disk that it is read from."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 _NOT_FOUND: Final = 127
-_TOLD_TO_END: Final = frozenset({signal.SIGTERM})
-# What systemd tells this process is not for others.
+_BLOCKED: Final = frozenset({signal.SIGTERM})
+# Variables that systemd sets for this process only.
 _OURS: Final = frozenset(
     {
         "JOURNAL_STREAM",
@@ -26,10 +26,12 @@ _OURS: Final = frozenset(
 
 
 def start_module(module: str, given: Mapping[str, object], sockets: Mapping[str, int]) -> int:
-    """Run `python -m MODULE GIVEN` with nothing open but stderr and `sockets`, and return its process id. GIVEN is
-    JSON: `given`, `sockets` and as `parent` this process's id. Raises OSError."""
+    """Run `python -m MODULE ARGUMENTS` with only stderr and `sockets` open, and return its process id.
+
+    ARGUMENTS is JSON: `given`, `sockets`, and this process's id as `parent`. Raises OSError.
+    """
     arguments = json.dumps({**given, **sockets, "parent": os.getpid()})
-    # An action that has a descriptor take its own place makes it one that is inherited.
+    # Duplicating a descriptor onto itself makes it inheritable.
     kept = [(os.POSIX_SPAWN_DUP2, number, number) for number in sockets.values()]
     null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1)]
     command = [sys.executable, "-I", "-m", module, arguments]
@@ -37,11 +39,11 @@ def start_module(module: str, given: Mapping[str, object], sockets: Mapping[str,
 
 
 def start(command: Sequence[str], facts: Mapping[str, str], limit: float) -> tuple[int, int]:
-    """Run `command` with `facts` in its environment, in a session of its own, with nothing open but what it writes;
-    return its process id and the descriptor, which doesn't block, to read that from.
+    """Run `command` with `facts` in its environment, in a session of its own; return its process id and a
+    non-blocking descriptor to read its output from.
 
-    It is ended by SIGALRM a while after `limit` seconds if this process has gone by then. Raises OSError where no
-    process is to be had; a program that can't be run says so and ends with status 127.
+    SIGALRM ends it a while after `limit` seconds if this process has gone by then. Raises OSError where no
+    process is available. A program that can't be run writes the reason and exits with status 127.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _OURS}
     ours, theirs = os.pipe2(os.O_CLOEXEC)
@@ -59,14 +61,14 @@ def start(command: Sequence[str], facts: Mapping[str, str], limit: float) -> tup
 
 
 def _fork() -> int:
-    """fork(2); in the child SIGTERM is held back: a handler of ours would swallow it, and the command run on."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD_TO_END)
+    """fork(2), with SIGTERM blocked in the child: our handler would swallow it, and the command would run on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     pid = None
     try:
         pid = os.fork()
     finally:
         if pid != 0:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_END)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
     return pid
 
 
@@ -78,10 +80,10 @@ def _child(command: list[str], environment: dict[str, str], output: int, limit: 
         os.dup2(output, 2)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.chdir("/")
-        # Python ignores the last two, and what is ignored stays so in another program.
+        # Python ignores the last two, and another program would inherit that.
         for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_END)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
         signal.alarm(int(limit) + 5)
         os.execve(command[0], command, environment)
     except OSError as error:

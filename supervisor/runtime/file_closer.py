@@ -1,6 +1,6 @@
-"""Closes files in processes of their own: who closes a deleted file last frees what that has on disk, and waits
-for the disk as long as it takes. There is one such process of each file system at most, as no signal ends one that
-waits.
+"""Closes deleted files in processes of their own: the last close frees the file's blocks, and waits for the disk.
+
+There is one such process for each file system at most: no signal ends a process in D state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SILENT: Final = 10.0
 
 
 class FileCloser:
-    """The descriptors that are to be closed, by st_dev, and for which file systems a process is at it."""
+    """The descriptors to close, by st_dev, and the processes that are closing."""
 
     def __init__(self, timers: Timers, children: ChildReaper) -> None:
         self._timers = timers
@@ -35,7 +35,7 @@ class FileCloser:
         self._busy: dict[int, int | None] = {}
 
     def close(self, fd: int) -> None:
-        """Have a descriptor closed: at once where the file has a name still, which asks no disk."""
+        """Close a descriptor: at once where the file has a name, which needs no disk."""
         try:
             status = os.fstat(fd)
         except OSError:  # a file system that was shut down
@@ -48,9 +48,9 @@ class FileCloser:
         self._begin(status.st_dev)
 
     def close_all(self) -> None:
-        """Have all closed by others that is left, whoever is at it already."""
+        """Close all remaining descriptors in new processes."""
         for fds in self._pending.values():
-            with contextlib.suppress(OSError):  # no process to be had: they are closed by the end of this one
+            with contextlib.suppress(OSError):  # no process available: this process closes them by its exit
                 _hand_over(fds)
         self._pending.clear()
 
@@ -67,13 +67,13 @@ class FileCloser:
             self._busy[dev] = pid
             del self._pending[dev]
             self._children.register(pid, partial(self._ended, dev))
-            self._look_after(dev, pid)
+            self._check_stopped(dev, pid)
 
-    def _look_after(self, dev: int, pid: int) -> None:
-        """Have one go on that somebody has stopped."""
+    def _check_stopped(self, dev: int, pid: int) -> None:
+        """Continue a process that was stopped by a signal."""
         if self._busy.get(dev) == pid:
             os.kill(pid, signal.SIGCONT)
-            self._timers.at(time.monotonic() + _SILENT, partial(self._look_after, dev, pid))
+            self._timers.at(time.monotonic() + _SILENT, partial(self._check_stopped, dev, pid))
 
     def _ended(self, dev: int, _status: int) -> None:
         del self._busy[dev]
@@ -81,7 +81,7 @@ class FileCloser:
 
 
 def _hand_over(fds: Sequence[int]) -> int:
-    """Have a child be the last to close descriptors, and return its pid. Raises OSError without one."""
+    """Make a child the last to close descriptors, and return its pid. Raises OSError."""
     ours_gone, ours = os.pipe2(os.O_CLOEXEC)
     try:
         pid = fork((ours_gone, *fds), partial(_wait, ours_gone))

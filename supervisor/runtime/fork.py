@@ -1,4 +1,4 @@
-"""Forks of the supervisor, for work that it must not wait for itself."""
+"""Forks of the supervisor, for work that may block."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHARED: Final = b"rw-s"
 
 
 def fork(keep: Iterable[int], body: Callable[[], int]) -> int:
-    """Fork a child that ends with the status which `body` returns, and return its pid; see as_child(). Nor has it a
-    file mapped that the supervisor writes to: whatever holds it up, the file's file system can be unmounted.
+    """Fork a child that exits with the status that `body` returns, and return its pid; see run_child().
 
-    Raises OSError where no process is to be had.
+    The child unmaps files that the supervisor writes to: however long it hangs, their file system can be unmounted.
+    Raises OSError where no process is available.
     """
     parent = os.getpid()
     pid = os.fork()
@@ -27,7 +27,7 @@ def fork(keep: Iterable[int], body: Callable[[], int]) -> int:
 
 
 def _without_mappings(body: Callable[[], int]) -> int:
-    # Lines of START-END PERMISSIONS OFFSET DEVICE INODE PATH (proc(5)), inode 0 for memory that is no file's.
+    # Lines of START-END PERMISSIONS OFFSET DEVICE INODE PATH (proc(5)), inode 0 for anonymous memory.
     with open("/proc/self/maps", "rb") as file:
         rows = [line.split() for line in file]
     for row in rows:

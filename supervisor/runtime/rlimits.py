@@ -1,4 +1,4 @@
-"""How many descriptors the supervisor may have: it needs two for each file. What helps where something is used up."""
+"""The limit of descriptors: the supervisor needs two for each file. Advice for exhausted limits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SPARE: Final = 128  # logs, ledger, control socket and its clients, the web pro
 
 
 def needed_descriptors(files: int) -> int:
-    """Return how many descriptors so many files take."""
+    """Return how many descriptors `files` files need."""
     return _A_FILE * files + _SPARE
 
 
 def raise_descriptors(files: int) -> None:
-    """Have as many descriptors as `files` take, or say in the log what to set."""
+    """Raise the limit to what `files` files need, or log what to set."""
     need = needed_descriptors(files)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= need:
@@ -36,7 +36,7 @@ def raise_descriptors(files: int) -> None:
 
 
 def advice(error: OSError) -> str:
-    """Return what helps where no process was to be had, as a text's end."""
+    """Return advice for a failed start of a process, as the end of a message."""
     match error.errno:
         case errno.EMFILE:
             return ": raise LimitNOFILE= of the service, or ulimit -n"

@@ -32,8 +32,8 @@ _LAST_LINE: Final = 500
 class _Handler(MultiProcessingHandler):  # type: ignore[misc] # it comes without types
     """The handler of multiprocessing-logging, with packets in place of its queue.
 
-    Its constructor is not called. It would make a queue, whose lock a killed worker may hold for ever, and a thread,
-    which a forking process must not have.
+    Its constructor is not called. It would make a queue, whose lock a killed worker may hold for ever, and a
+    thread, which a forking process must not have.
     """
 
     def __init__(self, writer: LogWriter) -> None:

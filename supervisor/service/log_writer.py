@@ -19,8 +19,8 @@ _CLEAR: Final = "\r\x1b[K"
 class LogWriter(logging.Handler):
     """Writes lines without blocking. Records that find no room are dropped and counted.
 
-    The open file description of stderr is shared with other processes, so it must stay blocking. Where poll(2) finds
-    room in a pipe, there is room for PIPE_BUF bytes.
+    The open file description of stderr is shared with other processes, so it must stay blocking. Where poll(2)
+    finds room in a pipe, there is room for PIPE_BUF bytes.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -1,4 +1,4 @@
-"""Runs the command of the configuration for each move of a group, and waits for none of them."""
+"""Runs the configured command for each move of a group, without waiting for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PIPE: Final = 64 * 1024
 
 
 class MoveHook:
-    """The commands that run and those that wait. `command` gives the program and its arguments, empty for none."""
+    """The running and the queued commands. `command` returns the program and its arguments, empty for none."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class MoveHook:
         self._over = False
 
     def handle_event(self, event: Event) -> None:
-        """Have the command run for an event, if it is a move."""
+        """Run the command for an event, if it is a move."""
         if event.kind != MOVED or not self._command() or self._over:
             return
         if len(self._waiting) >= _WAITING:
@@ -59,7 +59,7 @@ class MoveHook:
         self._start_some()
 
     def status(self) -> dict[str, int]:
-        """Return how many commands run and wait, and how many failed or were dropped so far."""
+        """Return the numbers of running and queued commands, and of those that failed or were dropped so far."""
         return {
             "running": len(self._running),
             "waiting": len(self._waiting),
@@ -68,7 +68,7 @@ class MoveHook:
         }
 
     def close(self) -> None:
-        """Have those end that run, and start none of those that wait."""
+        """End the running commands, and start no more."""
         self._over = True
         if self._waiting:
             _log.warning("%d moves waited for on_move and are dropped", len(self._waiting))
@@ -79,7 +79,7 @@ class MoveHook:
             run.close()
 
     def _start_some(self) -> None:
-        """Start those that are next: one at a time for a file, so that it gets its moves in order."""
+        """Start the next commands: one at a time for a file, so that its moves come in order."""
         for event in list(self._waiting):
             if len(self._running) >= _AT_ONCE:
                 return
@@ -89,7 +89,7 @@ class MoveHook:
 
     def _start(self, event: Event) -> None:
         command = self._command()
-        if not command:  # taken out of the configuration meanwhile
+        if not command:  # removed from the configuration in the meantime
             return
         try:
             pid, output = execute.start(command, _facts(event), LIMIT)
@@ -119,7 +119,7 @@ class MoveHook:
 
 
 class _Run:
-    """One command that runs, and what it says, line by line into the log."""
+    """One running command. Its output goes to the log, line by line."""
 
     def __init__(self, pid: int, output: int, event: Event, selector: selectors.BaseSelector) -> None:
         self.event = event
@@ -133,19 +133,19 @@ class _Run:
         selector.register(output, selectors.EVENT_READ, lambda _events: self._take())
 
     def too_long(self) -> None:
-        """Its time is up: kill it, and what it started."""
+        """Kill it and its children: its time is up."""
         self.killed = True
         self.end(signal.SIGKILL)
 
     def end(self, number: signal.Signals) -> None:
-        """Send a signal to it and what it started."""
+        """Send a signal to it and its children."""
         try:
             os.killpg(self._pid, number)
         except ProcessLookupError:  # it has only just been forked
             os.kill(self._pid, number)
 
     def close(self) -> None:
-        """Take in what it said to the last, and hear no more: what it left running may go on."""
+        """Log the rest of its output, and read no more: its children may still be running."""
         if self.timer is not None:
             self.timer.cancel()
         self._take()
@@ -153,7 +153,7 @@ class _Run:
         self._unregister()
 
     def _take(self) -> None:
-        """Take in what it says, as much as a pipe holds."""
+        """Read its output, as much as a pipe holds."""
         if self._output is None:
             return
         try:
@@ -185,7 +185,7 @@ class _Run:
 
 
 def _facts(event: Event) -> dict[str, str]:
-    """Return what the command is told, by the name of the environment's variable."""
+    """Return the environment variables of the command."""
     details = event.details
     return {
         "FILEMAPD_PATH": event.path,

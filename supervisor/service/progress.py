@@ -1,4 +1,4 @@
-"""How far the start is: a bar on a terminal, now and then a line of the log otherwise."""
+"""The progress of the start: a bar on a terminal, otherwise a log line now and then."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from supervisor.fleet.state_machine import State
 
 _log = logging.getLogger("filemapd.supervisor")
 
-# A start that takes no longer needs no words; one that does is told of so often.
+# Seconds. A shorter start logs nothing; a longer one is logged this often.
 _PATIENCE: Final = 2.0
 _EVERY: Final = 5.0
 _WIDTH: Final = 30
 
 
 class Progress:
-    """Tells of files that are mapped for the first time while many still are not. `show` puts a line at the foot of
-    a terminal, an empty one takes it away; None where there is no terminal."""
+    """Shows how many files are mapped for the first time. `show` puts a line at the foot of a terminal, an empty
+    one removes it; None without a terminal."""
 
     def __init__(self, show: Callable[[str], None] | None) -> None:
         self._show = show

@@ -1,4 +1,4 @@
-"""sd_notify(3): tell systemd how the service is doing."""
+"""sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import socket
 from typing import Final
 
-# systemd reads at once; a service must not hang on it when it doesn't.
+# Seconds. systemd reads at once; if it doesn't, the service must not hang.
 _PATIENCE: Final = 1.0
 
 
 def notify(message: str) -> bool:
-    """Send `message` (READY=1, RELOADING=1, STATUS=...) to the service manager; False where there is none to hear."""
+    """Send `message` (READY=1, RELOADING=1, STATUS=...) to the service manager; return False if there is none."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
@@ -27,7 +27,7 @@ def notify(message: str) -> bool:
 
 @functools.cache
 def _socket() -> socket.socket:
-    """Return a socket that is kept: the watchdog is to be fed where no descriptor is to be had any more, too."""
+    """Return a socket that stays open: the watchdog must be fed even if no descriptor is available."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     made.settimeout(_PATIENCE)
     return made

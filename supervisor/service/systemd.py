@@ -1,4 +1,4 @@
-"""What systemd is told (Type=notify): systemd.service(5), sd_notify(3), sd_watchdog_enabled(3)."""
+"""Notifies systemd (Type=notify): systemd.service(5), sd_notify(3), sd_watchdog_enabled(3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from supervisor.service.sd_notify import notify
 
 
 class SystemdNotifier:
-    """Tells the service manager how the supervisor is, where there is one."""
+    """Notifies the service manager, if there is one."""
 
     def __init__(self) -> None:
         self._watchdog_every = watchdog_interval(os.environ, os.getpid())
@@ -20,20 +20,23 @@ class SystemdNotifier:
         self._status = ""
 
     def ready(self) -> None:
-        """Files are being followed, at the start and after a reload."""
+        """Notify the end of the start, or of a reload."""
         notify("READY=1")
 
     def reloading(self) -> None:
-        """A reload begins; ready() tells its end, whatever came of it."""
+        """Notify the start of a reload; ready() notifies its end."""
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """The supervisor ends."""
+        """Notify that the supervisor is stopping."""
         notify("STOPPING=1")
 
     def tick(self, now: float, states: Iterable[State], *, sound: bool) -> None:
-        """Called once a second with the states of all files: tell what changed of them, and feed the watchdog only
-        while the workers are seen to (`sound`); that this is called shows that the main loop turns."""
+        """Update the status line from the states of all files, and feed the watchdog if the workers are healthy
+        (`sound`).
+
+        Called once a second by the event loop, so the watchdog also covers the loop.
+        """
         status = summary(states)
         if status != self._status:
             self._status = status
@@ -52,8 +55,8 @@ def summary(states: Iterable[State]) -> str:
 
 
 def watchdog_interval(environment: Mapping[str, str], pid: int) -> float | None:
-    """Return how often the watchdog is to be fed, half of what the service manager waits; None where it has none for
-    this process."""
+    """Return the interval of watchdog messages in seconds, half of the manager's timeout; None without a
+    watchdog."""
     try:
         microseconds = int(environment.get("WATCHDOG_USEC", "0"))
         meant = int(environment.get("WATCHDOG_PID", str(pid)))

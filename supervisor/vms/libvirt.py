@@ -1,7 +1,7 @@
-"""What libvirt writes about a virtual machine: the XML of a domain, read without trust. Pure.
+"""Parses libvirt's XML of a virtual machine, which is not trusted. Pure.
 
-Nothing of XML that could be used against its reader is taken: a document type (and with it every entity) is refused,
-and no file is larger than MAX_BYTES. Libvirt writes neither.
+Nothing of XML that could be used against its reader is taken: a document type (and with it every entity) is
+refused, and no file is larger than MAX_BYTES. Libvirt writes neither.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ MAX_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A virtual machine. `disks` are the files that its disks are made of, each with its role (machines.Machine)."""
+    """A virtual machine. `disks` are the files of its disks, each with its role (matching.Machine)."""
 
     name: str
     uuid: str | None
     running: bool
-    """Whether this is what it runs with: of a running machine libvirt writes the chains of backing files too."""
+    """Whether it is running; then libvirt writes the chains of backing files, too."""
     pid: int | None
     disks: tuple[tuple[str, str], ...]
     whole: bool
-    """Whether all its disks' files are in `disks`: a volume of a pool is only known to libvirt."""
+    """Whether `disks` has the files of all its disks: only libvirt knows the file of a pool's volume."""
 
 
 def parse(data: bytes) -> Domain:
@@ -53,7 +53,7 @@ def _refuse(*_: object) -> NoReturn:
 
 
 class _Reader:
-    """Takes in the elements that matter, by where they stand: metadata may hold any others, with the same names."""
+    """Reads the elements that matter, by their place: metadata may have others with the same names."""
 
     def __init__(self) -> None:
         self._path: list[str] = []
@@ -91,7 +91,7 @@ class _Reader:
             self._path.pop()
 
     def domain(self) -> Domain:
-        """Return what was read."""
+        """Return the domain."""
         name = self._texts.get("name", "")
         if self._root not in {"domstatus", "domain"} or not name:
             raise ValueError("no domain with a name")

@@ -1,4 +1,4 @@
-"""Which virtual machine a file belongs to, where several sources and machines claim it. Pure."""
+"""Decides which virtual machine a file belongs to, if several sources or machines claim it. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LONGEST = 255
 
 
 class Source(IntEnum):
-    """Who says so; the first is believed most."""
+    """The source of a claim, the most reliable first."""
 
     RUNNING = 0
-    """What libvirt runs."""
+    """A machine that libvirt runs."""
     PROCESS = 1
     """A QEMU process has it open."""
     DEFINED = 2
@@ -29,7 +29,7 @@ class Source(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That a file is a machine's, as its `disk` or as the `backing` of one."""
+    """A claim that a file is a machine's `disk`, or the `backing` of one."""
 
     identity: Identity
     name: str
@@ -40,8 +40,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine that a file is shown with. Its name, which may be anybody's choice, is printable like a file's.
-    `others` is how many more have the file too, as with a common backing file."""
+    """The machine of a file. Its name, which others choose, is made printable. `others` is the number of other
+    machines that have the file, such as a common backing file."""
 
     name: str
     uuid: str | None
@@ -49,13 +49,12 @@ class Machine:
     others: int
 
     def as_status(self) -> dict[str, Any]:
-        """Return the status's `vm`."""
+        """Return the key `vm` of the status."""
         return {"name": self.name, "uuid": self.uuid, "role": self.role, "others": self.others}
 
 
 def choose(claims: Iterable[Claim]) -> dict[Identity, Machine]:
-    """Return each claimed file's machine: by the best source; there one whose disk it is before one that has it as
-    a backing file, then by name."""
+    """Return the machine of each claimed file: by the best source, then disk before backing file, then by name."""
     by_file: defaultdict[Identity, list[Claim]] = defaultdict(list)
     for claim in claims:
         by_file[claim.identity].append(claim)

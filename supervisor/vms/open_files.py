@@ -1,4 +1,4 @@
-"""Which files a process has open."""
+"""The files that a process has open."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 
 def open_files(pid: int) -> Iterator[tuple[tuple[int, int], str]]:
-    """Walk the regular files that a process has open, as st_dev and inode, each with the path of its fdinfo."""
+    """Yield the regular files that a process has open, as st_dev and inode, each with the path of its fdinfo."""
     folder = f"/proc/{pid}"
-    # It may end at any moment, and so may each of its descriptors.
+    # The process and its descriptors may go at any moment.
     with contextlib.suppress(OSError):
         for number in os.listdir(f"{folder}/fd"):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""QEMU's processes: which machine each runs, and which files it has open. For machines that libvirt doesn't know."""
+"""QEMU's processes: their machines and open files, for machines that libvirt doesn't know."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _FLAGS: Final = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
 
 
 def is_machine(program: str) -> bool:
-    """Tell whether a program of that name runs a machine. The kernel cuts a process's name after 15 characters."""
+    """Return whether a program of that name is QEMU. The kernel cuts a process's name after 15 characters."""
     return program.startswith(("qemu-system-", "qemu-kvm")) or program == "kvm"
 
 
 def name_and_uuid(command: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return what a command line gives as the machine's name and UUID (qemu(1): -name and -uuid), or None."""
+    """Return the machine's name and UUID in a command line (qemu(1): -name and -uuid), or None."""
     return _name(_value(command, "name")), _value(command, "uuid")
 
 
@@ -50,7 +50,7 @@ def _name(value: str | None) -> str | None:
 
 
 def claims(wanted: Collection[Identity], but: Collection[int]) -> Iterator[Claim]:
-    """Walk which of the files `wanted` QEMU's processes have open, those with a pid of `but` left out."""
+    """Yield the claims of QEMU's processes, except those in `but` (pids), to the files `wanted`."""
     for process in psutil.process_iter(["name", "cmdline"]):
         command = process.info["cmdline"] or ()
         programs = {process.info["name"] or "", os.path.basename(command[0]) if command else ""}
@@ -62,7 +62,7 @@ def claims(wanted: Collection[Identity], but: Collection[int]) -> Iterator[Claim
 
 
 def _open_files(pid: int, wanted: Collection[Identity]) -> Iterator[tuple[Identity, str]]:
-    """Walk those of the files `wanted` that a process has open. What it can't write to it reads for another."""
+    """Yield those of the files `wanted` that a process has open. One that is open read-only is a backing file."""
     for identity, info in open_files(pid):
         if identity in wanted:
             with contextlib.suppress(OSError):

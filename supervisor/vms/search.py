@@ -1,7 +1,8 @@
-"""Looks for the virtual machines of files: what libvirt wrote, and what QEMU's processes have open.
+"""Searches the virtual machines of files: in libvirt's files, and in the open files of QEMU's processes.
 
-A path in libvirt's XML may lead to a server that doesn't answer, and there may be thousands of both. So this runs in
-a process of its own, which is forked for one search and may be killed in it. It imports what the supervisor doesn't.
+A path in libvirt's XML may lead to a server that doesn't answer, and there may be thousands of both. So this runs
+in a process of its own, which is forked for one search and may be killed in it. It imports what the supervisor
+doesn't.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Stamp = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class LibvirtFile:
-    """A file of libvirt's as it was read. `domain` is None where it is none; then `problem` says why."""
+    """A file of libvirt. `domain` is None for one that is not a domain; then `problem` is the reason."""
 
     stamp: Stamp
     domain: Domain | None
@@ -30,12 +31,12 @@ class LibvirtFile:
 
 
 def to_raw(read: LibvirtFile) -> list[Any]:
-    """Return what was read as JSON can hold it."""
+    """Return a file as a JSON value."""
     return [read.stamp, None if read.domain is None else astuple(read.domain), read.problem]
 
 
 def from_raw(raw: list[Any]) -> LibvirtFile:
-    """Return what to_raw() was given."""
+    """Return the file of a JSON value."""
     stamp, domain, problem = raw
     if domain is None:
         return LibvirtFile(tuple(stamp), None, problem)
@@ -46,7 +47,7 @@ def from_raw(raw: list[Any]) -> LibvirtFile:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search found: machines by file, and all that was read."""
+    """The result of a search: machines by file, and libvirt's files by path."""
 
     machines: dict[Identity, Machine]
     files: dict[str, LibvirtFile]
@@ -55,8 +56,8 @@ class SearchResult:
 def search(
     folders: Sequence[str], *, processes: bool, wanted: Collection[Identity], known: Mapping[str, LibvirtFile]
 ) -> SearchResult:
-    """Return the machines of the files `wanted`. What `known` has of libvirt's files, and what is not newer, is not
-    read again; folders and files that can't be read are passed over."""
+    """Return the machines of the files `wanted`. Files in `known` that have not changed are not read again.
+    Folders and files that can't be read are skipped."""
     files = dict(_read_all(folders, known))
     domains = [read.domain for read in files.values() if read.domain is not None]
     claims = [claim for domain in domains for claim in _claims(domain)]
@@ -70,8 +71,8 @@ def search(
 def search_as_json(
     folders: Sequence[str], *, processes: bool, wanted: Collection[Identity], known: Mapping[str, list[Any]]
 ) -> bytes:
-    """Return what find() finds, in JSON: `machines` with what Machine holds behind device and inode, and `files`,
-    null for each that is as in `known`."""
+    """Return the result of search() as JSON: `machines`, each with device, inode and the fields of Machine, and
+    `files`, null for those that are as in `known`."""
     before = {path: from_raw(raw) for path, raw in known.items()}
     found = search(folders, processes=processes, wanted=wanted, known=before)
     return json.dumps(
@@ -99,7 +100,7 @@ def _read_all(folders: Iterable[str], known: Mapping[str, LibvirtFile]) -> Itera
 
 
 def _read(path: str, known: LibvirtFile | None) -> LibvirtFile:
-    """Return what is in a file, `known` where it is that one still. Raises OSError."""
+    """Return a file of libvirt, `known` if it has not changed. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         status = os.fstat(fd)
@@ -131,7 +132,7 @@ def _claims(domain: Domain) -> Iterator[Claim]:
 
 
 def _identity(path: str) -> Identity | None:
-    """Return which file a path leads to, through links too: that is the file which QEMU opens."""
+    """Return the identity of the file at a path. Links are followed, as QEMU does."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -140,7 +141,8 @@ def _identity(path: str) -> Identity | None:
 
 
 def _settled(domains: Iterable[Domain]) -> Iterator[int]:
-    """Walk the processes that have nothing to add, as libvirt told all their files and each is there."""
+    """Yield the pids of processes that need no look at their open files: libvirt named all of them, and they
+    exist."""
     for domain in domains:
         if domain.pid is not None and domain.whole and all(_identity(path) for path, _ in domain.disks):
             yield domain.pid

@@ -1,7 +1,7 @@
-"""Which virtual machines the files belong to: has it looked for whenever something changed that could tell.
+"""Finds the virtual machines of the files, and searches again when something relevant has changed.
 
-Nothing is asked of libvirt. Its folders and the list of processes are glanced at; what is behind them is looked at in
-a process of its own (finder.py).
+libvirt itself gets no requests. The event loop only checks its folders and the list of processes; the search runs
+in a process of its own (search.py).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _log = logging.getLogger("filemapd.supervisor")
 
 INTERVAL: Final = 5.0
 _DEADLINE: Final = 30.0
-# After one that failed.
+# Seconds until the next search after a failed one.
 _PAUSE: Final = 60.0
-# A folder's time tells two changes apart if there are some ticks of the kernel's clock between them.
+# Seconds. A folder's time distinguishes changes that are some ticks of the kernel's clock apart.
 _SETTLED: Final = 1.0
 
 
 class VmWatcher:
-    """The last search, and what it depended on."""
+    """The last search, and the state that it was made for."""
 
     def __init__(self, fleet: Fleet, selector: selectors.BaseSelector) -> None:
         self._fleet = fleet
@@ -53,7 +53,7 @@ class VmWatcher:
         return self._machines.get(filemap)
 
     def tick(self) -> None:
-        """Begin a search if there is need for one; end one that takes too long. Called once in INTERVAL."""
+        """Start a search if something has changed; end one that takes too long. Called every INTERVAL."""
         now = time.monotonic()
         if self._pid is not None:
             if now > self._deadline:
@@ -63,18 +63,18 @@ class VmWatcher:
             return
         try:
             self._start_if_changed()
-        except OSError as error:  # there is no descriptor to be had just now
+        except OSError as error:  # no descriptor is available
             self._failed(error.strerror or str(error))
 
     def _start_if_changed(self) -> None:
-        """Begin a search if there is need for one. Raises OSError."""
+        """Start a search if something has changed. Raises OSError."""
         config = self._fleet.config.vms
         wanted = {(f.file.dev, f.file.inode) for f in self._fleet.filemaps.values() if f.file is not None}
         stamps, settled = _stamps(config.folders, time.time())
         running = self._programs.pids() if config.processes else frozenset()
-        # One that has just begun may not have opened its files yet.
+        # A new process may not have opened its files yet.
         settled, self._running = settled and running <= self._running, running
-        # A file that went and came back since may be a new filemap, or have been looked for in vain meanwhile.
+        # files_opened: a file that was removed and added again may have missed a search in between.
         state = (config, stamps, running, wanted, self._fleet.files_opened)
         if state == self._searched:
             return
@@ -89,7 +89,7 @@ class VmWatcher:
         read, write = os.pipe2(os.O_CLOEXEC)
 
         def body() -> int:
-            from supervisor.vms.search import search_as_json  # noqa: PLC0415 - what it imports is not for the supervisor
+            from supervisor.vms.search import search_as_json  # noqa: PLC0415 - it loads much
 
             os.nice(10)
             text = search_as_json(config.folders, processes=config.processes, wanted=wanted, known=known)
@@ -125,7 +125,7 @@ class VmWatcher:
         self._pid = None
 
     def _finish(self, answer: bytes) -> None:
-        """Take in what a search found; it is cut short where it was killed."""
+        """Handle the result of a search; the text is cut short if it was killed."""
         try:
             found = json.loads(answer)
         except ValueError:
@@ -156,7 +156,7 @@ class VmWatcher:
 
 
 def _stamps(folders: tuple[str, ...], now: float) -> tuple[tuple[tuple[int, int] | None, ...], bool]:
-    """Return what tells whether a folder's files are others than before; and whether the next change will."""
+    """Return the folders' identities and times, and whether the next change is sure to alter them."""
     stamps = [_stamp(folder) for folder in folders]
     newest = max((stamp[1] for stamp in stamps if stamp is not None), default=0)
     return tuple(stamps), abs(now - newest / 1e9) > _SETTLED
@@ -171,9 +171,9 @@ def _stamp(folder: str) -> tuple[int, int] | None:
 
 
 class QemuProcesses:
-    """The processes there are, and which of them run a machine. Only what is new is looked at."""
+    """The pids of QEMU's processes. Only new processes are read."""
 
-    # A process that was just forked bears its parent's name until it executes its own program.
+    # A forked process has its parent's name until it executes its own program.
     _LOOKS: Final = 3
 
     def __init__(self) -> None:
@@ -198,12 +198,12 @@ class QemuProcesses:
 
 
 def _program(pid: int) -> str:
-    """Return the name of a process, empty where it has gone."""
+    """Return the name of a process, empty if it has ended."""
     try:
         fd = os.open(f"/proc/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
-    # Of all processes there are: an open file of Python's takes five calls more.
+    # Read for every process: Python's open() makes five more system calls.
     try:
         return os.read(fd, 64).decode(errors="replace").rstrip("\n")
     except OSError:
