@@ -1,1 +1,1 @@
-"""What `make run` shows: filemapd at work on three disk images, and whether what it says is so."""
+"""The demonstration of `make run`: filemapd on three disk images, checked against filefrag and dmstats."""

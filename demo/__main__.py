@@ -14,13 +14,13 @@ from typing import Final, NoReturn
 
 _CONTROL: Final = "/dev/mapper/control"
 _LOGS: Final = "out/demo"
-# Beside the run itself: the guest's start, the images, and the end of everything.
+# Seconds beside the run itself: for the guest's start, the images and the end.
 _MARGIN: Final = 150.0
 _MEMORY: Final = "1G"
 
 
 def main() -> NoReturn:
-    """Do what the command line says. The exit status is 125 if the guest was lost."""
+    """Run the command line. The exit status is 125 if the guest was lost."""
     options = _parse()
     if options.have_device_mapper:
         sys.exit(0 if have_device_mapper() else 1)
@@ -43,7 +43,7 @@ def _in_guest(config: str, duration: float) -> list[str]:
 
 
 def have_device_mapper() -> bool:
-    """Tell whether this process may use device-mapper."""
+    """Return whether this process may use device-mapper."""
     try:
         if os.geteuid() != 0 or not stat.S_ISCHR(os.stat(_CONTROL).st_mode):
             return False
@@ -55,14 +55,14 @@ def have_device_mapper() -> bool:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo", description="filemapd on three disk images.")
-    parser.add_argument("--config", default="config/filemaps.yaml", help="what the supervisor runs on")
+    parser.add_argument("--config", default="config/filemaps.yaml", help="the configuration of filemapd")
     parser.add_argument(
         "--duration", type=float, default=40, help="seconds; 0 for until Ctrl-C (default: 40)"
     )
     parser.add_argument(
         "--have-device-mapper",
         action="store_true",
-        help="only tell, by the exit status, whether there is one",
+        help="only check for device-mapper: exit status 0 if there is one",
     )
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The running filemapd: started, asked, stopped."""
+"""Starts, queries and stops filemapd."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LAST_LINES: Final = 12
 
 
 class FilemapdError(Exception):
-    """filemapd has ended, or does not answer as it should."""
+    """filemapd has ended, or its response is not as expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the status says of one image."""
+    """The status of one image."""
 
     state: str
     reason: str | None
@@ -44,11 +44,11 @@ class Seen:
 
     @classmethod
     def of(cls, filemap: dict[str, Any]) -> Seen:
-        """Take an entry of the status."""
-        told = {name: filemap[name] for name in cls.__slots__}
+        """Build it from an entry of the status."""
+        values = {name: filemap[name] for name in cls.__slots__}
         moves = tuple((move["from"], move["to"]) for move in filemap["moves"])
         changed = filemap["last_change"] and datetime.fromisoformat(filemap["last_change"]).timestamp()
-        return cls(**{**told, "moves": moves, "last_change": changed})
+        return cls(**{**values, "moves": moves, "last_change": changed})
 
     def moves_text(self) -> str:
         """The first and the last group, such as "0→4", and how many moves if there were more; "-" for none."""
@@ -59,7 +59,7 @@ class Seen:
 
 
 class Filemapd:
-    """A supervisor of our own, which logs to a file."""
+    """A supervisor started here, which logs to a file."""
 
     def __init__(self, config: Path, log: Path) -> None:
         self._log = log
@@ -73,9 +73,9 @@ class Filemapd:
             )
 
     def status(self) -> dict[Path, Seen]:
-        """Return what it says of each image, nothing while it starts. Raises FilemapdError."""
+        """Return the status of each image, empty while filemapd starts. Raises FilemapdError."""
         try:
-            answer = call(_RUNTIME_DIR, "GET", "/v1/status")
+            response = call(_RUNTIME_DIR, "GET", "/v1/status")
         except ControlError as error:
             code = self._process.poll()
             if code is not None:
@@ -83,12 +83,12 @@ class Filemapd:
             if error.status is None:
                 return {}
             raise FilemapdError(str(error)) from None
-        return {Path(filemap["path"]): Seen.of(filemap) for filemap in answer["filemaps"]}
+        return {Path(filemap["path"]): Seen.of(filemap) for filemap in response["filemaps"]}
 
     def stop(self) -> tuple[int | None, float]:
         """Run `filemapd stop`; return the supervisor's exit status, None if it did not end, and the seconds."""
         began = time.monotonic()
-        asking = subprocess.Popen(
+        stopping = subprocess.Popen(
             [_FILEMAPD, "--runtime-dir", str(_RUNTIME_DIR), "stop"],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -99,11 +99,11 @@ class Filemapd:
             code = None
         took = time.monotonic() - began
         self.kill()
-        asking.wait()
+        stopping.wait()
         return code, took
 
     def kill(self) -> None:
-        """End it at once, if it still runs."""
+        """Kill it, if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

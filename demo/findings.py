@@ -1,4 +1,4 @@
-"""What the tools and filemapd say of each image, put side by side."""
+"""Compares what the tools and filemapd report for each image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demo.oracle import SECTOR, read_extents, read_regions, union, without
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An image: extents as filefrag has them, those that touch made one; regions as dmstats has them."""
+    """An image: filefrag's extents, adjacent ones merged, and dmstats' regions."""
 
     path: Path
     seen: Seen
@@ -23,10 +23,10 @@ class Finding:
 
     @property
     def agrees(self) -> bool:
-        """Whether the regions cover the extents, all of them and nothing else, and filemapd says so."""
-        told = (self.seen.uncovered_bytes, self.seen.excess_bytes)
+        """Whether the regions cover exactly the extents, and filemapd reports the same."""
+        reported = (self.seen.uncovered_bytes, self.seen.excess_bytes)
         exact = self.uncovered_bytes == self.excess_bytes == 0
-        return exact and told == (0, 0) and self.seen.regions == self.regions
+        return exact and reported == (0, 0) and self.seen.regions == self.regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Findings:
 
 
 def find(paths: Iterable[Path], seen: Mapping[Path, Seen], device: str) -> Findings:
-    """Ask the tools. Raises OracleError."""
+    """Run the tools and compare. Raises OracleError."""
     regions = read_regions(device)
     images = []
     for path in paths:

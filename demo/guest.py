@@ -30,7 +30,7 @@ _SIZE_MB: Final = 512
 
 
 def main() -> int:
-    """Run it; 0 if everything agreed."""
+    """Run the demonstration. Return 0 if everything agreed."""
     options = _parse()
     ended = threading.Event()
     _on_interrupt(ended)
@@ -78,7 +78,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo.guest")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--duration", type=float, required=True, help="seconds; 0 for until Ctrl-C")
-    parser.add_argument("--since", type=float, default=time.time(), help="when it all began, since the epoch")
+    parser.add_argument(
+        "--since", type=float, default=time.time(), help="start of the run, in seconds since the epoch"
+    )
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 """The three disk images: one steady, one fragmented, one that grows.
 
-Each is made of cells, written or free; what is freed is a hole in the file and gone from the device.
+Each consists of cells, written or free. A freed cell is a hole in the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CELLS: Final = 192
 
 
 class Image:
-    """A disk image of so many written cells; counts the blocks read and written. For several threads.
+    """A disk image of so many written cells. Counts the blocks read and written. Thread-safe.
 
     Its methods raise OSError.
     """
@@ -40,7 +40,7 @@ class Image:
         """When each change of the extents began, in seconds since the epoch."""
         self._cells = set(range(cells))
         self._lock = threading.Lock()
-        self._block = mmap.mmap(-1, _BLOCK)  # aligned, as O_DIRECT asks for
+        self._block = mmap.mmap(-1, _BLOCK)  # aligned, as O_DIRECT requires
         self._data = os.urandom(CELL)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._direct = os.open(path, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
@@ -108,7 +108,7 @@ class Image:
             )
 
     def _fill(self, cell: int) -> None:
-        """By way of the page cache, so that its place on the device comes later."""
+        """Write through the page cache, so that blocks are allocated later."""
         with self._lock:
             self.changed.append(time.time())
             os.pwrite(self._fd, self._data, cell * CELL)

@@ -1,4 +1,4 @@
-"""What the guests of the three images do: at a gentle pace, for as long as the demonstration runs."""
+"""I/O on the three images at a low rate, while the demonstration runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from demo.images import Image
 # Seconds between two turns of an image.
 _PAUSE: Final = 0.1
 _READS_AND_WRITES: Final = 2
-# How many of the turns also change where the image lies.
+# The fraction of turns that also change the extents.
 _CHANGING: Final = 0.1
 # The growing image is cut back there, so that it never fills the device.
 _MOST_CELLS: Final = 400
@@ -21,7 +21,7 @@ _FEWEST_CELLS: Final = 16
 
 
 class Load:
-    """A thread for each image; leaving the context stops them."""
+    """One thread per image. Leaving the context stops them."""
 
     def __init__(self, steady: Image, fragmented: Image, growing: Image) -> None:
         self._stop = threading.Event()

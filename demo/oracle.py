@@ -1,6 +1,6 @@
-"""Where the images lie and what the regions cover, as filefrag and dmstats tell it.
+"""Where the images lie and what the regions cover, as filefrag and dmstats report it.
 
-Nothing of filemapd's own is used here: this is what it is held against.
+Independent of filemapd's own code, which is checked against it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final
 SECTOR: Final = 512
 # "  ext:  logical..:  physical..:  length:  expected: flags", in blocks of 512 bytes.
 _EXTENT: Final = re.compile(r"\s*\d+:\s*(\d+)\.\.\s*\d+:\s*(\d+)\.\.\s*\d+:\s*(\d+):(?:\s*\d+:)?\s*([\w,]*)")
-# What these flags mark lies nowhere on the device yet, or not as plain blocks.
+# Extents with these flags are not yet on the device, or not as plain blocks.
 _NOT_ON_DISK: Final = frozenset({"delalloc", "unknown_loc", "encoded", "inline", "not_aligned"})
 
 
 class OracleError(Exception):
-    """A tool failed, or said what is not understood."""
+    """A tool failed, or its output can't be parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def read_extents(path: Path) -> list[Extent]:
 
 
 def read_regions(device: str) -> list[Region]:
-    """Return all regions on a device of device-mapper, whoever made them. Raises OracleError."""
+    """Return all regions on a device of device-mapper, of all programs. Raises OracleError."""
     fields = "region_id,group_id,region_start,region_len"
     plain = ("--noheadings", "--nosuffix", "--units", "s", "--separator", "|")
     return parse_dmstats(
@@ -72,12 +72,12 @@ def parse_dmstats(text: str) -> list[Region]:
             sectors = range(int(start), int(start) + int(length))
             regions.append(Region(int(region_id), None if group_id == "-" else int(group_id), sectors))
         except ValueError:
-            raise OracleError(f"dmstats said what is no region: {line!r}") from None
+            raise OracleError(f"dmstats printed a line that is no region: {line!r}") from None
     return regions
 
 
 def union(ranges: Iterable[range]) -> list[range]:
-    """Return what ranges cover, ascending, those that touch or overlap made one."""
+    """Return what ranges cover, ascending, adjacent and overlapping ones merged."""
     merged: list[range] = []
     for one in sorted(ranges, key=lambda r: r.start):
         if merged and one.start <= merged[-1].stop:
@@ -88,7 +88,7 @@ def union(ranges: Iterable[range]) -> list[range]:
 
 
 def overlap(one: range, other: range) -> bool:
-    """Tell whether two ranges have something in common."""
+    """Return whether two ranges overlap."""
     return max(one.start, other.start) < min(one.stop, other.stop)
 
 
@@ -99,7 +99,7 @@ def without(ranges: Iterable[range], taken: Iterable[range]) -> int:
 
 
 def _output(*command: str) -> str:
-    # A session of its own: Ctrl-C is for the demonstration, which still needs the answer.
+    # A session of its own: Ctrl-C is for the demonstration, which still needs the output.
     try:
         done = subprocess.run(
             command,

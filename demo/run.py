@@ -1,4 +1,4 @@
-"""The course of the demonstration, from when filemapd has started to when it has stopped."""
+"""The steps of the demonstration while filemapd runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNTIL_CTRL_C: Final = 40.0
 
 
 class Run:
-    """filemapd, its images on `device`, and what is done to it; `ended` is set by Ctrl-C."""
+    """filemapd, its images on `device`, and the trials; `ended` is set by Ctrl-C."""
 
     def __init__(
         self, show: Show, filemapd: Filemapd, images: Sequence[Image], device: str, ended: threading.Event
@@ -36,13 +36,13 @@ class Run:
         self._images = {image.path: image for image in images}
         self._device = device
         self._ended = ended
-        # At which part of the run each is begun, and what it shows.
+        # The fraction of the run after which each starts, the trial, and what it shows.
         self._trials: list[tuple[float, Trial, str]] = [
             (0.25, KillWorker(FRAGMENTED), "a killed worker's group was taken over"),
             (0.5, MoveGroup(self._images[STEADY], device), "a group that lost its leader lives on"),
         ]
         self.timing = Timing(images)
-        self._told: dict[Trial, str] = {}
+        self._outcomes: dict[Trial, str] = {}
 
     def wait_until_followed(self) -> None:
         """Return once all images are RUNNING. Raises FilemapdError."""
@@ -53,13 +53,13 @@ class Run:
             if set(states.values()) == {"RUNNING"}:
                 return
             if time.monotonic() > deadline:
-                said = ", ".join(f"{path.name} {state}" for path, state in states.items())
-                waited = f"after {_FOLLOWED_DEADLINE:.0f} s: {said}"
+                listed = ", ".join(f"{path.name} {state}" for path, state in states.items())
+                waited = f"after {_FOLLOWED_DEADLINE:.0f} s: {listed}"
                 raise FilemapdError(f"not all images are followed {waited}\n{self._filemapd.log_tail()}")
         raise FilemapdError("interrupted before all images were followed")
 
     def watch(self, load: Load, duration: float) -> None:
-        """Show the fleet for so many seconds, 0 for until Ctrl-C, and do to it what is to be done."""
+        """Show the fleet for so many seconds, 0 for until Ctrl-C, and run the trials."""
         began = time.monotonic()
         while True:
             load.check()
@@ -77,8 +77,8 @@ class Run:
                 self._ended.wait(_LOOK_EVERY)
 
     def come_to_rest(self) -> tuple[Findings, list[Check]]:
-        """Wait until what the tools see agrees, or a deadline; return what they see and what that shows."""
-        with self._show.step("the images are at rest, all is looked at again and counted"):
+        """Wait until the tools agree, or a deadline. Return the findings and the checks."""
+        with self._show.step("the images are at rest, all is checked and counted again"):
             deadline = time.monotonic() + _REST_DEADLINE
             while True:
                 seen = self._seen()
@@ -90,9 +90,12 @@ class Run:
         return findings, [*coverage_checks(findings), *self._tried(), counted]
 
     def _tried(self) -> list[Check]:
-        """Only Ctrl-C excuses what was not tried."""
+        """Return the trials' checks. Only Ctrl-C excuses a trial that did not start."""
         return [
-            Check(trial.passed if trial.begun or self._ended.is_set() else False, self._told.get(trial, what))
+            Check(
+                trial.passed if trial.begun or self._ended.is_set() else False,
+                self._outcomes.get(trial, what),
+            )
             for _, trial, what in self._trials
         ]
 
@@ -107,27 +110,27 @@ class Run:
         seen = self._filemapd.status()
         missing = [path.name for path in self._images if path not in seen]
         if missing:
-            raise FilemapdError(f"the status has nothing of {', '.join(missing)}")
+            raise FilemapdError(f"the status lacks {', '.join(missing)}")
         for path, image in self._images.items():
             self.timing.take(image, seen[path])
         return {path: seen[path] for path in self._images}
 
     def _advance(self, seen: Mapping[Path, Seen], part: float) -> bool:
-        """Begin what is due, look how it went; tell whether something is pending."""
+        """Begin trials that are due and check those that run. Return whether one is pending."""
         for at, trial, _ in self._trials:
             due = part >= at and not trial.begun and not self._ended.is_set()
             if due and seen[trial.path].state == "RUNNING":
                 self._show.say(trial.begin(seen[trial.path]), "yellow")
                 return True
-            if trial.pending and (said := trial.look(seen[trial.path])) is not None:
-                self._told[trial] = said
-                self._show.say(said, "green" if trial.passed else "bold red")
+            if trial.pending and (outcome := trial.look(seen[trial.path])) is not None:
+                self._outcomes[trial] = outcome
+                self._show.say(outcome, "green" if trial.passed else "bold red")
             if trial.pending:
                 return True
         return False
 
     def _counted(self, seen: Mapping[Path, Seen]) -> Check:
-        """Where the steady image lies was covered from the first read on, so none may be missing."""
+        """Compare I/O counts. The steady image was covered before its first read, so none may be missing."""
         image, counted = self._images[STEADY], seen[STEADY]
         passed = (counted.reads, counted.writes) == (image.reads, image.writes)
         return Check(

@@ -37,7 +37,7 @@ class Show:
 
     @contextlib.contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Say what was done and how long it took, once it is done."""
+        """Print what was done and its duration, at the end."""
         began = time.monotonic()
         yield
         self.say(f"{text}: {time.monotonic() - began:.1f} s")

@@ -21,7 +21,7 @@ class Check:
 
 
 def coverage_checks(findings: Findings) -> list[Check]:
-    """What the tools say of the regions on the device."""
+    """Check the regions on the device, as the tools report them."""
     wrong = [_difference(finding) for finding in findings.images if not finding.agrees]
     every = "filefrag and dmstats agree: the regions cover all extents and nothing else"
     orphans = ", ".join(map(str, findings.orphans))
@@ -85,9 +85,10 @@ def _table(findings: Findings, timing: Timing) -> Table:
 
 
 def _difference(finding: Finding) -> str:
-    said = finding.seen
+    reported = finding.seen
     return (
         f"{finding.path.name}: {finding.uncovered_bytes} bytes not covered, {finding.excess_bytes} too much, "
-        f"{finding.regions} regions; filemapd says {said.uncovered_bytes}, {said.excess_bytes}, {said.regions} "
-        f"({said.state}{f': {said.reason}' if said.reason else ''})"
+        f"{finding.regions} regions; filemapd reports {reported.uncovered_bytes}, {reported.excess_bytes}, "
+        f"{reported.regions} "
+        f"({reported.state}{f': {reported.reason}' if reported.reason else ''})"
     )

@@ -19,7 +19,7 @@ class Timing:
             image.changed.clear()  # nobody followed it then
 
     def take(self, image: Image, seen: Seen) -> None:
-        """Take in what the status says; to be called often, as it has the time of the last change only."""
+        """Record a status. To be called often, as it holds the time of the last change only."""
         while image.changed and seen.last_change is not None and image.changed[0] <= seen.last_change:
             took = seen.last_change - image.changed.popleft()
             self._took_ms[image.path.name].append(took * 1000)

@@ -1,4 +1,4 @@
-"""What is done to filemapd in the course of the run: a worker is killed, a group loses its leader."""
+"""Trials during the run: a worker is killed, a group loses its leader."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Trial(ABC):
 
     def begin(self, seen: Seen) -> str:
         """Do it; return what was done. Raises OracleError and OSError."""
-        said = self._do(seen)
+        description = self._do(seen)
         self.begun = True
         self._at = time.monotonic()
-        return said
+        return description
 
     def look(self, seen: Seen) -> str | None:
         """Return how it ended, None while that is open."""
         took = time.monotonic() - self._at
         outcome = self._outcome(seen)
         if outcome is not None:
-            self.passed, said = outcome
-            return f"{said} after {took:.1f} s"
+            self.passed, description = outcome
+            return f"{description} after {took:.1f} s"
         if took < _DEADLINE:
             return None
         self.passed = False
@@ -70,11 +70,11 @@ class KillWorker(Trial):
     def _outcome(self, seen: Seen) -> tuple[bool, str] | None:
         if seen.state != "RUNNING" or seen.pid in (None, self._before.pid):
             return None
-        # The image changes all the while, so the group may have moved since, if the status says so.
+        # The image changes meanwhile, so the group may have moved; the status then lists the move.
         since = seen.moves[len(self._before.moves) :]
         expected = {self._before.group_id, *(new for _, new in since)}
-        said = f"{self.path.name}: worker {seen.pid} took over group {seen.group_id}"
-        return seen.group_id in expected and seen.restarts > self._before.restarts, said
+        description = f"{self.path.name}: worker {seen.pid} took over group {seen.group_id}"
+        return seen.group_id in expected and seen.restarts > self._before.restarts, description
 
 
 class MoveGroup(Trial):

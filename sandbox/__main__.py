@@ -2,7 +2,7 @@
 
     python -m sandbox [--memory 2G] [--out DIR] [--timeout S] [--system-kernel] -- COMMAND...
 
-Gives the command's exit status; 125 if the guest was lost, with the end of its console on stderr.
+Exits with the command's status. If the guest was lost, exits with 125 and prints the end of its console to stderr.
 """
 
 import argparse
@@ -40,11 +40,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m sandbox",
         description="Run a command in a guest with device-mapper, against this checkout.",
-        epilog="Gives the command's exit status, 125 if the guest was lost.",
+        epilog="Exits with the command's status, or with 125 if the guest was lost.",
     )
     parser.add_argument("--memory", type=_memory, default="2G", help="the guest's memory (default: 2G)")
     parser.add_argument("--out", type=Path, help="a folder the guest can write to, $SANDBOX_OUT in it")
-    parser.add_argument("--timeout", type=float, help="seconds until the guest is given up")
+    parser.add_argument("--timeout", type=float, help="seconds after which the guest is killed")
     parser.add_argument(
         "--system-kernel", action="store_true", help="run the system's kernel, not that of sandbox/kernel.sh"
     )
@@ -61,15 +61,15 @@ def _memory(text: str) -> str:
 
 
 def _forward_signals(guest: Guest) -> None:
-    """The first signal goes to the command, a second one ends the guest."""
-    asked = False
+    """Forward the first signal to the command. A second one kills the guest."""
+    forwarded = False
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal forwarded
+        if forwarded:
             guest.kill()
         else:
-            asked = True
+            forwarded = True
             guest.send_signal(number)
 
     def resize(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Runs the job's command in the guest: output out, signals in, orphans reaped, status written."""
+"""Runs the job's command in the guest: copies output, forwards signals, reaps orphans, writes the status."""
 
 import os
 import signal
@@ -13,15 +13,15 @@ from sandbox import syscalls
 from sandbox.job import CONTROL_LINE, READY, STATUS, STDERR_LINE, STDOUT_LINE, Job, Status, Terminal
 
 _CHUNK = 65536
-# What is killed ends at once, unless the kernel holds it; the status must not wait for that.
+# A killed process ends at once, unless it blocks in the kernel. The status must not wait for that.
 _LAST_WORDS = 10.0
 
 
 def serve(job: Job, job_fd: int) -> None:
-    """Run the command to its end and write its status. Raises OSError if that can't be done."""
+    """Run the command until it exits and write its status. Raises OSError."""
     streams = _Streams.open(job.terminal)
     code = _run(job, streams)
-    _end_everybody()
+    _kill_all()
     counts = streams.finish()
     if job.out is not None:
         _write_out(job.out)
@@ -30,7 +30,7 @@ def serve(job: Job, job_fd: int) -> None:
 
 @dataclass
 class _Stream:
-    """One of the command's outputs on its way to a serial line."""
+    """Copies one of the command's outputs to a serial line."""
 
     source: int
     line: int
@@ -53,7 +53,7 @@ class _Stream:
     def _read(self) -> bytes:
         try:
             return os.read(self.source, _CHUNK)
-        except OSError:  # EIO: a terminal that nobody has open any more
+        except OSError:  # EIO: no process has the terminal open any more
             return b""
 
 
@@ -66,12 +66,12 @@ class _Streams:
 
     @classmethod
     def open(cls, terminal: Terminal | None) -> "_Streams":
-        """The ends for the command, a terminal or pipes, and the copies that carry them out."""
+        """Open a terminal or pipes for the command, and the streams that copy them to the serial lines."""
         master = None
         slave = -1
         if terminal is not None:
             master, slave = os.openpty()
-            tty.setraw(slave)  # the host's terminal does what a terminal does to a line's end
+            tty.setraw(slave)  # the host's terminal translates line ends
             termios.tcsetwinsize(master, (terminal.rows, terminal.columns))
         ends: dict[int, int] = {}
         copies: list[_Stream] = []
@@ -84,7 +84,7 @@ class _Streams:
                 source = master
             else:
                 source, ends[number] = os.pipe()
-            # Both on the terminal: one copy carries both, in their order.
+            # If both are on the terminal, one copy carries both in order.
             if source not in [copy.source for copy in copies]:
                 copies.append(_Stream(source, open_line(number)))
         if slave >= 0:
@@ -92,14 +92,14 @@ class _Streams:
         return cls(ends[STDOUT_LINE], ends[STDERR_LINE], master, copies)
 
     def start(self) -> None:
-        """The command has its ends: close ours and carry."""
+        """Close our ends, now that the command has its own, and start to copy."""
         for end in (self.stdout, self.stderr):
             os.close(end)
         for copy in self.copies:
             copy.start()
 
     def finish(self) -> tuple[int, int]:
-        """Wait until all is out; the number of bytes on each line."""
+        """Wait until all output is written. Return the number of bytes on each line."""
         deadline = time.monotonic() + _LAST_WORDS
         for copy in self.copies:
             copy.thread.join(max(0.0, deadline - time.monotonic()))
@@ -108,7 +108,7 @@ class _Streams:
 
 
 def open_line(number: int) -> int:
-    """A serial line as a plain stream of bytes. Raises OSError."""
+    """Open a serial line as a plain stream of bytes. Raises OSError."""
     fd = os.open(f"/dev/ttyS{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     tty.setraw(fd)
     return fd
@@ -131,7 +131,7 @@ def _run(job: Job, streams: _Streams) -> int:
         missing = isinstance(error, FileNotFoundError) and error.filename != job.cwd
         return 127 if missing else 126
     streams.start()
-    control = threading.Thread(target=_obey, args=(command.pid, streams.master), daemon=True)
+    control = threading.Thread(target=_handle_control, args=(command.pid, streams.master), daemon=True)
     control.start()
     while True:
         pid, status = os.waitpid(-1, 0)
@@ -141,8 +141,8 @@ def _run(job: Job, streams: _Streams) -> int:
             return code if code >= 0 else 128 - code
 
 
-def _obey(pid: int, master: int | None) -> None:
-    """What the host sends once it is told to: "signal N" and "resize ROWS COLUMNS", a line each."""
+def _handle_control(pid: int, master: int | None) -> None:
+    """Announce READY, then handle the host's lines: "signal N" and "resize ROWS COLUMNS"."""
     line_fd = open_line(CONTROL_LINE)
     os.write(line_fd, READY)
     with os.fdopen(line_fd, "rb", buffering=0) as control:
@@ -157,7 +157,7 @@ def _obey(pid: int, master: int | None) -> None:
 
 def _send(pid: int, number: int) -> None:
     try:
-        if number == signal.SIGTERM:  # as kill(1) has it; the others come from a terminal, to all there
+        if number == signal.SIGTERM:  # as kill(1) does; a terminal sends the others to its process group
             os.kill(pid, number)
         else:
             os.killpg(pid, number)
@@ -165,8 +165,8 @@ def _send(pid: int, number: int) -> None:
         return
 
 
-def _end_everybody() -> None:
-    """Kill what the command left, so that its output comes to an end."""
+def _kill_all() -> None:
+    """Kill the processes that the command left behind, so that its output ends."""
     try:
         os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:
@@ -176,7 +176,7 @@ def _end_everybody() -> None:
 def _write_out(folder: str) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Not sync(): that would wait for ever for a suspended device of the guest's.
+        # Not sync(): it would block forever on a suspended device of the guest.
         syscalls.sync_filesystem(fd)
     finally:
         os.close(fd)

@@ -1,6 +1,6 @@
 """Devices of device-mapper and file systems on them, on sparse files in the guest's memory.
 
-Their names start with PREFIX and this process's id, so that nobody else's device is ever touched.
+Their names start with PREFIX and this process's id, so that no other device is ever touched.
 """
 
 import contextlib
@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Literal
 
 PREFIX = "fmd-sandbox"
-# A tmpfs: a loop device can punch holes into a file there, which gives the memory back.
+# A tmpfs: a loop device can punch holes into a file there, which frees the memory.
 _FILES = Path("/run/sandbox")
 _BUSY = 60.0
 _RETRY = 0.05
 _SECTOR = 512
 # What mkfs.xfs takes without complaint.
 _LEAST = {"ext4": 16, "xfs": 300}
-# As on a large disk: mkfs.ext4 gives a small one smaller blocks.
+# The block size of a large disk: mkfs.ext4 uses smaller blocks on a small one.
 _OPTIONS = {"ext4": ("-b", "4096"), "xfs": ()}
 _numbers = itertools.count()
 
 
 class DeviceError(Exception):
-    """A command failed; the message has the command and what it said."""
+    """A command failed. The message holds the command and its output."""
 
 
 @dataclass(frozen=True, slots=True)

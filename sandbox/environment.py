@@ -40,19 +40,19 @@ def inside() -> bool:
 
 def guest_environment(host: Mapping[str, str], out: Path | None) -> dict[str, str]:
     """The variables for the command. PATH starts with this interpreter's virtual environment."""
-    kept = {name: value for name, value in host.items() if not _is_junk(name)}
-    path = [entry for entry in kept.get("PATH", "").split(os.pathsep) if entry]
+    guest_variables = {name: value for name, value in host.items() if not _is_junk(name)}
+    path = [entry for entry in guest_variables.get("PATH", "").split(os.pathsep) if entry]
     own = []
     if sys.prefix != sys.base_prefix:
         own = [str(Path(sys.prefix, "bin"))]
-        kept["VIRTUAL_ENV"] = sys.prefix
-    kept["PATH"] = os.pathsep.join(dict.fromkeys([*own, *path, *_SYSTEM]))
-    kept["SANDBOX_GUEST"] = "1"
-    kept["DM_DISABLE_UDEV"] = "1"  # there is no udev: dmsetup makes the nodes
-    kept.pop("SANDBOX_OUT", None)
+        guest_variables["VIRTUAL_ENV"] = sys.prefix
+    guest_variables["PATH"] = os.pathsep.join(dict.fromkeys([*own, *path, *_SYSTEM]))
+    guest_variables["SANDBOX_GUEST"] = "1"
+    guest_variables["DM_DISABLE_UDEV"] = "1"  # there is no udev: dmsetup makes the nodes
+    guest_variables.pop("SANDBOX_OUT", None)
     if out is not None:
-        kept["SANDBOX_OUT"] = str(out)
-    return kept
+        guest_variables["SANDBOX_OUT"] = str(out)
+    return guest_variables
 
 
 def _is_junk(name: str) -> bool:

@@ -18,9 +18,9 @@ from sandbox.streams import Console, Control, Copy
 
 __all__ = ["Guest", "GuestLost", "SandboxError", "Unavailable", "available", "run"]
 
-# These are the guest's own, and hide what the host has there.
+# The guest mounts its own here, which hides the host's.
 _HIDDEN = ("/run", "/dev", "/proc", "/sys")
-# For whoever reads the output of a guest that is lost; one that ended well is waited for as long as it takes.
+# Seconds to wait for the output of a lost guest. After a normal end the wait has no limit.
 _LAST_WORDS = 5.0
 
 
@@ -28,8 +28,8 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-class GuestLost(SandboxError):  # noqa: N818 - it says what happened
-    """The guest ended without the command's status: nothing is known of the command."""
+class GuestLost(SandboxError):  # noqa: N818 - the name of a state
+    """The guest ended without the command's status. The outcome of the command is unknown."""
 
     def __init__(self, reason: str, console_tail: str) -> None:
         super().__init__(reason)
@@ -101,11 +101,11 @@ class Guest:
         self._control.send(f"signal {int(number)}")
 
     def resize(self, rows: int, columns: int) -> None:
-        """Tell the command's terminal, if it has one, its new size."""
+        """Set the size of the command's terminal, if it has one."""
         self._control.send(f"resize {rows} {columns}")
 
     def kill(self) -> None:
-        """End the guest at once; wait() then raises GuestLost."""
+        """Kill the guest. wait() then raises GuestLost."""
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
@@ -134,23 +134,23 @@ class Guest:
         raise GuestLost(reason, self._console.tail())
 
     def close(self) -> None:
-        """Kill the guest if it still runs and remove what it needed."""
+        """Kill the guest if it still runs and remove its files."""
         self.kill()
         self._end(_LAST_WORDS)
         self._control.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _end(self, patience: float | None = None) -> None:
-        """Wait until no process of the guest is left and its output is passed on."""
+        """Wait until the guest's processes have ended and its output is copied."""
         if self._keeper.wait() != 0:
-            # Somebody killed the keeper itself: the kernel, a group of its own, runs on.
+            # The keeper itself was killed. The kernel, in a process group of its own, still runs.
             with contextlib.suppress(OSError, ValueError):
                 os.killpg(int((self._folder / "uml" / "pid").read_text()), signal.SIGKILL)
         for thread in (*self._copies, self._console):
             thread.join(patience)
 
     def _wait_keeper(self, timeout: float | None) -> bool:
-        """Whether the keeper ended in time. Handlers of signals run while this waits."""
+        """Return whether the keeper ended in time. Signal handlers run during the wait."""
         if self._keeper.poll() is not None:
             return True
         ended = os.pidfd_open(self._keeper.pid)
@@ -163,7 +163,7 @@ class Guest:
 
     def _check_written(self) -> None:
         for copy in self._copies:
-            # A reader that has seen enough is no error, as with any command.
+            # A reader that closes its pipe is no error, as with any command.
             if copy.error is not None and not isinstance(copy.error, BrokenPipeError):
                 raise copy.error
 
@@ -180,10 +180,10 @@ def run(
     stdout: int | HasFileno | None = None,
     stderr: int | HasFileno | None = None,
 ) -> int:
-    """Run a command in a guest of its own and give its exit status, 128 + N if signal N ended it.
+    """Run a command in a guest of its own and return its exit status, 128 + N if signal N ended it.
 
-    Raises GuestLost if the guest gave none or timeout (seconds, with the boot) has passed, Unavailable if
-    this host can't run one.
+    Raises GuestLost if the guest returned no status or timeout (seconds, including the boot) has passed,
+    Unavailable if this host can't run one.
     """
     with Guest(command, memory=memory, out=out, stdout=stdout, stderr=stderr) as guest:
         return guest.wait(timeout)

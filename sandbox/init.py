@@ -1,4 +1,4 @@
-"""The guest's first process: makes the root the command sees, then hands over to the agent.
+"""The guest's first process: builds the root file system, then runs the agent.
 
 python -m sandbox.init FOLDER    with the job's folder, as the host and the guest see it
 """
@@ -12,18 +12,18 @@ from pathlib import Path
 from sandbox import agent, modules, syscalls
 from sandbox.job import STARTED, Job
 
-# Where the overlay is put together; whatever the host has there is seen again in the new root.
+# The overlay is assembled here. The new root shows the host's folder again.
 _SCAFFOLD = "/mnt"
 
 
 def main(folder: str) -> None:
-    """Never returns: the machine is off at the end, whatever happens."""
+    """Run the job and power off. Never returns."""
     try:
         job = Job.read(Path(folder))
         job_fd = _enter_root(folder, job)
         if _first_start(job_fd):
             agent.serve(job, job_fd)
-    except BaseException:  # noqa: BLE001 - the host's only sight of it is the console
+    except BaseException:  # noqa: BLE001 - the host sees it on the console only
         traceback.print_exc()
     finally:
         syscalls.power_off()
@@ -39,7 +39,7 @@ def _first_start(job_fd: int) -> bool:
 
 
 def _enter_root(folder: str, job: Job) -> int:
-    """Build the writable root and make it ours; gives the job's folder, open and writable."""
+    """Build the writable root and enter it. Return a descriptor of the job's folder, which is writable."""
     syscalls.mount("proc", "/proc", "proc")
     syscalls.mount("sysfs", "/sys", "sysfs")
     modules.load("overlay")
@@ -50,7 +50,7 @@ def _enter_root(folder: str, job: Job) -> int:
     layers = f"lowerdir=/,upperdir={_SCAFFOLD}/upper,workdir={_SCAFFOLD}/work"
     syscalls.mount("overlay", root, "overlay", data=layers)
     _mount_below(root)
-    # Mounted only to be opened: the command has no business with the status.
+    # Mounted only to be opened: the command must not see the status.
     syscalls.mount("none", root + folder, "hostfs", data=folder)
     job_fd = os.open(root + folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     syscalls.detach(root + folder)

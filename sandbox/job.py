@@ -1,4 +1,4 @@
-"""What the host and the guest tell each other: the job, and how it ended."""
+"""What the host and the guest exchange: the job and its status."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ STARTED = "started"
 
 # The guest's serial lines, ttyS0 and so on.
 STDOUT_LINE, STDERR_LINE, CONTROL_LINE = 0, 1, 2
-# Said on the control line by the guest: what comes before is lost in a line nobody has opened.
+# Sent by the guest on the control line. Bytes sent before it has opened the line are lost.
 READY = b"r"
 
 

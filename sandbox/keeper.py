@@ -1,4 +1,4 @@
-"""Runs a user-mode-linux kernel and leaves nothing of it behind, even if who asked for it is killed.
+"""Runs a user-mode-linux kernel and ends all its processes, even if the parent is killed.
 
     python -m sandbox.keeper LIFELINE FOLDER LINUX ARGUMENT...
 

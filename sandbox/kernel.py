@@ -32,7 +32,7 @@ class Kernel:
 
 
 def start_kernel(folder: Path, memory: int, memory_at: str, *, system: bool = False) -> Kernel:
-    """Boot the job in a folder with so many bytes of memory, kept in memory_at; `system` as for kernel_program().
+    """Boot the job in a folder with so many bytes of memory, stored in memory_at; `system` as for kernel_program().
     Raises OSError."""
     lifeline_end, lifeline = os.pipe()
     # Sockets: the kernel polls both ways, which a pipe's end or /dev/null doesn't stand.

@@ -41,5 +41,5 @@ mv "$work/files/usr/lib/uml/modules" "$to/modules"
 patchelf --set-interpreter "$(find "$to/lib" -name 'ld-linux-*.so.*')" --set-rpath "$to/lib" \
     --output "$work/linux.uml" "$work/files/usr/bin/linux.uml"
 chmod 755 "$work/linux.uml"
-# Last: who finds it finds all the rest.
+# Installed last: if it exists, so does the rest.
 mv "$work/linux.uml" "$to/linux.uml"

@@ -1,4 +1,4 @@
-"""The host's end of a guest's output: copied on as it comes, and the console's end kept."""
+"""The host's end of a guest's output: copies it as it comes and retains the end of the console."""
 
 import os
 import queue
@@ -50,7 +50,7 @@ class Control(threading.Thread):
         self.start()
 
     def send(self, text: str) -> None:
-        """Never blocks and never fails: who doesn't listen any more has ended."""
+        """Send without blocking. Errors are ignored: a guest that does not read has ended."""
         self._waiting.put(text)
 
     def run(self) -> None:
@@ -69,7 +69,7 @@ class Control(threading.Thread):
 
 
 class Console(threading.Thread):
-    """Reads the guest's console to its end and keeps the last of it."""
+    """Reads the guest's console to its end and retains the last of it."""
 
     def __init__(self, source: socket.socket) -> None:
         super().__init__(daemon=True)
@@ -94,7 +94,7 @@ def _write_all(target: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(target, view) :]
-        except BlockingIOError:  # whoever shares it with us has made it so
+        except BlockingIOError:  # another process that shares it made it non-blocking
             select.select([], [target], [])
 
 

@@ -1,4 +1,4 @@
-"""The system calls of Linux that Python's library leaves out; the one module here for ctypes and ioctls."""
+"""Linux system calls missing from Python's library. The only module of the sandbox with ctypes and ioctls."""
 
 import ctypes  # noqa: TID251 - this is the module that is for it
 import fcntl  # noqa: TID251 - likewise
