@@ -1,4 +1,4 @@
-"""What a process does first that was forked from another of ours: it keeps nothing of that but memory."""
+"""The first steps of a forked child: it retains nothing of its parent but memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from workers.libc import die_with_parent
 
 
 def run_child(keep: Iterable[int], body: Callable[[], int], parent: int) -> NoReturn:
-    """In a child of process `parent`: end with the status that `body` returns. There are no signal handlers of the
-    forking process's then, nothing is open but stdio and `keep`, and the child ends when `parent` does."""
+    """In a child of process `parent`: run `body` and exit with the status that it returns.
+
+    The child has no signal handlers of the forking process, only stdio and `keep` open, and ends when `parent`
+    ends.
+    """
     status = int(Exit.FAILED)
     try:
         reset_signals()
@@ -29,7 +32,7 @@ def run_child(keep: Iterable[int], body: Callable[[], int], parent: int) -> NoRe
 
 
 def reset_signals() -> None:
-    """SIGINT and SIGHUP are for the supervisor; SIGIO comes where a lease is broken."""
+    """Ignore SIGINT and SIGHUP, which are for the supervisor, and SIGIO of a broken lease; reset other handlers."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -38,7 +41,7 @@ def reset_signals() -> None:
 
 
 def _close_all_but(keep: set[int]) -> None:
-    """Close what is inherited: the channels of other workers above all, whose ends would never be seen."""
+    """Close what is inherited, above all the channels of other workers: their end of file would never come."""
     low = 0
     for fd in sorted(keep):
         if low < fd:  # CPython takes the empty range that ends at 0 for all there are

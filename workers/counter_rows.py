@@ -31,19 +31,19 @@ class CounterRows:
 
     @property
     def width(self) -> int:
-        """The numbers in a row."""
+        """Numbers in a row."""
         return len(self.numbers) // len(self.ids)
 
     def counters(self, at: int) -> Sequence[int]:
-        """Return the numbers of a row without those that tell where the region lies."""
+        """Return the counters of a row, without the region's place."""
         return self.numbers[at * self.width + _PLACE : (at + 1) * self.width]
 
     def sum(self) -> list[int]:
-        """Return the same, all rows added up."""
+        """Return the sum of the counters of all rows."""
         return [sum(self.numbers[at :: self.width]) for at in range(_PLACE, self.width)]
 
     def select(self, ids: tuple[int, ...]) -> CounterRows:
-        """Return the rows of `ids`, in their order; one that is not here has nothing but zeros."""
+        """Return the rows of `ids`, in their order; an unknown id has zeros."""
         if ids == self.ids:
             return self
         width, here = self.width, dict(zip(self.ids, range(len(self.ids)), strict=True))
@@ -55,14 +55,14 @@ class CounterRows:
         return CounterRows(ids, numbers)
 
     def zeroed(self, places: Collection[int]) -> CounterRows:
-        """Return the rows with nothing but zeros at some places."""
+        """Return the rows, with zeros at some places."""
         return (
             self.select(tuple(-1 if at in places else n for at, n in enumerate(self.ids))) if places else self
         )
 
     def decreased(self, before: CounterRows) -> list[int]:
-        """Return at which rows numbers that only grow are less than before. Only counts are compared, not times,
-        which the kernel adds up for each CPU while others read."""
+        """Return the places of rows whose counts have decreased. Times are not compared: the kernel sums them up
+        over the CPUs while I/O goes on."""
         width, back = self.width, set[int]()
         for which in (_READS, _SECTORS_READ, _WRITES, _SECTORS_WRITTEN, *range(_BINS, width)):
             less = list(map(operator.lt, self.numbers[which::width], before.numbers[which::width]))

@@ -1,4 +1,4 @@
-"""A worker without a supervisor: it watches its one file itself and keeps no counters."""
+"""A worker without a supervisor: it watches its one file itself, and stores no counters."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _KEY: Final = "file"
 
 
 class StandaloneWorker:
-    """One file, its group and what to wait for."""
+    """One file, its group and its watch."""
 
     def __init__(self, fd: int, group_id: int, path: str, mode: FilemapdMode) -> None:
-        """Take over group `group_id` of the file open at `fd`. Raises UnmappableError."""
+        """Adopt group `group_id` of the file open at `fd`. Raises UnmappableError."""
         self._file = FollowedFile(path, mode, fd)
         wanted = GroupSettings(adopt=group_id, recreate=False)
         self._reconciler = Reconciler(
@@ -44,15 +44,15 @@ class StandaloneWorker:
         self._stopping = False
 
     def run(self) -> None:
-        """Follow the file until its group is gone, or it is unlinked and closed, or SIGTERM or SIGINT comes.
+        """Follow the file until its group is gone, it is unlinked and closed, or SIGTERM or SIGINT comes.
 
-        Raises DmStatsError for what the kernel refuses.
+        Raises DmStatsError where the kernel refuses.
         """
         wake = self._wake_on_signals()
         if self._watcher.polling:
             _log.warning("no inotify instance to be had (fs.inotify.max_user_instances): polling instead")
         try:
-            # The file as it was given, before it is looked at what stands at the path now.
+            # The given file first: another one may be at the path by now.
             self._reconciler.reconcile(verify=True)
             if self._reconcile():
                 self._loop(wake)
@@ -96,7 +96,7 @@ class StandaloneWorker:
                 return
 
     def _table_changed(self) -> bool:
-        """Tell whether anything in the group's program changed on the device since the last time."""
+        """Return whether any region of the group's program has changed on the device since the last call."""
         spec, fd = self._reconciler.spec, self._file.fd
         if spec is None or fd is None:
             return False
@@ -105,7 +105,7 @@ class StandaloneWorker:
         return changed
 
     def _reconcile(self, *, verify: bool = False, join: bool = False) -> bool:
-        """Look at the file once; False where there is nothing left to follow."""
+        """Reconcile once; return False where there is nothing left to follow."""
         before = self._file.fd
         presence = self._file.find()
         if presence is Presence.CLOSED:
@@ -120,13 +120,13 @@ class StandaloneWorker:
             self._watcher.add(_KEY, self._file.fd, path)
         if presence is Presence.MISSING:
             return True
-        look = self._reconciler.reconcile(verify=verify, join=join)
-        outcome = look.outcome
+        result = self._reconciler.reconcile(verify=verify, join=join)
+        outcome = result.outcome
         self._watcher.finished(
             _KEY,
             time.monotonic(),
             changed=outcome is not None and bool(outcome.created or outcome.retired),
-            landing=look.landing or (outcome is not None and outcome.failure is not None),
+            landing=result.landing or (outcome is not None and outcome.failure is not None),
             joinable=self._reconciler.joinable,
         )
         if outcome is not None and outcome.failure is not None:

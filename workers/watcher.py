@@ -1,7 +1,7 @@
-"""Which files are to be looked at: one inotify instance and one sweep of stat for all files of a process.
+"""Watches the files of a process: one inotify instance, and one sweep of stat(2), for all of them.
 
-inotify(7) tells of writes, fallocate, truncation and of what happens to names, but not of stores through mmap(2), nor
-when delayed allocation lands: the sweep compares blocks and size once a second.
+inotify(7) reports writes, fallocate, truncation and changes of names, but neither stores through mmap(2) nor the
+landing of delayed allocation: the sweep compares blocks and size once a second.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from workers.libc import open_cached
 from workers.pace import Pace
 
 SWEEP: Final = 1.0
-# Files that are written all the time are compared more often, but no more than so many a second.
+# Seconds. Files that are written all the time are compared more often, but no more than this many a second.
 _BUSY_SWEEP: Final = 0.05
 _BUSY_A_SECOND: Final = 500
-# Of the files on a device that does nothing one in so many is compared in a sweep.
+# On a device without I/O a sweep compares one of this many files.
 _RESTING: Final = 10
 
-# Once only: a guest that writes all day wakes nobody between two looks. Closing tells of defragmentation.
+# ONESHOT: a guest that writes all day causes no wake-ups between two reconciles. CLOSE_WRITE shows defragmentation.
 _FILE_EVENTS: Final = (
     flags.MODIFY | flags.ATTRIB | flags.CLOSE_WRITE | flags.MOVE_SELF | flags.DELETE_SELF | flags.ONESHOT
 )
@@ -37,7 +37,7 @@ _FOLDER_EVENTS: Final = (
 
 @dataclass(slots=True)
 class WatchedFile:
-    """One file: `fd` is open on it, None while there is none; `path` is set where the name matters."""
+    """One file: `fd` is open on it, None while it is missing. `path` is set where the name matters."""
 
     fd: int | None
     path: str | None
@@ -48,40 +48,40 @@ class WatchedFile:
     changed_at: int = 0
     wd: int | None = None
     queued: float | None = None
-    """The turn that stands in the queue of turns."""
+    """The due time that is in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderEvent:
-    """Something happened to `name` in a folder that is watched; an empty name: to any of them; an empty folder: to
-    one that was not taken over yet."""
+    """An event of `name` in a watched folder. An empty name: of any of its names; an empty folder: of one that is
+    not known yet."""
 
     folder: str
     name: str
 
 
 class FileWatcher:
-    """The files of one process, by a key of the caller's."""
+    """The watched files of one process, by keys of the caller."""
 
     def __init__(self) -> None:
         self._files: dict[str, WatchedFile] = {}
         self._by_path: dict[str, set[str]] = {}
-        # (when, key) of each turn, those too that are out of date.
+        # (due time, key), with entries that are out of date.
         self._queue_heap: list[tuple[float, str]] = []
         self._by_wd: dict[int, set[str]] = {}
         self._folders: dict[int, set[str]] = {}
-        # The files that may be busy: a look makes one so.
+        # The files that may be throttled.
         self._busy: set[str] = set()
         self._io_texts: dict[int, str] = {}
         self._sweeps = 0
         try:
             self._inotify: INotify | None = INotify(nonblocking=True)
         except OSError:
-            self._inotify = None  # fs.inotify.max_user_instances is reached: the sweep sees to it
+            self._inotify = None  # fs.inotify.max_user_instances is reached: the sweep replaces it
 
     @property
     def polling(self) -> bool:
-        """Tell whether there is no inotify instance to be had."""
+        """Whether no inotify instance is available."""
         return self._inotify is None
 
     def fileno(self) -> int:
@@ -89,9 +89,9 @@ class FileWatcher:
         return -1 if self._inotify is None else self._inotify.fileno()
 
     def add(self, key: str, fd: int | None, path: str | None) -> None:
-        """Watch the file open at `fd` (O_PATH will do), and what happens to the name `path`.
+        """Watch the file open at `fd` (O_PATH is enough), and the name `path`.
 
-        A file that was added before under the same key is replaced; its turns go on as they were.
+        A file that was added before under the same key is replaced; its schedule stays.
         """
         known = self._files.get(key)
         self.remove(key)
@@ -104,7 +104,7 @@ class FileWatcher:
         self._enqueue(key, watched)
 
     def remove(self, key: str) -> None:
-        """Watch a file no longer."""
+        """Stop watching a file."""
         watched = self._files.pop(key, None)
         if watched is None:
             return
@@ -116,7 +116,7 @@ class FileWatcher:
                 del self._by_path[watched.path]
 
     def _watch_cached_folder(self, folder: str) -> None:
-        """Tell of names in `folder` too, unless it is not there or not known: then it is left to the sweep."""
+        """Watch the names in `folder`. The sweep covers a folder that is missing or not in the kernel's cache."""
         try:
             fd = open_cached(folder)
         except OSError:
@@ -127,8 +127,11 @@ class FileWatcher:
             self.add_folder(folder, wd)
 
     def watch_folder(self, folder: str) -> int | None:
-        """Have names in `folder` be told of once take_over() is called with the number that this returns; None where
-        there is no such folder to watch. A child of this process may call it, which may have to wait for a disk."""
+        """Watch the names in `folder`; return the watch number for add_folder(), None where the folder can't be
+        watched.
+
+        A child of this process may call it, as it may wait for a disk.
+        """
         if self._inotify is None:
             return None
         try:
@@ -137,23 +140,23 @@ class FileWatcher:
             return None
 
     def add_folder(self, folder: str, wd: int) -> None:
-        """Tell of names in `folder`, which is watched under the number `wd`."""
+        """Report events of names in `folder`, which is watched under the number `wd`."""
         self._folders.setdefault(wd, set()).add(folder)
 
     def pace(self, key: str) -> Pace | None:
-        """Return the turns of a file."""
+        """Return the schedule of a file."""
         watched = self._files.get(key)
         return watched.pace if watched else None
 
     def mark_changed(self, key: str, now: float) -> None:
-        """Have a file looked at as soon as may be."""
+        """Note a certain change of a file; see Pace.mark_changed()."""
         watched = self._files.get(key)
         if watched is not None:
             watched.pace.mark_changed(now)
             self._enqueue(key, watched)
 
     def finished(self, key: str, now: float, *, changed: bool, landing: bool, joinable: bool) -> None:
-        """A look at a file has ended; see Pace.looked()."""
+        """Note that a reconcile has ended; see Pace.finished()."""
         watched = self._files.get(key)
         if watched is not None:
             watched.pace.finished(now, changed=changed, landing=landing, joinable=joinable)
@@ -162,34 +165,34 @@ class FileWatcher:
             self._enqueue(key, watched)
 
     def read_events(self, now: float) -> list[FolderEvent]:
-        """Take in what inotify has to tell; return what happened in folders."""
-        told: list[FolderEvent] = []
+        """Read inotify's events; return those of folders."""
+        folder_events: list[FolderEvent] = []
         for wd, mask, _, name in self._inotify.read(timeout=0) if self._inotify is not None else ():
             if mask & flags.Q_OVERFLOW:
-                told += self._overflow(now)
+                folder_events += self._overflow(now)
             elif wd in self._folders:
-                told += self._folder_events(wd, mask, name, now)
+                folder_events += self._folder_events(wd, mask, name, now)
             elif name:
-                told.append(FolderEvent("", name))
+                folder_events.append(FolderEvent("", name))
             else:
                 for key in self._by_wd.pop(wd, ()):
                     self._files[key].wd = None
                     self._files[key].pace.mark_event(now)
                     self._enqueue(key, self._files[key])
-        return told
+        return folder_events
 
     def sweep(self, now: float) -> None:
-        """Compare every file with what it was when it was last looked at.
+        """Compare every file with its status at the last reconcile.
 
-        Blocks that got their place on disk from a store through mmap(2) are written there. So of the files whose
-        device did no I/O since the last sweep a part is compared, as whatever else there is inotify tells.
+        Blocks that a store through mmap(2) allocates are written to disk, and inotify reports everything else. So
+        of the files on a device without I/O since the last sweep only a part is compared.
         """
         resting = self._idle_devices()
         self._sweeps += 1
         for at, (key, watched) in enumerate(self._files.items()):
-            told = watched.wd is not None and watched.path is None
+            has_events = watched.wd is not None and watched.path is None
             if (
-                told
+                has_events
                 and watched.file is not None
                 and watched.file[0] in resting
                 and (at + self._sweeps) % _RESTING
@@ -198,7 +201,7 @@ class FileWatcher:
             self._compare(key, watched, now)
 
     def _idle_devices(self) -> set[int]:
-        """Return the devices that did no I/O since the last time."""
+        """Return the devices that did no I/O since the last sweep."""
         before = self._io_texts
         self._io_texts = {}
         for dev in {watched.file[0] for watched in self._files.values() if watched.file is not None}:
@@ -209,8 +212,10 @@ class FileWatcher:
         return {dev for dev, text in self._io_texts.items() if before.get(dev) == text}
 
     def sweep_busy(self, now: float) -> float:
-        """Compare the files that are written all the time, whose events are not waited for; return after how many
-        seconds to do so again: the more there are, the later, and from some number on the sweep is enough."""
+        """Compare the files that are written all the time; return the seconds until the next call.
+
+        The more such files, the later; above some number the sweep is enough.
+        """
         known = ((key, self._files.get(key)) for key in self._busy)
         busy = {
             key: watched for key, watched in known if watched is not None and watched.pace.is_throttled(now)
@@ -224,11 +229,11 @@ class FileWatcher:
         return interval
 
     def _compare(self, key: str, watched: WatchedFile, now: float) -> None:
-        """Have a file looked at that is not what it was. It costs one system call."""
+        """Mark a file that has changed. It takes one system call."""
         try:
             status = _status(watched)
         except BlockingIOError:
-            watched.pace.mark_changed(now)  # who looks may wait for the disk
+            watched.pace.mark_changed(now)  # its worker may wait for the disk
             self._enqueue(key, watched)
             return
         if status is None or (status.st_dev, status.st_ino) != watched.file:
@@ -244,9 +249,9 @@ class FileWatcher:
         self._enqueue(key, watched)
 
     def start_due(self, now: float) -> Iterator[tuple[str, bool]]:
-        """Walk the files whose turn it is, each with whether its regions may be joined.
+        """Yield the files that are due, each with whether its regions may be joined.
 
-        The watch is set again before the look, so that what happens from now on is told.
+        The watch is set again before the reconcile, so that later changes raise an event.
         """
         while (when := self.next_due()) is not None and when <= now:
             _, key = heapq.heappop(self._queue_heap)
@@ -260,7 +265,7 @@ class FileWatcher:
             yield key, join
 
     def next_due(self) -> float | None:
-        """Return when the next file's turn comes, None while none is known to."""
+        """Return when the next file is due, None without one."""
         while self._queue_heap:
             when, key = self._queue_heap[0]
             watched = self._files.get(key)
@@ -275,7 +280,7 @@ class FileWatcher:
             heapq.heappush(self._queue_heap, (watched.pace.due, key))
 
     def close(self) -> None:
-        """Give up the inotify instance."""
+        """Close the inotify instance."""
         if self._inotify is not None:
             self._inotify.close()
 
@@ -285,7 +290,7 @@ class FileWatcher:
         try:
             watched.wd = self._inotify.add_watch(f"/proc/self/fd/{watched.fd}", _FILE_EVENTS)
         except OSError:
-            return  # fs.inotify.max_user_watches is reached: the sweep sees to this file
+            return  # fs.inotify.max_user_watches is reached: the sweep covers this file
         self._by_wd.setdefault(watched.wd, set()).add(key)
 
     def _disarm(self, key: str, watched: WatchedFile) -> None:
@@ -298,14 +303,14 @@ class FileWatcher:
             try:
                 self._inotify.rm_watch(watched.wd)
             except OSError:
-                return  # it fired, which is not read yet
+                return  # it has fired, and its event is not read yet
 
     def _remember(self, watched: WatchedFile) -> None:
         if watched.fd is not None:
             try:
                 status = os.fstat(watched.fd)
             except OSError:
-                return  # a file system that was shut down: it is compared on with what was seen last
+                return  # a file system that was shut down: the last status stays
             watched.file = status.st_dev, status.st_ino
             watched.shape, watched.changed_at = _shape(status), status.st_ctime_ns
 
@@ -325,10 +330,10 @@ class FileWatcher:
 
 
 def _status(watched: WatchedFile) -> os.stat_result | None:
-    """Return the status of what stands at the path, where the name matters, else of the file; None without one.
+    """Return the status of the path, where the name matters, else of the file; None for a missing file.
 
-    Raises BlockingIOError where that is not known. The kernel keeps the name of a file that is open, so stat(2) does
-    not wait for the disk there.
+    Raises BlockingIOError where only the disk knows. stat(2) of an open file's name doesn't wait for the disk, as
+    the kernel has the name in its cache.
     """
     if watched.fd is None:
         return cached_stat.stat(watched.path) if watched.path is not None else None
