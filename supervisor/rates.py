@@ -28,13 +28,13 @@ class Reading:
     histogram: tuple[int, ...] = ()
 
     def totals(self) -> tuple[int, ...]:
-        """Return what only grows, but for the histogram."""
+        """Return the counters that only grow, without the histogram."""
         return (self.reads, self.writes, self.bytes_read, self.bytes_written, self.read_ns, self.write_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a file did in the `seconds` between two readings.
+    """The rates of a file in the `seconds` between two readings.
 
     A latency is the mean of the I/Os that completed, in nanoseconds; None where none did. `bins` are these I/Os
     by latency, as in a histogram of the readings' `bounds_ns`, empty where there is none.
@@ -63,7 +63,7 @@ class Rates:
 
     @property
     def load(self) -> float:
-        """How many I/Os were in flight in the mean: what the I/Os took, summed, by the time they were done in."""
+        """The mean number of I/Os in flight: the sum of their latencies divided by the time."""
         return self.ios_per_s * (self.latency_ns or 0.0) / NS_PER_SECOND
 
     def quantile_ns(self, q: float) -> float | None:
@@ -148,7 +148,7 @@ def quantile_ns(bounds_ns: Sequence[int], bins: Sequence[int], q: float) -> floa
 
 
 def least_ios(q: float) -> int:
-    """Return how many I/Os it takes to tell the quantile `q`. Raises ValueError where it isn't between 0 and 1."""
+    """Return how many I/Os the quantile `q` needs. Raises ValueError for a `q` outside 0 to 1."""
     if not 0 < q < 1:
         raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
     # Rounded first: 1 / (1 - 0.99) comes out a little above 100.

@@ -1,4 +1,4 @@
-"""Finds what filemapd left on the devices, and removes it."""
+"""Finds regions that filemapd left on the devices, and removes them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Cleanup:
         self._devices = dict(device_numbers())
 
     def find(self) -> list[Leftover]:
-        """Return what is left over now, by device and file."""
+        """Return the leftovers, by device and file."""
         keepers = find_owners(self._config, self._devices, self._known)
         found = []
         for _, dev in sorted(self._devices.items()):
@@ -65,7 +65,7 @@ class Cleanup:
                         yield one, refused[one.file] or _delete(still)
 
     def as_json(self, one: Leftover) -> dict[str, Any]:
-        """Return what is left of a file, for machines and for the table."""
+        """Return the leftovers of a file, for JSON and for the table."""
         device = Device(one.file.dev)
         path = next((path for path, file in self._known.items() if file == one.file), None)
         return {
@@ -82,7 +82,7 @@ class Cleanup:
 
 
 def device_numbers() -> Iterator[tuple[str, int]]:
-    """Walk the name and the number, as st_dev has it, of each device of device-mapper."""
+    """Yield the name and number (st_dev) of each device-mapper device."""
     for folder in _SYSFS.glob("dm-*"):
         try:
             major, minor = (folder / "dev").read_text(encoding="ascii").split(":")
@@ -93,7 +93,7 @@ def device_numbers() -> Iterator[tuple[str, int]]:
 
 
 def _why(one: Leftover, path: str | None) -> str:
-    """Return why nobody keeps it."""
+    """Return why nobody owns it."""
     if not one.groups:
         return f"in no group, made by process {one.makers[0]}, which ended" if one.makers else "in no group"
     if path is not None and not os.path.lexists(path):
@@ -102,7 +102,7 @@ def _why(one: Leftover, path: str | None) -> str:
 
 
 def _lock(one: Leftover, locks: ExitStack) -> str | None:
-    """Take the locks on its groups; return who has one, None where all are ours now."""
+    """Take the locks of its groups. Return the owner of a taken one, None if all are ours now."""
     for number in one.groups:
         lock = GroupLock()
         locks.callback(lock.release)

@@ -1,4 +1,4 @@
-"""Which of a device's regions filemapd made and nothing keeps any more. Pure."""
+"""Decides which of a device's regions filemapd made and nobody owns any more. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Owners:
     groups: Collection[tuple[int, int]] = ()
 
     def name(self, file: FileIdentity) -> bool:
-        """Tell whether `file` is one of those that are named."""
+        """Return whether `file` is one of the owned files."""
         return file in self.files or (file.dev, file.inode) in self.inodes
 
 
@@ -40,7 +40,7 @@ class Leftover:
 
     @property
     def makers(self) -> list[int]:
-        """The pids of the processes that made the regions, as far as these tell."""
+        """The pids of the processes that made the regions, as far as the marks have them."""
         marks = (parse_mark(region.aux) for region in self.regions)
         return sorted({mark.pid for mark in marks if mark is not None and mark.pid})
 
@@ -86,7 +86,7 @@ class _Table:
             self.ours.setdefault((mark.inode, mark.generation), []).extend(regions)
 
     def left_of(self, file: FileIdentity, lives: Callable[[Mark], bool]) -> Leftover:
-        """Return what there is of a file, but for what another's group lists too."""
+        """Return the regions of a file, without those that another's group lists, too."""
         near = {region.id: region for region in self.ours[file.inode, file.generation]}
         near |= {group.id: group.leader for number in tuple(near) for group in self._listed(number)}
         listing = [near[number] for number in sorted(near)]

@@ -1,4 +1,4 @@
-"""Who keeps regions: the configuration, the running supervisor, its ledger, and the processes that hold a group."""
+"""Collects the owners of regions: configuration, supervisor, ledger, and processes that have a group's lock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from workers.group_lock import holders
 
 
 class UnknownError(Exception):
-    """It can't be told which files are wanted."""
+    """The selected files are unknown."""
 
 
 def find_owners(config: Config, devices: Mapping[str, int], known: Mapping[str, FileIdentity]) -> Owners:

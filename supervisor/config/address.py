@@ -43,7 +43,7 @@ def parse_address(value: object) -> Address:
 
 
 def listening(address: Address) -> socket.socket:
-    """Return a socket that listens on `address`. Raises OSError, which says what to do about it."""
+    """Return a socket that listens on `address`. Raises OSError with advice."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     where, every = (address.host, address.port), address.host == "::"
     try:

@@ -1,4 +1,4 @@
-"""What all models of the configuration have in common: strictness, and what a path is."""
+"""The base of all models of the configuration: strict, with absolute paths."""
 
 from __future__ import annotations
 

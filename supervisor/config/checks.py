@@ -1,4 +1,4 @@
-"""What one key can't show: entries that contradict each other. Reads nothing but through `device`."""
+"""Checks across keys: entries that contradict each other. Reads files only through `device`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Parts:
 
 
 def valid_parts(data: dict[str, Any]) -> Parts:
-    """Return what is valid in `data`, so that the rest is checked too where one key is wrong."""
+    """Return the valid parts of `data`, so that they are checked even if another key is wrong."""
     supervisor = data.get("supervisor", {})
     return Parts(
         _valid(Defaults, data.get("defaults", {})),
@@ -69,7 +69,7 @@ def _valid_items(model: type[Model], items: object) -> list[tuple[int, Model]]:
 
 
 def all_checks(given: Parts, line_of: LineOf, device: Callable[[str], int | None]) -> list[Flaw]:
-    """Return what the parts contradict each other in. `device` tells a file's device number, or None."""
+    """Return the contradictions between the parts. `device` returns a file's device number, or None."""
     adopted: list[tuple[Location, int, int | None]] = [
         (("filemaps", index, "group_id"), entry.group_id, device(entry.path))
         for index, entry in given.filemaps

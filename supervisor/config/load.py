@@ -1,4 +1,4 @@
-"""Reads the configuration file. All that is wrong with it is said at once, each with its line and key."""
+"""Reads the configuration file. All errors are reported at once, each with its line and key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(path: str, *, wait: bool = True) -> Config:
 
 
 def device_of(path: str) -> int | None:
-    """Return the st_dev of the file `path`; None where it can't be had."""
+    """Return the st_dev of the file `path`; None if it is unknown."""
     try:
         return os.stat(path).st_dev
     except OSError:
@@ -40,7 +40,7 @@ def device_of(path: str) -> int | None:
 
 
 def known_device_of(path: str) -> int | None:
-    """Return the same; None also where it can't be had without asking the disk, which may not answer."""
+    """Return the same; None also where only the disk knows, which may hang."""
     try:
         found = cached_stat.stat(path)
     except BlockingIOError:
@@ -90,7 +90,7 @@ def _read(path: str, *, wait: bool) -> bytes:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without a wait for somebody who writes to a pipe. Raises OSError, and ValueError for a pipe."""
+    """Open without waiting for the writer of a pipe. Raises OSError, and ValueError for a pipe."""
     fd = os.open(path, flags | os.O_NONBLOCK)
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)
@@ -109,7 +109,7 @@ def _decode(content: bytes) -> str:
 
 
 def _validate(document: Document, folder: str) -> tuple[Config | None, list[tuple[Location, str]]]:
-    """Return the configuration that lies in `folder`, None where it is not valid, and what is wrong."""
+    """Return the configuration, whose file is in `folder`, or None, and the errors."""
     try:
         return Config.model_validate(document.data, context=folder), []
     except ValidationError as error:

@@ -54,7 +54,7 @@ def _alias(text: str) -> str:
 
 
 def _program_id(text: str) -> str:
-    """Check a program_id against what the kernel and libdm's reader can bear."""
+    """Check that the kernel and libdm can read a program_id."""
     if not text:
         raise ValueError("must not be empty: an empty program_id stands for all programs in dmstats")
     if re.fullmatch(r"[!-~]+", text) is None or "\\" in text:
@@ -109,7 +109,7 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
 
 
 def _group(value: object) -> int | None:
-    """Return the id of a group that is named, or given by its id."""
+    """Return the id of a group, given by name or id."""
     if value is None or (type(value) is int and 0 <= value <= _MAX_GID):
         return value
     if not isinstance(value, str):
@@ -150,7 +150,7 @@ Keep = Literal["keep", "delete"]
 
 
 class Defaults(Model):
-    """What holds for every file whose entry doesn't say otherwise."""
+    """The options of files whose entries don't set others."""
 
     mode: Mode = FilemapdMode.INODE
     precise: bool = True
@@ -160,11 +160,11 @@ class Defaults(Model):
     sample: Seconds = 10.0
     program_id: ProgramId = "dmstats"
     on_unlink: Keep = "delete"
-    """What becomes of a file's group when the file is unlinked and nobody has it open."""
+    """What happens to the group when the file is unlinked and no process has it open."""
 
 
 class Overrides(Model):
-    """What an entry may say instead of the defaults; None where it says nothing."""
+    """Options that an entry may set; None for the default."""
 
     mode: Mode | None = None
     precise: bool | None = None
@@ -222,7 +222,7 @@ class Health(Model):
 
 
 class Log(Model):
-    """What is logged, and how."""
+    """The level and format of the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -272,7 +272,7 @@ class Config(Model):
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """What holds for one file, with nothing left open."""
+    """The resolved options of one file."""
 
     mode: FilemapdMode
     precise: bool
@@ -285,7 +285,7 @@ class FileOptions:
 
 
 def resolve(defaults: Defaults, entry: Overrides) -> FileOptions:
-    """Return the options of `entry`: its own, and the defaults where it says nothing."""
+    """Return the options of `entry`: its own, else the defaults."""
 
     def pick(key: str) -> Any:
         own = getattr(entry, key)

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and where, as an operator reads it."""
+"""Errors of a configuration, with their places, as text for operators."""
 
 from __future__ import annotations
 

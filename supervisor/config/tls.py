@@ -16,7 +16,7 @@ _ASKED: Final = {
 
 
 class UnusableError(Exception):
-    """TLS can't be had with these files; its text says which, and why."""
+    """The TLS files can't be used; the text names the file and the reason."""
 
 
 def server_context(wanted: Mapping[str, str]) -> ssl.SSLContext:
@@ -47,7 +47,7 @@ def server_context(wanted: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def _readable(name: str, wanted: Mapping[str, str]) -> str:
-    """Return the path under `name`, which OpenSSL would tell less of where it can't be read."""
+    """Check that a file is readable: OpenSSL's own error says less."""
     path = wanted[name]
     if path:
         try:

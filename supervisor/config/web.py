@@ -42,7 +42,7 @@ def _beside(text: str, info: ValidationInfo) -> str:
 
 
 def _hash(value: object) -> str:
-    """Check a bcrypt hash. What is wrong with it is told without it: it may be the password itself."""
+    """Check a bcrypt hash. The error doesn't show the value: it may be the password itself."""
     found = _HASH.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError(
@@ -70,7 +70,7 @@ Users = Annotated[dict[str, Annotated[str, BeforeValidator(_hash)]], AfterValida
 
 
 class TlsServerConfig(Model):
-    """What TLS needs: files in PEM form, and what is asked of clients."""
+    """TLS: files in PEM format, and what clients must present."""
 
     cert_file: Beside
     """The certificate, and after it those that lead to an authority's."""
@@ -109,11 +109,11 @@ class Web(Model):
     tls_server_config: TlsServerConfig | None = None
     """None: plain HTTP."""
     basic_auth_users: Users = Field(default_factory=dict)
-    """bcrypt hashes of passwords by name; who asks has to have one, unless there are none."""
+    """bcrypt hashes of passwords, by user name. If there are any, clients must authenticate."""
 
     @property
     def for_anybody(self) -> bool:
-        """Tell whether other hosts may reach it, and everybody there is answered, in the clear."""
+        """Whether other hosts can reach it without TLS and authentication."""
         return (
             self.listen is not None
             and not ipaddress.ip_address(self.listen.host).is_loopback

@@ -51,7 +51,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """What is wrong with the text at one place."""
+    """An error at one place of the text."""
 
     place: Place
     location: Location
@@ -59,7 +59,7 @@ class Flaw:
 
 
 class YamlError(Exception):
-    """The text can't be read at all; `place` says where that showed."""
+    """The text can't be parsed; `place` is where that showed."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class YamlError(Exception):
 
 @dataclass(slots=True)
 class Document:
-    """The data, without what is flawed."""
+    """The data, without the flawed parts."""
 
     data: Any = None
     places: dict[Location, Place] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Document:
     flaws: list[Flaw] = field(default_factory=list)
 
     def place(self, location: Location) -> Place:
-        """Return where `location` stands, or what is around it where it stands nowhere."""
+        """Return the place of `location`, or of its nearest parent that has one."""
         while location and location not in self.places:
             location = location[:-1]
         return self.places.get(location, Place(1, 1))
@@ -105,7 +105,7 @@ def read_document(text: str) -> Document:
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
-    """Return what is wrong in plainer words where libyaml's are hard to understand."""
+    """Return the error in plainer words, where libyaml's are hard to understand."""
     problem, context = error.problem or "", error.context or ""
     begin = error.context_mark.line + 1 if error.context_mark else 0
     if "scanning an alias" in context or "scanning a tag" in context:
@@ -119,7 +119,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
 
 
 def _no_value(mark: Any, text: str) -> str:
-    """Return what to do about the character at `mark`."""
+    """Return advice about the character at `mark`."""
     character = text.splitlines()[mark.line][mark.column]
     if character == "\t":
         return "a tab can't indent a line: use spaces"
@@ -147,7 +147,7 @@ def _place(node: yaml.Node) -> Place:
 
 
 class _Builder:
-    """Turns nodes into data as SafeConstructor does, and keeps what it would lose: places and doubled keys."""
+    """Turns nodes into data like SafeConstructor, and retains what that loses: places and duplicate keys."""
 
     def __init__(self) -> None:
         self.document = Document()
@@ -205,7 +205,7 @@ class _Builder:
         return data
 
     def _pairs(self, node: yaml.MappingNode, location: Location, depth: int) -> Iterator[Pair]:
-        """Yield keys and values: the node's own first, then what `<<: *anchor` brings, marked as merged."""
+        """Yield keys and values: the node's own first, then those of `<<: *anchor`, marked as merged."""
         merges: list[yaml.Node] = []
         for key, value in node.value:
             if key.tag == f"{_TAG}merge":

@@ -12,7 +12,7 @@ SOCKET_NAME: Final = "control.sock"
 
 
 class ControlError(Exception):
-    """The request was not done; the text says why. `status` is the answer's, None where none came."""
+    """The request failed; the text is the reason. `status` is the response's, None without a response."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def call(runtime_dir: Path, method: str, path: str, body: object = None, timeout: float = 10) -> Any:
-    """Return the JSON that filemapd answers to `method` `path`.
+    """Send a request and return the JSON of the response.
 
     Raises NotRunning where there is no filemapd, ControlError with its text for an answer that is an error.
     """

@@ -1,4 +1,4 @@
-"""One connection to the control socket: HTTP/1.1 with JSON, one request, one answer, never waited for."""
+"""One connection to the control socket: HTTP/1.1 with JSON, one request, one response, without blocking."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PATIENCE: Final = 10.0
 
 
 class _BadRequest(Exception):  # noqa: N818 - it becomes an answer
-    """The request is refused with this answer."""
+    """The request is refused with this response."""
 
     def __init__(self, status: int, message: str, allow: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ def _encoded(response: Response) -> tuple[HTTPStatus, bytes]:
 
 
 def _head(status: HTTPStatus, length: int | None = None, allow: Sequence[str] = ()) -> h11.Response:
-    """Return the head of an answer of so many bytes, or of as many as come (None)."""
+    """Return the head of a response of `length` bytes; None for an unknown length."""
     headers = [("Content-Type", "application/json"), ("Connection", "close")]
     if length is not None:
         headers.append(("Content-Length", str(length)))
@@ -57,7 +57,7 @@ def _head(status: HTTPStatus, length: int | None = None, allow: Sequence[str] = 
 
 
 class Connection:
-    """One connection: reads a request, answers it, ends."""
+    """Reads one request, sends the response, and closes."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Connection:
         self._gone(self)
 
     def overdue(self) -> None:
-        """End the connection, unless it was the loop that had no time so far: then the client has done its part."""
+        """Close the connection if the client is late. If the event loop itself was late, the client has more time."""
         deadline = self.deadline
         self._ready(0)
         if self.deadline == deadline and self._socket.fileno() >= 0:
@@ -120,7 +120,7 @@ class Connection:
             self.close()
 
     def _whole(self) -> bool:
-        """Take what has arrived; True when that is the whole request."""
+        """Read what has arrived; return whether the request is complete."""
         while True:
             event = self._http.next_event()
             match event:
@@ -142,7 +142,7 @@ class Connection:
             )
 
     def _route(self) -> Response | StreamedResponse:
-        """Return what the route for the request answers."""
+        """Return the response of the request's route."""
         assert self._request is not None  # noqa: S101 - there is no end of a request without one
         method, target = self._request.method.decode(), self._request.target.decode()
         path, _, query = target.partition("?")
@@ -174,7 +174,7 @@ class Connection:
         return from_body(model, body)
 
     def _respond(self, response: Response | StreamedResponse) -> None:
-        """Put the answer, or how it begins, into the socket at once, so that it is out even if filemapd ends next."""
+        """Send the response, or its beginning, at once, so that it is sent even if filemapd ends next."""
         if isinstance(response, StreamedResponse):
             self._send(_head(HTTPStatus.OK))
             self._pieces = response.pieces
@@ -200,7 +200,7 @@ class Connection:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Make the next piece of the answer, to be sent at the next turn; end where there is none."""
+        """Make the next piece of the response, for the next turn; close after the last one."""
         try:
             piece = next(self._pieces, None)
         except Exception:  # noqa: BLE001 - the client sees that the answer ends early, and the supervisor goes on

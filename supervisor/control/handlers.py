@@ -1,4 +1,4 @@
-"""What the control socket answers."""
+"""The handlers of the control socket's requests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from supervisor.fleet.health import HealthCheck
 from supervisor.fleet.scheduler import Scheduler
 from supervisor.fleet.state_machine import LIVE, Event
 
-# So many files are told of in one turn of the main loop.
+# Files whose status is made in one turn of the event loop.
 _AT_ONCE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """The parts that know the answers. `reload` raises ConfigError; `stop` does so after the answer."""
+    """The parts that handle requests. `reload` raises ConfigError; `stop` stops after the response."""
 
     fleet: Fleet
     status: StatusSource
@@ -35,7 +35,7 @@ class Handlers:
     stop: Callable[[], None]
 
     def routes(self) -> Routes:
-        """Return what answers which question."""
+        """Return the handler of each request."""
         return {
             ("GET", "/v1/status"): Route(Request, self._status),
             ("GET", "/v1/events"): Route(EventsRequest, self._events),
@@ -49,7 +49,7 @@ class Handlers:
         return StreamedResponse(self._status_pieces())
 
     def _status_pieces(self) -> Iterator[str]:
-        """Walk the status as JSON, piece by piece; a file that goes meanwhile is told as it was."""
+        """Yield the status as JSON, piece by piece. A file that is removed in between has its last status."""
         about = json.dumps(self.status.supervisor(self.info()))
         yield f'{about[:-1]}, "filemaps": ['
         between = ""
@@ -58,7 +58,7 @@ class Handlers:
             some = filemaps[start : start + _AT_ONCE]
             for filemap in some:
                 self.health.measure_new(filemap)
-            self.fleet.ledger.flush()  # totals that were shown must not go back, whoever is killed next
+            self.fleet.ledger.flush()  # totals that were shown must not decrease, whichever process is killed next
             yield between + ", ".join(json.dumps(self.status.filemap(filemap)) for filemap in some)
             between = ", "
         yield "]}"
@@ -68,7 +68,7 @@ class Handlers:
         if request.after is None:
             found = ledger.latest_events(request.limit, request.name)
         else:
-            # An id that was not given yet is of a ledger that was lost.
+            # An id above the last one is from a ledger that was lost.
             after = request.after if request.after <= ledger.last_event else 0
             found = ledger.events_after(after, request.limit, request.name)
         return Response(200, {"events": [one.as_json() for one in found], "last": ledger.last_event})
@@ -86,7 +86,7 @@ class Handlers:
         for filemap in self.fleet.filemaps.values():
             if request.name in (filemap.name, filemap.path) and not filemap.is_leaving:
                 live = filemap.record.state in LIVE
-                self.fleet.advance(filemap, Event.RESTART, "asked for")
+                self.fleet.advance(filemap, Event.RESTART, "requested")
                 return Response(200, {"name": filemap.name, "restarted": live})
         return Response(404, {"error": f"there is no filemap {request.name!r}"})
 

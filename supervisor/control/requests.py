@@ -1,4 +1,4 @@
-"""What the control socket is asked: one model for each question, of its body or, for GET, its query."""
+"""The control socket's requests: one model each, of the body or, for GET, of the query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class RequestError(Exception):
-    """The request is not as it is to be; the text says which key, and what would be right."""
+    """The request is invalid; the text names the key and what would be right."""
 
 
 class Request(BaseModel):
@@ -25,7 +25,7 @@ class Request(BaseModel):
 
 
 class RestartRequest(Request):
-    """Which worker is to be started anew, by its file's name."""
+    """Restart the worker of the file with this name."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""Which questions there are on the control socket, and what answers them."""
+"""The routes of the control socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; `body` is what JSON can hold, `allow` are the methods there are where it is not one of them."""
+    """A response. `body` is a JSON value; `allow` are the allowed methods, for a method that isn't."""
 
     status: int
     body: object

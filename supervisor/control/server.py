@@ -88,12 +88,12 @@ class ControlServer:
         self._paused_until: float | None = None
 
     def register(self, selector: selectors.BaseSelector) -> None:
-        """Have `selector` watch the socket and all clients to come."""
+        """Register the socket, and all later clients, with `selector`."""
         self._selector = selector
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def set_group(self, group: int | None) -> None:
-        """Have the socket be for another group from now on."""
+        """Give the socket to another group."""
         try:
             _open_for(self._path, group)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The status as JSON: read by others, so its keys stay what they are."""
+"""The status as JSON. Other programs read it, so its keys don't change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supervisor.text.times import rfc3339
 from supervisor.vms.matching import Machine
 from workers.pace import Pace
 
-# Read once: there may be no descriptor to be had later, and after an upgrade it would be another's.
+# Read once: later no descriptor may be available, and after an upgrade it would be the new version.
 _VERSION: Final = version("filemapd")
 
 
@@ -38,7 +38,7 @@ class SupervisorInfo:
 
 @dataclass(frozen=True, slots=True)
 class StatusSource:
-    """What the status is made of. `machine_of` returns the virtual machine of a file."""
+    """Makes the status. `machine_of` returns the virtual machine of a file."""
 
     fleet: Fleet
     machine_of: Callable[[Filemap], Machine | None]
@@ -69,14 +69,14 @@ def _rss_bytes() -> int | None:
     try:
         return int(psutil.Process().memory_info().rss)
     except OSError:
-        return None  # there is no descriptor to be had just now
+        return None  # no descriptor is available
 
 
 def filemap_status(
     filemap: Filemap, pace: Pace | None = None, machine: Machine | None = None
 ) -> dict[str, Any]:
-    """Return the status of one filemap, whose turns `pace` holds. Bytes, RFC 3339, and milliseconds or nanoseconds as
-    the key says; null where there is nothing to tell."""
+    """Return the status of one filemap, whose schedule is `pace`. Units: bytes, RFC 3339, and milliseconds or
+    nanoseconds by the key's name; null for unknown values."""
     mapped, holds, record = filemap.mapped, filemap.file, filemap.record
     followed = filemap.follow_times
     total = filemap.total()

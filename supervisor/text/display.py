@@ -1,4 +1,4 @@
-"""Names as they may be shown: they come from whoever makes the files."""
+"""Names for display: whoever creates files chooses them."""
 
 from __future__ import annotations
 
