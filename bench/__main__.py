@@ -35,7 +35,7 @@ _USAGE: Final = 2
 
 
 def main() -> int:
-    """Do what the command line says. 1 tells that something got worse, or failed; 125 that the guest was lost."""
+    """Run the command line. Return 1 if something got worse or failed, 125 if the guest was lost."""
     if sys.argv[1:2] == ["compare"]:
         return _compare(_parse_files("compare", "Name what got worse.", "old", "new"))
     if sys.argv[1:2] == ["table"]:
@@ -114,7 +114,7 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Print what changed by more than noise; 1 if anything got worse."""
+    """Print what changed by more than noise. Return 1 if anything got worse."""
     try:
         old, new = load(options.old), load(options.new)
     except ResultsError as error:

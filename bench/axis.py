@@ -1,4 +1,4 @@
-"""A logarithmic axis: where it begins and ends, and what is written on it. Pure."""
+"""A logarithmic axis: its ends and its labels. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From `low` to `high`, both larger than 0. `label` says what, with its unit."""
+    """From `low` to `high`, both larger than 0. `label` names the quantity and its unit."""
 
     low: float
     high: float
@@ -25,7 +25,7 @@ class Axis:
         return math.log(value / self.low) / math.log(self.high / self.low)
 
     def ticks(self) -> list[float]:
-        """Return what is written on the axis: 1, 2 and 5 times the powers of ten, or these alone where it is long."""
+        """Return the values to label: 1, 2 and 5 times the powers of ten, or the powers alone on a long axis."""
         fine = list(_grid(self.low, self.high))
         return fine if len(fine) <= _MOST else [tick for tick in fine if f"{tick:e}".startswith("1.0")]
 
@@ -41,10 +41,10 @@ def axis(values: Iterable[float], label: str) -> Axis:
 
 
 def _grid(low: float, high: float) -> Iterable[float]:
-    """Walk 1, 2 and 5 times the powers of ten between two values, these too."""
+    """Yield 1, 2 and 5 times the powers of ten between two values, inclusive."""
     for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
         for step in _STEPS:
-            # Of its digits, not by multiplication: 0.1 * 3 is not 0.3.
+            # From its digits, not by multiplication: 0.1 * 3 is not 0.3.
             tick = float(f"{step}e{power}")
             if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9):
                 yield tick

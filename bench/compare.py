@@ -1,4 +1,4 @@
-"""What got worse between two runs by more than noise. Pure.
+"""Finds what got worse between two runs by more than noise. Pure.
 
 Runs are made on machines that differ in speed from day to day, so what is compared is the ratio to the kernel's
 floor where a row has one, else to the peer, else the figure itself. Counts have no noise.
@@ -16,9 +16,9 @@ from bench.results import Row, Run
 
 # Three deviations: of a hundred rows that did not change one is named in three runs or so.
 _DEVIATIONS: Final = 3.0
-# What repeats within one boot can't show: where things lie in memory, and who else the host has to serve.
+# Variation that repeats within one boot can't show: the layout of memory, and other load on the host.
 _BETWEEN_RUNS: Final = 0.10
-# A figure without anything beside it is as fast as the machine was.
+# A figure without a reference depends on the machine's speed.
 _ABSOLUTE: Final = 0.25
 
 
@@ -35,24 +35,24 @@ class Change:
 
     @property
     def factor(self) -> float:
-        """How many times as much it is."""
+        """The ratio of after to before."""
         if self.before == 0:
             return 1.0 if self.after == 0 else math.inf
         return self.after / self.before
 
     @property
     def worse(self) -> bool:
-        """It got worse by more than noise."""
+        """Whether it got worse by more than noise."""
         return self.factor > self.allowed
 
     @property
     def better(self) -> bool:
-        """It got better by more than noise."""
+        """Whether it got better by more than noise."""
         return self.factor < 1 / self.allowed
 
 
 def compare(old: Run, new: Run) -> Iterator[Change]:
-    """Walk the rows that are in both runs."""
+    """Yield the rows that are in both runs."""
     for row in new.rows:
         before = old.row(row.name)
         if before is not None and before.unit == row.unit:
@@ -60,7 +60,7 @@ def compare(old: Run, new: Run) -> Iterator[Change]:
 
 
 def missing(old: Run, new: Run) -> list[str]:
-    """Return the names of the rows that only the old run has: nothing is known of these."""
+    """Return the names of the rows that only the old run has. They can't be compared."""
     return [row.name for row in old.rows if new.row(row.name) is None]
 
 

@@ -1,6 +1,6 @@
 """A plot as an SVG file of its own: lines over two logarithmic axes. Pure.
 
-Which line is which is told by its name at its end, its marks and its dashes; colour comes on top. The colours are
+A line is identified by the name at its end, its marks and its dashes; colour is redundant. The colours are
 for light and dark surroundings, as the reader has them.
 """
 

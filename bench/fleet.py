@@ -1,4 +1,4 @@
-"""A supervisor with many files: its start, and what it and its workers use while nothing happens, or much."""
+"""A supervisor with many files: its start, and its and its workers' usage at rest and under load."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _FOLDER: Final = "images"
 _START_DEADLINE: Final = 1800.0
 _PAUSE: Final = 0.25
 SETTLING: Final = 20.0
-"""Seconds until a fleet is at rest whose files are all mapped: new processes are looked at for 15 s, for one."""
+"""Seconds until a fleet with all files mapped is at rest: new processes are monitored for 15 s, for one."""
 # A worker's wait after a look that came to nothing doubles up to 10 s.
 _BACKING_OFF: Final = 30.0
-# A file that is written all the time is looked at once in 10 s, and sampled as often.
+# A file under constant writes is reconciled every 10 s, and sampled as often.
 _WAKES_ALLOWED: Final = 0.3
 _PEER_DAEMONS: Final = 10
 _WINDOWS: Final = 3
 _WINDOW: Final = 20.0
 # Within so many seconds a sample of all files is over; and so long is what the fleet uses without one measured.
 _SAMPLE_WINDOW: Final = 8.0
-# The last that began to read its counters is done so long after that.
+# Seconds until the last worker that began to read its counters has finished.
 _OVER: Final = 1.0
-# The status tells times in whole milliseconds.
+# The status has times in whole milliseconds.
 _TOLD: Final = 0.001
 # Only those samples that are asked for: others would fall into them.
 _OWN_SAMPLES: Final = "1h"
@@ -51,7 +51,7 @@ _OWN_SAMPLES: Final = "1h"
 @contextmanager
 def fleet(disk: Volume, count: int, **more: object) -> Iterator[Running]:
     """A supervisor that follows the `count` files that files() made, all mapped, while the context lasts. It has no
-    web process, unless `more` of the configuration says so."""
+    web process, unless `more` configures one."""
     config = {
         "directories": [{"path": str(disk.folder / _FOLDER), "max_files": count}],
         "devices": {"max_regions": 100_000},
@@ -64,7 +64,7 @@ def fleet(disk: Volume, count: int, **more: object) -> Iterator[Running]:
 
 
 def _groups(disk: Volume) -> int:
-    """Return how many groups there are. Asking for the status would take CPU from the start."""
+    """Return the number of groups. A status request would take CPU time from the start."""
     return disk.device.list_text().count(b" DMS_GROUP=")
 
 
@@ -121,7 +121,7 @@ def thousand(bench: Bench) -> Iterator[Row]:
 
 
 def map_bare(disk: Volume, paths: Sequence[Path]) -> None:
-    """Do the ioctls that mapping these files takes."""
+    """Issue the ioctls needed to map these files."""
     for number, path in enumerate(paths):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         fiemap(fd, 32)

@@ -15,7 +15,7 @@ from dmstats.ioctl import DM_BUFFER_FULL_FLAG, DM_IOCTL, DM_TARGET_MESSAGE, DM_T
 from dmstats.ranges import Range
 
 _TEXT_AT: Final = DM_IOCTL.size + DM_TARGET_MESSAGE.size
-# The kernel copies as much as a message says it has room for.
+# The kernel copies as much as the message declares room for.
 _SMALL: Final = 2 << 10
 _FLAGS: Final = struct.Struct("=I")
 _FLAGS_AT: Final = 28
@@ -23,7 +23,7 @@ _WHOLE_FILE: Final = 2**64 - 1
 
 
 class Bare:
-    """Messages to one device; replies are left in the buffer, unread."""
+    """Sends messages to one device. Replies stay in the buffer, unread."""
 
     def __init__(self, dev: int) -> None:
         self._node = control()
@@ -35,27 +35,27 @@ class Bare:
         self._send(self._small, message)
 
     def list(self) -> None:
-        """Ask for all regions: once, if there are not many more than the last time."""
+        """Request all regions, in one call unless their number grew much."""
         while self._send(self._large, b"@stats_list") & DM_BUFFER_FULL_FLAG:
             self._large = bytearray(2 * len(self._large))
 
     def create(self, ranges: Iterable[Range], options: bytes = b"0 dmstats -") -> None:
-        """Make a region for each of the ranges."""
+        """Create a region for each of the ranges."""
         for start, end in ranges:
             self.send(b"@stats_create %d+%d /1 %s" % (start, end - start, options))
 
     def print(self, ids: Iterable[int]) -> None:
-        """Ask for the counters of each."""
+        """Request the counters of each region."""
         for number in ids:
             self.send(b"@stats_print %d" % number)
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Delete each."""
+        """Delete each region."""
         for number in ids:
             self.send(b"@stats_delete %d" % number)
 
     def set_aux(self, number: int, text: bytes = b"x" * 64) -> None:
-        """Set a region's aux."""
+        """Set a region's aux data."""
         self.send(b"@stats_set_aux %d %s" % (number, text))
 
     def replay(self, messages: Sequence[bytes]) -> None:
@@ -76,7 +76,7 @@ class Bare:
 
 
 def fiemap(fd: int, room: int) -> None:
-    """Ask for a file's extents in one call; `room` says for how many."""
+    """Request a file's extents in one call, with room for `room` of them."""
     buffer = bytearray(FIEMAP.size + room * FIEMAP_EXTENT.size)
     FIEMAP.pack_into(buffer, 0, 0, _WHOLE_FILE, 0, 0, room, 0)
     fcntl.ioctl(fd, FS_IOC_FIEMAP, buffer, True)

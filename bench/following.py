@@ -1,4 +1,4 @@
-"""A change followed: from the event to exact cover; a worker killed and restarted; a worker's memory."""
+"""Latency from a change or a worker's death to exact cover, and a worker's memory."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def _percentiles(samples: Sequence[float], percent: float) -> tuple[float, ...]:
 
 
 def _follow(disk: Volume, paths: Sequence[Path], count: int) -> list[float]:
-    """Change the files one after the other, each after a while in which nothing happened to it, and return the
-    milliseconds until each was covered."""
+    """Change the files one after the other, each after a pause without events, and return the milliseconds until
+    each was covered."""
     fds = [disk.open(path) for path in paths]
     took = []
     for turn in range(count):
@@ -93,19 +93,19 @@ def _until(condition: Callable[[], bool]) -> float:
 
 
 def covered(disk: Volume, fd: int) -> bool:
-    """Tell whether the device's regions cover all of a file."""
+    """Return whether the device's regions cover all of a file."""
     ranges = ranges_of(fd)
     return overlap(ranges, joined((r.start, r.end) for r in disk.device.list().regions)) == total(ranges)
 
 
 def restarted(bench: Bench) -> Iterator[Row]:
-    """Measure the time from a worker's death to exact cover of what it had not followed any more."""
+    """Measure the time from a worker's death to exact cover of changes made meanwhile."""
     took = []
     with volume(128) as disk:
         paths = files(disk, bench.pick(9, 3), _EXTENTS)
         with fleet(disk, len(paths)) as supervisor:
             pids = {filemap["path"]: filemap["pid"] for filemap in supervisor.status()["filemaps"]}
-            time.sleep(RestartPolicy().healthy)  # a worker that crashes sooner waits before its next start
+            time.sleep(RestartPolicy().healthy)  # a worker that crashes sooner is restarted with a delay
             for path in paths:
                 fd = disk.open(path)
                 os.kill(pids[str(path)], signal.SIGSTOP)
@@ -119,7 +119,7 @@ def restarted(bench: Bench) -> Iterator[Row]:
 
 
 def memory_of_workers(bench: Bench) -> Iterator[Row]:
-    """Measure the memory that one more file takes: what its worker has alone."""
+    """Measure the memory that one more file takes: its worker's private memory."""
     for extents, most in ((1, 1.0), (bench.pick(10_000, 200), 2.5)):
         ours: list[float] = []
         peers: list[float] = []

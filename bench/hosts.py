@@ -1,4 +1,4 @@
-"""What Prometheus takes in and stores for many hosts: computed from the series that one was seen to have. Pure."""
+"""What Prometheus ingests and stores for many hosts, computed from the series of one host. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DAY: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many series a scrape has for each file, and for the host besides."""
+    """The number of series in a scrape: per file, and for the host itself."""
 
     file: int
     host: int
@@ -32,11 +32,11 @@ class Counted:
         return hosts * (images * self.file + self.host + _OF_SCRAPE)
 
     def samples(self, hosts: int) -> float:
-        """Return how many samples Prometheus takes in within a second."""
+        """Return the samples that Prometheus ingests per second."""
         return self.of(hosts) / INTERVAL
 
     def stored(self, hosts: int, each: int) -> float:
-        """Return how many bytes it stores of a day, at so many bytes a sample."""
+        """Return the bytes that it stores per day, at so many bytes a sample."""
         return self.samples(hosts) * _DAY * each
 
 

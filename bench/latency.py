@@ -1,4 +1,4 @@
-"""What regions cost whoever does I/O on the device, and the kernel's memory."""
+"""What regions cost: latency of I/O on the device, and kernel memory."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _read(device: Device, times: int) -> float:
 
 
 def kernel_memory(bench: Bench) -> Iterator[Row]:
-    """Measure what a region takes of the kernel's memory, beside what is computed from the number of CPUs."""
+    """Measure the kernel memory of a region, and compute it from the number of CPUs."""
     count = bench.pick(1_000, 100)
     with dm_device("memory") as device:
         for what, options, bins in (
@@ -93,7 +93,7 @@ def region_bytes(bins: int, pointers: int, cpus: int) -> int:
 
 
 def _cpus() -> tuple[int, int]:
-    """Return for how many CPUs the kernel was built, and how many are possible here."""
+    """Return the number of CPUs the kernel was built for, and the number possible here."""
     return (
         int((_CPUS / "kernel_max").read_text()) + 1,
         int((_CPUS / "possible").read_text().rpartition("-")[2]) + 1,

@@ -17,7 +17,7 @@ _NO_MORE: Final = 2**64 - 1  # DM_STATS_GROUP_NOT_PRESENT, which ends a list of 
 
 
 class PeerError(Exception):
-    """The peer can't be had, or failed at something; the message says what."""
+    """The peer is missing or failed. The message holds the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Peer:
 
 
 def find_peer(program: Path) -> Peer:
-    """Return the dmfilemapd at that path. Raises PeerError where it is none, or has no libdevmapper of its own."""
+    """Return the dmfilemapd at that path. Raises PeerError if it is none, or has no libdevmapper of its own."""
     if not os.access(program, os.X_OK):
         raise PeerError(f"{program} is no program: --peer takes the path of lvm2's dmfilemapd")
     linked = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
@@ -73,14 +73,14 @@ class PeerStats:
         return self._first(ids, "dm_stats_create_regions_from_fd")
 
     def update(self, group_id: int) -> int:
-        """Do what dmfilemapd does at a change, list and update, and return the group's id. Raises PeerError."""
+        """List and update, as dmfilemapd does on a change, and return the group's id. Raises PeerError."""
         if not self._lib.dm_stats_list(self._handle, None):
             raise PeerError("dm_stats_list failed")
         ids = self._lib.dm_stats_update_regions_from_fd(self._handle, self._fd, ctypes.c_uint64(group_id))
         return self._first(ids, "dm_stats_update_regions_from_fd")
 
     def close(self) -> None:
-        """Free what the library has."""
+        """Free the library's memory."""
         self._lib.dm_stats_destroy(self._handle)
 
     @staticmethod

@@ -17,7 +17,7 @@ _NAMES: Final[tuple[tuple[Subject, str], ...]] = (
     ("floor", "bare ioctls"),
     ("peer", "dmfilemapd"),
 )
-# By the rows' series: file, head, what stands across and upwards.
+# By the rows' series: file, heading, labels of the x and y axes.
 _PLOTS: Final[dict[Series, tuple[str, str, str, str]]] = {
     "update": (
         "growth-update.svg",
@@ -35,11 +35,11 @@ _GB: Final = 1e9
 
 
 def plots(run: Run) -> dict[str, str]:
-    """Return the plots by the names of their files, none of what was not measured."""
+    """Return the plots by file name. Plots without measurements are omitted."""
     drawn = {}
     for name, (file, head, across, up) in _PLOTS.items():
         rows = _rows(run, name)
-        lines = [line for subject, told in _NAMES for line in _line(rows, subject, told)]
+        lines = [line for subject, label in _NAMES for line in _line(rows, subject, label)]
         if name == "update":
             others = _line(_rows(run, "update-other"), "filemapd", "filemapd, after")
             lines += [replace(line, drawn="other", note="another's region came") for line in others]
@@ -61,8 +61,8 @@ def _figure(head: str, across: str, up: str, lines: Sequence[Line]) -> str:
 
 
 def _line(rows: Sequence[Row], subject: Subject, name: str) -> list[Line]:
-    """Return the line of a subject through the medians; none where it has less than two. A logarithm has no zero:
-    what was too little to be seen is left out."""
+    """Return the line of a subject through its medians, none if it has fewer than two. Zeros are omitted, as the
+    axes are logarithmic."""
     points, note = [], ""
     for row in rows:
         samples: tuple[float, ...] = getattr(row, subject)

@@ -1,4 +1,4 @@
-"""Bringing one file's group in step, in this process: nothing or much changed, or mapped from nothing."""
+"""Reconciles one file in this process: unchanged, much changed, or mapped for the first time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dmstats.filemap import create_regions_from_fd, update_regions_from_fd
 from dmstats.ranges import Range
 
 _VOLUME_MB: Final = 512
-# Of what takes long, and of the peer's: as few as tell anything of noise.
+# For slow measurements, and for the peer: the fewest that show noise.
 _FEW: Final = 3
 _FIFTH_OF_PEER: Final = (Goal(most=1 / 5, of="peer"),)
 
 
 def unchanged(bench: Bench) -> Iterator[Row]:
-    """Measure an update that finds all in order, at three sizes."""
+    """Measure an update without changes, at three sizes."""
     each: list[float] = []
     for size in bench.pick((1_000, 10_000, 20_000), (100, 200, 400)):
         row, others, messages = unchanged_at(bench, size)
@@ -70,7 +70,7 @@ def unchanged_at(bench: Bench, size: int) -> tuple[Row, Row, Messages]:
 
 
 def one_more(bench: Bench) -> Iterator[Row]:
-    """Measure what one more extent takes: a region is made, the tag is set."""
+    """Measure the cost of one more extent: a region is created, the tag is set."""
     size = bench.pick(10_000, 200)
     ours, bare, peers = [], [], []
     with volume(_VOLUME_MB) as disk:
@@ -95,7 +95,7 @@ def one_more(bench: Bench) -> Iterator[Row]:
 
 
 def scattered(bench: Bench) -> Iterator[Row]:
-    """Measure what it takes when a tenth of the extents go, scattered, and as many come."""
+    """Measure an update that replaces a tenth of the extents, scattered."""
     size = bench.pick(10_000, 200)
     ours, least, same, note = [], [], [], ""
     with volume(_VOLUME_MB) as disk:
@@ -137,7 +137,7 @@ def scattered(bench: Bench) -> Iterator[Row]:
 
 
 def from_nothing(bench: Bench) -> Iterator[Row]:
-    """Measure what it takes to map a file that has no regions."""
+    """Measure how long it takes to map a file without regions."""
     size = bench.pick(10_000, 200)
     ours, bare, peers = [], [], []
     with volume(_VOLUME_MB) as disk:
@@ -162,7 +162,7 @@ def from_nothing(bench: Bench) -> Iterator[Row]:
 
 def _scatter(fd: int, size: int) -> None:
     append_pieces(fd, size // 10)
-    # Not the first: a file that keeps its leader is what most changes are.
+    # Not the first: most changes leave the leader in place.
     chosen = random.Random(size).sample(range(1, size), size // 10)
     punch(fd, sorted(2 * piece for piece in chosen))
 
@@ -185,7 +185,7 @@ def _one_more(disk: Volume, fd: int, extents: int) -> None:
 
 
 def _replace(disk: Volume, fd: int, before: tuple[Range, ...], after: tuple[Range, ...]) -> None:
-    """Make regions for what came and delete those of what went, which have the ids of their places in `before`."""
+    """Create regions for new extents and delete those of removed ones; ids are positions in `before`."""
     there, still = set(before), set(after)
     gone = [number for number, piece in enumerate(before) if piece not in still]
     _look(disk, fd, len(after))
@@ -215,7 +215,7 @@ def _row(
 
 
 def counts(name: str, messages: Messages, most: Mapping[str, int]) -> Iterator[Row]:
-    """Walk a row for each kind of message that was sent, and how many of it there may be: none of those not named."""
+    """Yield a row for each kind of message sent, with its limit: 0 for a kind that is not named."""
     sent = messages.kinds()
     for kind in sorted({*sent, *most}):
         yield Row(

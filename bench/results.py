@@ -15,7 +15,7 @@ Series = Literal["", "update", "update-other", "start", "idle-cpu", "pss"]
 
 
 class ResultsError(Exception):
-    """A file that is no run's JSON; the message says which and why."""
+    """A file is not the JSON of a run. The message holds its path and the reason."""
 
 
 class _Model(BaseModel):
@@ -23,7 +23,7 @@ class _Model(BaseModel):
 
 
 class Goal(_Model):
-    """What a figure may be at most: `most` times that of `of`, or `most` itself, and `plus` on top."""
+    """The limit of a figure: `most` times the figure of `of`, or `most` itself, plus `plus`."""
 
     most: float
     of: Literal["floor", "peer"] | None = None
@@ -32,9 +32,9 @@ class Goal(_Model):
 
 class Row(_Model):
     """One thing measured. Each subject's samples are in `unit`, in the order in which they were taken, those of
-    different subjects in turns. Less is better in every row. `note` says what is special.
+    different subjects in turns. Less is better in every row. `note` is a remark.
 
-    Rows of a `series` are points of a plot, each at its `size`; they are not in the table."""
+    Rows of a `series` are points of a plot, each at its `size`, and not in the table."""
 
     name: str
     unit: Unit
@@ -47,14 +47,14 @@ class Row(_Model):
     size: int = 0
 
     def limit(self, goal: Goal) -> float | None:
-        """Return what a goal allows in the row's unit, None where that with which it compares was not measured."""
+        """Return a goal's limit in the row's unit, None if its reference was not measured."""
         if goal.of is None:
             return goal.most + goal.plus
         samples = self.floor if goal.of == "floor" else self.peer
         return goal.most * median(samples) + goal.plus if samples else None
 
     def met(self) -> bool | None:
-        """Tell whether all goals are reached; None without goals, or where none could be judged."""
+        """Return whether all goals are reached, None if there are none or none can be checked."""
         limits = [limit for limit in map(self.limit, self.goals) if limit is not None]
         return all(median(self.filemapd) <= limit for limit in limits) if limits else None
 

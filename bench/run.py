@@ -1,4 +1,4 @@
-"""A run: one measurement after another, told while it lasts."""
+"""A run: one measurement after another, with progress output."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sandbox.devices import DeviceError
 
 
 def perform(bench: Bench, measurements: Sequence[Measurement], arguments: Sequence[str], path: Path) -> int:
-    """Do the measurements, print the table and write the JSON to `path`; return the exit status: 1 if one of them
-    failed, which ends no other. Each row is written as soon as it is there."""
+    """Run the measurements, print the table and write the JSON to `path`. Return the exit status: 1 if one of them
+    failed; the others still run. Each row is written as soon as it is measured."""
     console = Console(highlight=False)
     about = made(bench, arguments)
     rows: list[Row] = []

@@ -19,7 +19,7 @@ _STYLES: Final = {"yes": "green", "no": "bold red"}
 
 
 def number(value: float) -> str:
-    """Return a figure with three digits that count, and no exponent."""
+    """Return a figure with three significant digits and no exponent."""
     if value == 0 or abs(value) >= 100:  # noqa: PLR2004 - three digits stand before the point
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 0.01 else f"{value:.4f}"  # noqa: PLR2004 - else it were 1e-05
@@ -33,7 +33,7 @@ def figure(samples: Sequence[float], unit: Unit) -> str:
 
 
 def goal_text(goal: Goal) -> str:
-    """Return what a goal allows: in the row's unit, or by what it compares with."""
+    """Return a goal's limit as text: in the row's unit, or relative to its reference."""
     if goal.of is None:
         return number(goal.most + goal.plus)
     plus = f" + {number(goal.plus)}" if goal.plus else ""
@@ -42,8 +42,8 @@ def goal_text(goal: Goal) -> str:
 
 
 def cells(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
-    """Walk the cells of each row that is no point of a plot, by _HEADS. Of rows that belong to the one above only
-    the end of their name stands there."""
+    """Yield the cells, by _HEADS, of each row that is no point of a plot. A row that belongs to the one above shows
+    only the end of its name."""
     above = ""
     for row in (row for row in rows if not row.series):
         name = row.name.removeprefix(f"{above}: ")

@@ -1,9 +1,9 @@
-"""Runs all tests: each file of those that need device-mapper in a guest of its own, beside them those on the host.
+"""Runs all tests: each file of tests/kernel in a guest of its own, the others on the host.
 
     python -m tests.run [--jobs N] [--out DIR] [FILE...]
 
-Two more are run at once than there are processors, as guests wait for timers at times. Tells how each went when it is
-through, with all its output where a test failed. What it printed and left is in DIR/NAME. Gives 0 where all passed.
+Runs two more at once than there are processors, as guests sometimes wait for timers. Prints each result when it ends,
+with all output if a test failed. Output and files are in DIR/NAME. Exits with 0 if all passed.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TESTS = Path("tests/kernel")
-# Guests keep nothing of what Python compiles in them: what is not compiled before, each of their processes would.
+# Guests do not retain compiled files: without this, each of their processes would compile the code again.
 _CODE = ("dmstats", "workers", "supervisor", "sandbox", "bench", "demo", "packaging", "tests")
 _HOST = Path("tests/host")
-"""Stands for all that run on the host, in one process."""
-# Those that take longest are begun with, so that none of them is alone at the end.
+"""Stands for all tests on the host, which run in one process."""
+# The longest start first, so that none of them runs alone at the end.
 _LONG = (
     "many",
     "host",
@@ -42,28 +42,28 @@ _LONG = (
     "dmfilemapd",
 )
 _AT_ONCE = (os.cpu_count() or 1) + 2
-# What is made for the tests of a file, while others run.
+# Commands that build a file's prerequisites, while others run.
 _BEFORE = {"test_package": [["make", "--no-print-directory", "deb", "out/debian.tar"]]}
-# A worker has some 5 MiB, with what the kernel keeps for it.
+# A worker takes about 5 MiB, including kernel memory.
 _MEMORY = {"test_many": "8G"}
 # Beyond the deadlines of the tests in a file.
-_GIVEN_UP = 3600
+_GUEST_TIMEOUT = 3600
 
 
 Around = Callable[[list[str], Path], list[str]]
-"""Returns the command that runs a command of tests, which leaves what it leaves in a folder."""
+"""Wraps a test command. The folder takes the files that it writes."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How the tests of a file went: the guest's exit status and all that was printed."""
+    """The result of a file's tests: the guest's exit status and all output."""
 
     file: Path
     status: int
     output: str
 
     def line(self) -> str:
-        """Return what there is to say of it in a line."""
+        """Return the result as one line."""
         lines = self.output.strip().splitlines() or ["it printed nothing"]
         return f"{self.file.name:<28} {lines[-1].strip('= ')}"
 
@@ -77,7 +77,7 @@ def parser(program: str, does: str, out: Path) -> argparse.ArgumentParser:
     """Return the parser of a command that runs tests."""
     made = argparse.ArgumentParser(prog=program, description=does)
     made.add_argument("--jobs", type=int, default=_AT_ONCE, help="at once (default: processors and two)")
-    made.add_argument("--out", type=Path, default=out, help="what they print and leave")
+    made.add_argument("--out", type=Path, default=out, help="for their output and files")
     made.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="default: all of tests/kernel, and the host's"
     )
@@ -87,8 +87,8 @@ def parser(program: str, does: str, out: Path) -> argparse.ArgumentParser:
 def run_all(files: Sequence[Path], jobs: int, out: Path, around: Around) -> list[Path]:
     """Run the tests of `files`, of all where there are none, and return those that failed."""
     files = ordered(files or every())
-    compiled, said = _run([sys.executable, "-m", "compileall", "-q", *_CODE])
-    assert compiled == 0, said
+    compiled, printed = _run([sys.executable, "-m", "compileall", "-q", *_CODE])
+    assert compiled == 0, printed
     failed = []
     with ThreadPoolExecutor(jobs) as guests:
         futures = [guests.submit(run, file, out, around) for file in files]
@@ -104,25 +104,25 @@ def run_all(files: Sequence[Path], jobs: int, out: Path, around: Around) -> list
 
 
 def every() -> list[Path]:
-    """Return all files of tests, and what stands for those on the host."""
+    """Return all test files, and _HOST for those on the host."""
     return [_HOST, *_TESTS.glob("test_*.py")]
 
 
 def ordered(files: Iterable[Path]) -> list[Path]:
-    """Return the files in the order in which to begin them."""
+    """Return the files in the order in which to start them."""
     rank = {name: place for place, name in enumerate(_LONG)}
     return sorted(files, key=lambda file: (rank.get(_name(file), len(rank)), file.name))
 
 
 def run(file: Path, out: Path, around: Around) -> Ended:
-    """Run the tests of a file, in a guest where they need one, by the command in which `around` puts theirs."""
+    """Run the tests of a file, in a guest if they need one, with their command wrapped by `around`."""
     folder = out / _name(file)
     folder.mkdir(parents=True, exist_ok=True)
     status, output = 0, ""
     for command in (*_BEFORE.get(file.stem, ()), _command(file, folder, around)):
         if status == 0:
-            status, said = _run(command)
-            output += said
+            status, printed = _run(command)
+            output += printed
     (folder / "log").write_text(output)
     return Ended(file, status, output)
 
@@ -132,7 +132,7 @@ def _bare(tests: list[str], _folder: Path) -> list[str]:
 
 
 def _run(command: Sequence[str]) -> tuple[int, str]:
-    """Return a command's exit status and all that it printed."""
+    """Return a command's exit status and output."""
     ended = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -145,7 +145,7 @@ def _command(file: Path, folder: Path, around: Around) -> list[str]:
     if file == _HOST:
         return tests
     guest = [sys.executable, "-m", "sandbox", "--out", str(folder), "--memory", _MEMORY.get(file.stem, "3G")]
-    return [*guest, "--timeout", str(_GIVEN_UP), "--", *tests]
+    return [*guest, "--timeout", str(_GUEST_TIMEOUT), "--", *tests]
 
 
 def _name(file: Path) -> str:

@@ -2,7 +2,7 @@
 
     make coverage
 
-Nothing in the product knows of it. While the tests run, a file in the virtual environment has each Python that starts
-there begin to measure (measuring.py). What its processes leave is gathered where the tests have run (gather.py) and
-added up (report.py).
+The product has no code for it. While the tests run, a file in the virtual environment makes each Python that starts
+there measure itself (measuring.py). The data files are combined where the tests ran (gather.py), then in all
+(report.py).
 """

@@ -2,9 +2,9 @@
 
     python -m tests.coverage [--jobs N] [--out DIR] [FILE...]
 
-Without a FILE all tests are run but those of what filemapd costs. Of files that are not named the last figures in
-DIR count. What each said is in DIR/NAME, the report in DIR/html. Gives 0 where all passed and at least 95% of the
-branches were taken.
+Without FILE, runs all tests except those of what filemapd costs. For files not named, the last figures in DIR count.
+The output of each is in DIR/NAME, the report in DIR/html. Exits with 0 if all passed and at least 95% of the branches
+were taken.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.coverage.measuring import MEMORY, NAME, begun_by_python
 from tests.coverage.report import report
 
 _ENOUGH: Final = 95.0
-# System calls, and the CPU of a thousand workers: what is measured costs more. They take branches that others do.
+# System calls, and the CPU of a thousand workers: measuring adds to both. Other tests take the same branches.
 _OF_COSTS: Final = frozenset({"test_calls", "test_many"})
 
 

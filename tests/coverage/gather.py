@@ -1,8 +1,8 @@
-"""Runs tests and brings what their processes measured into one file.
+"""Runs tests and combines the measurements of their processes in one file.
 
     python -m tests.coverage.gather FOLDER OUT -- COMMAND...
 
-FOLDER is that of begun_by_python(), OUT the folder for the file. Gives the command's exit status.
+FOLDER is that of begun_by_python(), OUT the folder for the file. Exits with the command's status.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> int:
     Path(folder).mkdir(parents=True)
     Path(folder).chmod(0o1777)  # the web process is another user's
     status = subprocess.run(command, check=False).returncode
-    # Of files that are not whole: a process was killed while it wrote one.
+    # Warnings about incomplete files: a process was killed while it wrote one.
     warnings.simplefilter("ignore", coverage.exceptions.CoverageWarning)
     left = coverage.Coverage(data_file=str(Path(out, NAME)), branch=True, config_file=False, messages=False)
     left.combine([folder])

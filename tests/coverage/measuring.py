@@ -1,8 +1,8 @@
-"""Measures the process that it is called in, and those that are forked from it.
+"""Measures the calling process and its forks.
 
-No variable of the environment reaches all processes of filemapd, so Python itself calls start() when it starts, for a
-file in site-packages. The processes end in many ways; each leaves a file of its own with os._exit(), an exec, SIGTERM
-and at a usual end. One that is killed leaves nothing.
+No environment variable reaches all processes of filemapd, so a file in site-packages makes Python call start() at
+start-up. Each process writes a file of its own at a normal exit, os._exit(), an exec and SIGTERM. A process that is
+killed with SIGKILL writes none.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ PACKAGES: Final = ("dmstats", "workers", "supervisor")
 """What the wheel holds: the product."""
 ROOT: Final = Path(__file__).parents[2]
 NAME: Final = "measured"
-"""Of the files: coverage adds up those that begin alike."""
+"""The prefix of the data files: coverage combines files with the same prefix."""
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - what is made there has a name of its own
-"""Where folders are that a guest has not from the host."""
+"""A file system that a guest does not share with the host."""
 
 
 @contextlib.contextmanager
 def begun_by_python(folder: Path) -> Iterator[None]:
-    """Have each Python of the virtual environment measure itself as it starts where `folder` is there by then."""
+    """Make each Python of the virtual environment measure itself at start-up if `folder` exists by then."""
     # After the file that has this checkout in sys.path.
     hook = Path(sysconfig.get_path("purelib"), "filemapd-coverage.pth")
     hook.write_text(f"import tests.coverage.measuring as m; m.start({str(folder)!r})\n")
@@ -38,7 +38,7 @@ def begun_by_python(folder: Path) -> Iterator[None]:
 
 
 def start(folder: str) -> None:
-    """Measure this process from now on; what it leaves is in `folder`."""
+    """Measure this process from now on, with its data file in `folder`."""
     # A guest's first process sees the host's folder. In a virtual environment Python may read the same file twice.
     if not Path(folder).is_dir() or os.getpid() == 1 or sys.gettrace() is not None:
         return
@@ -52,18 +52,18 @@ def start(folder: str) -> None:
         config_file=False,
     )
     measured.set_option("run:sigterm", True)
-    # A process that has run nothing of the product's is no matter.
+    # Ignore a process that ran no code of the product.
     measured.set_option("run:disable_warnings", ["no-data-collected"])
     measured.start()
 
-    def leave() -> None:
-        # Who may not write there any more goes on as if not measured.
+    def save() -> None:
+        # A process that dropped the right to write there goes unmeasured.
         with contextlib.suppress(Exception):
             measured.save()
 
-    atexit.register(leave)
+    atexit.register(save)
     for name in ("_exit", "execve"):
-        setattr(os, name, _after(leave, getattr(os, name)))
+        setattr(os, name, _after(save, getattr(os, name)))
 
 
 def _after(first: Callable[[], None], then: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Adds up what was measured, and tells what was not taken: for each package, for each module, and as HTML."""
+"""Combines the measurements and reports missed branches: per package, per module, and as HTML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.coverage.measuring import PACKAGES, ROOT
 
 @dataclass(frozen=True)
 class Share:
-    """How many of the lines and branches were taken."""
+    """The number of lines and branches, and of those taken."""
 
     lines: int = 0
     lines_taken: int = 0
@@ -37,7 +37,7 @@ class Share:
         return _percent(self.branches_taken, self.branches)
 
     def row(self, name: str) -> str:
-        """Return it as a row of the table."""
+        """Return a row of the table."""
         lines = _percent(self.lines_taken, self.lines)
         return (
             f"{name:<22}{self.lines_taken:>7} of {self.lines:>5} lines {lines:6.2f}%"
@@ -46,12 +46,12 @@ class Share:
 
 
 def report(measured: Iterable[Path], out: Path) -> Share:
-    """Print what the files `measured` say in all, with what is missing, and leave it in `out`; return the total."""
+    """Combine the files `measured`, print coverage and missing lines, and write both to `out`. Return the total."""
     added = coverage.Coverage(
         data_file=str(out / "data"), config_file=str(ROOT / "pyproject.toml"), messages=False
     )
     added.combine([str(file) for file in measured], keep=True)
-    # What no process has imported is to be seen, too.
+    # Include modules that no process has imported.
     added.get_data().touch_files(
         [str(file) for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     )
@@ -72,9 +72,12 @@ def by_package(files: dict[str, Any]) -> dict[str, Share]:
     """Return each package's share, from the files of coverage's JSON."""
     packages: dict[str, Share] = defaultdict(Share)
     for path, file in files.items():
-        told = file["summary"]
+        summary = file["summary"]
         share = Share(
-            told["num_statements"], told["covered_lines"], told["num_branches"], told["covered_branches"]
+            summary["num_statements"],
+            summary["covered_lines"],
+            summary["num_branches"],
+            summary["covered_branches"],
         )
         packages[str(Path(path).parent)] += share
     return packages
