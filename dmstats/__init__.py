@@ -25,7 +25,7 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what the package offers when it is first asked for: whoever needs one module pays for one."""
+    """Import a public name on first use, so that a program loads only the modules it needs."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

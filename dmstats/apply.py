@@ -34,17 +34,17 @@ from dmstats.region import Region
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A region's last counters. `key` tells the region from any other that gets its id."""
+    """A region's last counters. `key` distinguishes the region from later ones with its id."""
 
     key: str
     counters: Counters
 
 
 class Retirement(Protocol):
-    """Who keeps the counters of regions that go."""
+    """Records the counters of regions that are deleted."""
 
     def before_delete(self, retired: Sequence[Retired]) -> None:
-        """Keep these counters as what counts should their regions be gone; return when they are safe."""
+        """Record counters, which count once their regions have gone; return when they are safe."""
 
     def after_delete(self, retired: Sequence[Retired]) -> None:
         """The regions have gone."""
@@ -53,14 +53,14 @@ class Retirement(Protocol):
 @dataclass(frozen=True, slots=True)
 class Applied:
     """The group after a plan was carried out: its members, ids ascending, none where it has no region.
-    `failure` is what kept the rest of the plan from being made."""
+    `failure` is why the rest of the plan was not carried out."""
 
     members: tuple[Region, ...]
     failure: DmError | None = None
 
 
 def region_key(region: Region) -> str:
-    """Return what tells `region` from others that had or will have its id, among a file's own."""
+    """Return the key of `region`, which other regions of the file with its id don't have."""
     return f"{region.id}:{region.start}+{region.length}"
 
 
@@ -161,7 +161,7 @@ def _kept_members(retire: Sequence[Region], plan: Plan, created: Sequence[Region
 def _create(
     device: Device, ranges: Sequence[Range], spec: GroupSpec, mark: str, created: list[Region]
 ) -> DmError | None:
-    """Make a region for each range, add it to `created`, and return what the kernel refused, which ends it."""
+    """Create a region for each range and add it to `created`. Stop at, and return, the kernel's first error."""
     for start, end in ranges:
         try:
             number = device.create(
@@ -191,7 +191,7 @@ def _set_aux(device: Device, region: Region, aux: str) -> Region:
 
 
 def _set_tag(device: Device, members: Sequence[Region], spec: GroupSpec, mark: str) -> list[Region]:
-    """Set the tag on the lowest member; mark the others that bear a tag or another file's mark."""
+    """Set the tag on the lowest member; mark other members that have a tag or another file's mark."""
     leader, *others = members
     tag = str(spec.tag(as_ranges(map(attrgetter("id"), members))))
     if leader.aux != tag:
@@ -203,7 +203,7 @@ def _set_tag(device: Device, members: Sequence[Region], spec: GroupSpec, mark: s
 
 
 def has_foreign_tag(aux: str, mark: str) -> bool:
-    """Tell whether the aux of a member other than the leader is not as it should be in a group marked by `mark`:
+    """Return whether the aux of a member other than the leader is not as it should be in a group marked by `mark`:
     a tag, which a move that was cut short left, or the mark of the file that this one replaced."""
     theirs, own = parse_mark(aux), parse_mark(mark)
     if theirs is None or own is None:

@@ -1,4 +1,5 @@
-"""Which ids regions get, and how a plan is changed such that a tag of them stays short enough to be edited. Pure."""
+"""Which ids regions get, and how a plan is changed such that a tag of them stays short enough to be edited.
+Pure."""
 
 from __future__ import annotations
 
@@ -30,12 +31,12 @@ def expected_ids(used: Collection[int], count: int) -> list[int]:
 
 
 def tag_fits(ids: Iterable[int], overhead: int) -> bool:
-    """Tell whether a tag that lists `ids` and has `overhead` bytes beside them can be edited by libdm."""
+    """Return whether a tag that lists `ids` and has `overhead` bytes beside them can be edited by libdm."""
     return len(members_text(as_ranges(ids))) + overhead <= MAX_TAG_BYTES
 
 
 def tag_surely_fits(plan: Plan, used: int, overhead: int) -> bool:
-    """Tell whether the tag fits whatever ids the kernel gives, with so many regions (`used`) on the device."""
+    """Return whether the tag fits with any ids that the kernel may give, with `used` regions on the device."""
     longest = len(str(used + len(plan.create))) + 1
     return tag_fits([region.id for region in plan.keep], overhead + len(plan.create) * longest)
 
@@ -70,7 +71,8 @@ def compacted(plan: Plan, used: Collection[int], overhead: int, leader: int | No
 
 
 def batches(regions: Sequence[Region], group: Group | None) -> Iterator[Sequence[Region]]:
-    """Walk `regions` in batches so small that the group's tag, where there is one, still fits without any of them."""
+    """Yield `regions` in batches so small that the group's tag, where there is one, still fits without any of
+    them."""
     size = len(regions)
     if regions and group is not None:
         number = len(str(group.regions[-1].id))
@@ -83,7 +85,7 @@ def batches(regions: Sequence[Region], group: Group | None) -> Iterator[Sequence
 
 
 def _fits(keep: Sequence[Region], count: int, taken: frozenset[int], overhead: int) -> bool:
-    """Tell whether the tag fits with what stays and `count` new regions."""
+    """Return whether the tag fits with the retained and `count` new regions."""
     return tag_fits([*(region.id for region in keep), *expected_ids(taken, count)], overhead)
 
 

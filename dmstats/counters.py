@@ -17,7 +17,7 @@ _TO_SPACES: Final = str.maketrans("+:", "  ")
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What one region, or several together, counted since they were made.
+    """The counters of one region, or the sum of several, since their creation.
 
     Times are nanoseconds. The kernel's two merge counters are left out: it counts them wrong.
     `histogram` holds reads and writes together, one bin more than there are bounds (`bounds_ns`), or is empty;
@@ -38,7 +38,7 @@ class Counters:
     bounds_ns: tuple[int, ...] = ()
 
     def scalars(self) -> tuple[int, ...]:
-        """Return all but what belongs to the histogram, in the order of the fields."""
+        """Return all fields but those of the histogram, in their order."""
         return (
             self.reads,
             self.sectors_read,
@@ -65,7 +65,7 @@ class Counters:
         )
 
     def lacks_nothing_of(self, other: Counters) -> bool:
-        """Tell whether nothing that `other` counted is lacking here, but for what was in flight."""
+        """Return whether no counter is less than in `other`, I/Os in flight aside."""
         return (
             self.bounds_ns == other.bounds_ns
             and len(self.histogram) == len(other.histogram)
@@ -76,7 +76,7 @@ class Counters:
         return (*self.scalars()[:6], self.busy_ns, self.queue_ns, self.histogram_ns, *self.histogram)
 
     def take(self, other: Counters) -> tuple[Counters, Counters]:
-        """Return `self` less what `other` holds too, and what is then left of `other`; neither below zero."""
+        """Return `self` minus `other`, and the rest of `other`; neither below zero."""
         mine, theirs = self.scalars(), other.scalars()
         shared = [min(a, b) for a, b in zip(mine, theirs, strict=True)]
         bins = [min(a, b) for a, b in zip(self.histogram, other.histogram, strict=False)]
@@ -85,11 +85,11 @@ class Counters:
         return _less(self, other, shared, bins), _less(other, self, shared, bins)
 
     def without_histogram(self) -> Counters:
-        """Return the counters without the histogram: where it doesn't go with that of others."""
+        """Return the counters without the histogram, where others have other bounds."""
         return replace(self, histogram=(), histogram_ns=0, bounds_ns=())
 
     def settled(self) -> Counters:
-        """Return the counters without what is in flight, which ends with the region."""
+        """Return the counters without I/Os in flight, which end with the region."""
         return replace(self, in_flight=0)
 
 

@@ -37,7 +37,7 @@ def escape(word: str) -> bytes:
 # Nearly all regions that a process makes for a file have the same.
 @functools.lru_cache(maxsize=64)
 def _create_words(precise: bool, bounds: tuple[int, ...], program: str, aux: str) -> bytes:
-    """Return what stands behind the range in a @stats_create."""
+    """Return the words of a @stats_create after the range."""
     options = [b"precise_timestamps"] if precise else []
     if bounds:
         options.append(b"histogram:" + ",".join(map(str, bounds)).encode())
@@ -77,7 +77,7 @@ class Device:
         self._send(b"@stats_delete %d" % region_id)
 
     def clear(self, region_id: int) -> None:
-        """Zero a region's counters, except what is in flight. Raises DmError."""
+        """Set a region's counters to zero, except I/Os in flight. Raises DmError."""
         self._send(b"@stats_clear %d" % region_id)
 
     def list(self, program: str | None = None) -> Listing:
@@ -121,7 +121,7 @@ class Device:
         return rows
 
     def _row(self, region: Region) -> str:
-        """Return the reply to @stats_print, that of a region of many areas as if it had one."""
+        """Return the reply to @stats_print, with several areas summed up to one."""
         if region.step == region.length:
             return str(self._send(b"@stats_print %d" % region.id), "ascii")
         return " ".join(map(str, (region.start, region.length, *self._numbers(b"@stats_print", region), "")))

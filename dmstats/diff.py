@@ -1,4 +1,4 @@
-"""What differs between two replies of the kernel that are nearly the same: rows of a list, records. Pure."""
+"""The differences between two similar replies of the kernel: rows of a list, records. Pure."""
 
 from __future__ import annotations
 

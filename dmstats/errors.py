@@ -1,4 +1,4 @@
-"""What can go wrong between a file and its regions, each kind an exception of its own."""
+"""The exceptions of dmstats."""
 
 from __future__ import annotations
 

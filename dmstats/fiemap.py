@@ -22,7 +22,7 @@ _MOST: Final = 16384
 
 
 class ExtentFlag(IntFlag):
-    """FIEMAP_EXTENT_*: those that tell whether an extent has a place on the device, and whose it is."""
+    """FIEMAP_EXTENT_*: the flags about an extent's place on the device, and about sharing."""
 
     LAST = 0x1
     UNKNOWN = 0x2
@@ -58,12 +58,12 @@ def _extents_in(buffer: bytes | bytearray | memoryview) -> memoryview:
 
 
 def unpack_extents(structs: bytes | bytearray | memoryview) -> Iterator[tuple[int, int, int, int]]:
-    """Walk what read_structs() gave, as plain tuples with the fields of an Extent."""
+    """Yield the extents of read_structs(), as tuples with the fields of Extent."""
     return FIEMAP_EXTENT.iter_unpack(structs)
 
 
 def read_extents(fd: int) -> list[Extent]:
-    """Return the extents of the file open at `fd`, by logical offset. Raises what read_structs() does."""
+    """Return the extents of the file open at `fd`, by logical offset. Raises like read_structs()."""
     return list(map(Extent._make, unpack_extents(read_structs(fd))))
 
 

@@ -1,4 +1,4 @@
-"""The API after libdm's: regions for a file, kept in step, and the daemon that does so (libdevmapper.h)."""
+"""An API like libdm's (libdevmapper.h): create and update the regions of a file, and start the daemon."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dmstats.update_cache import DeviceCache
 # libdm 1.02.185 ends an alias at a space, and then finds no group.
 _UNSAFE_IN_ALIAS = dict.fromkeys([*map(ord, ' ":#\\'), *range(0x20), 0x7F], "_")
 
-# What updates left on each device, by its number.
+# The cache of each device, by its number.
 _devices: dict[int, DeviceCache] = {}
 _MOST_DEVICES: Final = 8
 
@@ -36,7 +36,7 @@ def safe_alias(name: str) -> str:
 
 
 def default_alias(fd: int) -> str:
-    """Return the alias that dmstats would give: the file's basename, that of before where it is unlinked."""
+    """Return dmstats' alias for a file: its basename, also of an unlinked file."""
     name = Path(f"/proc/self/fd/{fd}").readlink().name
     return safe_alias(name if os.fstat(fd).st_nlink else name.removesuffix(" (deleted)"))
 
@@ -49,7 +49,7 @@ def new_spec(
     precise: bool = False,
     bounds_ns: Sequence[int] = (),
 ) -> GroupSpec:
-    """Return what a group made for `file` is like. Raises ValueError for bounds that need `precise`."""
+    """Return the spec of a new group for `file`. Raises ValueError for bounds that need `precise`."""
     return GroupSpec(
         alias, True, str(file_mark(file)), program, precise, to_kernel(bounds_ns, precise=precise)
     )
@@ -149,7 +149,7 @@ def _device_of(fd: int) -> tuple[Device, FileIdentity]:
 
 
 def _cache_of(device: Device) -> DeviceCache:
-    """Return what is remembered of a device; of many the one that was seen first is forgotten."""
+    """Return the cache of a device. Above the limit the oldest one is dropped."""
     if device.dev not in _devices and len(_devices) == _MOST_DEVICES:
         del _devices[next(iter(_devices))]
     return _devices.setdefault(device.dev, DeviceCache())

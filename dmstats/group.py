@@ -11,10 +11,10 @@ from typing import Final
 
 from dmstats.region import Region
 
-# What libdm can rewrite; what is longer it shows but fails to edit.
+# libdm shows longer tags, but fails to edit them.
 MAX_TAG_BYTES: Final = 1023
 
-# A tag is anybody's to write: int() would refuse a number of thousands of digits.
+# Any program may write a tag: int() refuses a number of thousands of digits.
 _ID = r"\d{1,20}"
 _MEMBERS = rf"{_ID}(?:-{_ID})?(?:,{_ID}(?:-{_ID})?)*"
 _QUOTED = re.compile(rf'DMS_GROUP="(.*?)":({_MEMBERS})(?:#(.*))?', re.ASCII | re.DOTALL)

@@ -30,7 +30,7 @@ _VERSION: Final = (4, 0, 0)
 _FIRST_BUFFER: Final = 16 * 1024
 _FIRST_ROOM: Final = 2 * 1024
 
-# Kept from message to message: with a long table, growing it anew each time costs five calls for one.
+# Reused: for a long table, growing a new buffer takes five calls instead of one.
 _buffer = bytearray(_FIRST_BUFFER)
 # How much of it a command needs, if not little. The kernel allocates and copies as much as it is told there is,
 # whatever it uses: of a buffer that holds a table of 10,000 regions that takes milliseconds for each create.
@@ -97,7 +97,7 @@ def target_message(dev: int, message: bytes) -> memoryview:
 # Of thousands of messages to a device all begin alike.
 @functools.lru_cache(maxsize=8)
 def _head(dev: int, room: int) -> bytes:
-    """Return what stands before the text of a message to a device."""
+    """Return the structs before the text of a message to a device."""
     head = DM_IOCTL.pack(*_VERSION, room, DM_IOCTL.size, 0, 0, 0, 0, 0, dev, b"", b"")
     return head + DM_TARGET_MESSAGE.pack(0)
 

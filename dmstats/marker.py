@@ -38,7 +38,7 @@ class Mark:
         return text + (f".p{self.pid}.t{self.started}" if self.pid else _ENDING)
 
     def names(self, file: FileIdentity) -> bool:
-        """Tell whether the mark stands for `file`, on the file's own device."""
+        """Return whether the mark is of `file`; both are on the same device."""
         return (self.inode, self.generation) == (file.inode, file.generation)
 
 
@@ -47,7 +47,7 @@ def _beginning(inode: int, generation: int) -> str:
 
 
 def beginning(file: FileIdentity) -> str:
-    """Return what all marks of a file begin with, and maybe some of other files."""
+    """Return the common beginning of all marks of a file. Marks of other files may have it, too."""
     return _beginning(file.inode, file.generation)
 
 
@@ -89,5 +89,5 @@ def start_time(pid: int) -> int | None:
 
 
 def maker_lives(mark: Mark) -> bool:
-    """Tell whether the process that made a region is still there."""
+    """Return whether the process that made a region is alive."""
     return start_time(mark.pid) == mark.started

@@ -1,4 +1,4 @@
-"""What a filemap follows: the file itself, or whatever file stands at its path."""
+"""The modes of a filemap: follow the file (inode), or the file at its path (path)."""
 
 from __future__ import annotations
 

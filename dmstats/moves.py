@@ -21,7 +21,7 @@ class Move:
 
 
 def move_reason(group: Group, plan: Plan, spec: GroupSpec) -> str:
-    """Return why `group`, which is to be as `spec` says, has another lowest member once `plan` is carried out."""
+    """Return why `group`, of `spec`, has another lowest member after `plan`."""
     leader = group.leader
     if any(region.id == leader.id for region in plan.keep):
         return "a new region got a lower id"

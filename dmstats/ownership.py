@@ -1,4 +1,4 @@
-"""Which of a device's regions are a file's own. Pure: from a listing to what may be touched."""
+"""Decides which of a device's regions are a file's own, and may be changed. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dmstats.region import Region, Table
 
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
-    """What stays the same of a group while its regions change. `bounds` are the kernel's."""
+    """The properties of a group that stay while its regions change. `bounds` are the kernel's."""
 
     alias: str
     quoted: bool
@@ -31,13 +31,13 @@ class GroupSpec:
         return Tag(self.alias, self.quoted, members, self.userdata)
 
     def for_file(self, file: FileIdentity) -> GroupSpec:
-        """Return the spec for another file: a mark in the userdata names that one, what a user wrote stays."""
+        """Return the spec for another file: a mark in the userdata is replaced, a user's text stays."""
         if parse_mark(self.userdata) is None:
             return self
         return replace(self, userdata=str(file_mark(file)))
 
     def describes(self, group: Group) -> bool:
-        """Tell whether alias, userdata and program of `group` are these."""
+        """Return whether `group` has this alias, userdata and program."""
         return (group.tag.alias, group.tag.userdata, group.leader.program) == (
             self.alias,
             self.userdata,
@@ -46,7 +46,7 @@ class GroupSpec:
 
 
 def spec_of(group: Group) -> GroupSpec:
-    """Return what `group` is like: its options are its leader's."""
+    """Return the spec of `group`; its options are the leader's."""
     leader = group.leader
     return GroupSpec(
         group.tag.alias,
@@ -142,8 +142,8 @@ def _listed(group: Group, files: Collection[FileIdentity]) -> tuple[range, ...]:
 
 
 def _is_plain(region: Region, group: Group, groups: Mapping[int, Group]) -> bool:
-    """Tell whether a member of an own group is the file's though it doesn't bear its mark: a tag can list an id that
-    somebody else got since."""
+    """Return whether a member of an own group is the file's though it doesn't bear its mark: a tag can list an id
+    that somebody else got since."""
     if region.id == group.id:
         return True
     return (
@@ -155,7 +155,7 @@ def _is_plain(region: Region, group: Group, groups: Mapping[int, Group]) -> bool
 
 
 def _is_remembered(region: Region, remembered: Sequence[Region], spec: GroupSpec | None) -> bool:
-    """Tell whether a region in no tag is one of ours whose aux was overwritten: not with another file's mark."""
+    """Return whether a region in no tag is ours, its aux overwritten with anything but another file's mark."""
     at = bisect_left(remembered, region.id, key=_id)
     return (
         spec is not None
@@ -170,7 +170,7 @@ _id = attrgetter("id")
 
 
 def _same(one: Region, other: Region) -> bool:
-    """Tell whether a region is what it was, as far as it can't be changed."""
+    """Return whether the fixed properties of a region are unchanged."""
     return one.id == other.id and one.start == other.start and one.length == other.length
 
 
@@ -189,8 +189,8 @@ def lost_regions(regions: Iterable[Region], there: Sequence[Region]) -> list[Reg
 def candidates(
     table: Table, files: Collection[FileIdentity], remembered: Sequence[Region]
 ) -> Sequence[Region]:
-    """Return the regions among which find_own() finds the same as among all of the table, as long as no group is the
-    file's by its id: those with a tag or a mark of `files`. Where one of the remembered is not among them, as
+    """Return the regions among which find_own() finds the same as among all of the table, as long as no group is
+    the file's by its id: those with a tag or a mark of `files`. Where one of the remembered is not among them, as
     somebody has put something else into its aux, all are returned."""
     regions = table.having([b" DMS_GROUP=", *(f" {beginning(file)}".encode() for file in files)])
     return table.regions() if lost_regions(remembered, regions) else regions
@@ -202,7 +202,7 @@ def _left(aux: str, left_behind: Callable[[Mark], bool]) -> bool:
 
 
 def may_adopt(group: Group, file: FileIdentity, ranges: Sequence[Range], alias: str = "") -> bool:
-    """Tell whether a group that was named by its id alone can be the file's: it bears the file's mark, or
+    """Return whether a group that was named by its id alone can be the file's: it bears the file's mark, or
     none and lies at least in part where the file does. Of a file that lies nowhere just now, the group bears the
     name, `alias`."""
     mark = parse_mark(group.tag.userdata)

@@ -1,4 +1,4 @@
-"""What to do so that a group's regions cover a file's ranges: keep, create, retire. Pure and linear."""
+"""Plans how a group comes to cover a file's ranges: regions to keep, create and retire. Pure and linear."""
 
 from __future__ import annotations
 
@@ -45,12 +45,13 @@ class _Cover:
         return len(self.kept) + len(self.gaps)
 
     def has_room_for(self, region: Region) -> bool:
-        """Tell whether `region`, at or behind the last one kept, lies in the target and on no other region."""
+        """Return whether `region`, which starts at or after the last kept one, lies in the target and on no other
+        region."""
         free_from = self.kept[-1].end if self.kept else self.target.start
         return free_from <= region.start and region.end <= self.target.end
 
     def rejoin(self, leader: int | None = None) -> list[Region]:
-        """Give up the kept regions for a single new one, and return them; the group's leader stays."""
+        """Replace the kept regions by a single new one, and return them; the group's leader stays."""
         given_up = [region for region in self.kept if region.id != leader]
         self.kept = [region for region in self.kept if region.id == leader]
         self.gaps = _gaps(self.target, self.kept)
@@ -98,9 +99,9 @@ def decide(
 def decide_growth(
     regions: Sequence[Region], added: Sequence[Range], *, most: int, leader: int
 ) -> Plan | None:
-    """Return what decide() does for `added` and the ranges that `regions`, by their start, cover, once each, but with
-    no other target than near what is added: only regions there are looked at. All are members of a group with that
-    leader. None where it comes to more than `most` regions."""
+    """Return what decide() does for `added` and the ranges that `regions`, by their start, cover, once each, but
+    with no other target than near what is added: only regions there are looked at. All are members of a group
+    with that leader. None where it comes to more than `most` regions."""
     near: set[int] = set()
     for start, end in added:
         first = bisect_left(regions, start, key=_end)
@@ -129,8 +130,8 @@ _end = attrgetter("end")
 def _exact(
     target: Sequence[Range], regions: Sequence[Region], members: Collection[int]
 ) -> tuple[list[Region], list[Range], list[Region]]:
-    """Return, of `regions` by their start, the members that are just on a target range, nearly all, of which nothing
-    else is to be decided; then what is left of the target and of the regions."""
+    """Return, of `regions` by their start, the members that are just on a target range, nearly all, of which
+    nothing else is to be decided; then what is left of the target and of the regions."""
     exact, open_ranges, others = [], [], []
     at = 0
     for piece in target:
@@ -153,7 +154,7 @@ def _exact(
 
 
 def _covers(target: Sequence[Range], regions: Iterable[Region]) -> tuple[list[_Cover], list[Region]]:
-    """Return for each target range what stays on it, and the regions that stay on none."""
+    """Return the kept regions of each target range, and the regions that are kept on none."""
     covers = [_Cover(piece, [], []) for piece in target]
     retire: list[Region] = []
     at = 0

@@ -1,4 +1,4 @@
-"""Ranges of sectors on a device, and what a file's extents make of them. Pure and linear."""
+"""Ranges of sectors on a device, and a file's extents as ranges. Pure and linear."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def growth(before: bytes | bytearray, after: bytes | bytearray) -> tuple[Range, 
 
 
 def _placed(structs: bytes) -> Iterator[tuple[int, int]]:
-    """Walk where extents lie that have a place on the device."""
+    """Yield the ranges of extents that have a place on the device."""
     for _, physical, length, flags in unpack_extents(structs):
         if not flags & NOT_ON_DISK:
             yield _sectors(physical, physical + length)

@@ -1,4 +1,4 @@
-"""One step of the reconcile: from where a file lies and what is its own to a group in step with it."""
+"""One reconcile: brings a file's group in step with its ranges."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NOTHING: Final = Outcome(None, (), 0, 0, 0, 0, 0)
 
 
 class DiscardCounters:
-    """A Retirement for whoever does not keep counters."""
+    """A Retirement that discards the counters."""
 
     def before_delete(self, retired: Sequence[Retired]) -> None:
         """Keep nothing."""
@@ -88,7 +88,7 @@ def reconcile(
 
 
 def _in_order(group: Group, keep: Sequence[Region], spec: GroupSpec, mark: str) -> bool:
-    """Tell whether the group's tag says what it should of just these members, and they bear nothing else."""
+    """Return whether the group's tag lists exactly these members, and they have no other tag or mark."""
     return group.tag == spec.tag(as_ranges([region.id for region in keep])) and not any(
         has_foreign_tag(aux, mark) for aux in {region.aux for region in group.regions[1:]}
     )

@@ -37,7 +37,7 @@ class Listing:
     unread: tuple[str, ...] = ()
 
 
-# The aux comes unescaped, with whatever its owner put there; only what follows it has a fixed form.
+# The aux is unescaped and may contain anything; only what follows it has a fixed form.
 # ASCII, as the kernel knows no other white space that could end the program's name here. No number of the kernel's
 # has more than 20 digits; int() would refuse a very long one, and with it the whole list.
 _ROW = re.compile(rb"^(\d{1,20}): (\d{1,20})\+(\d{1,20}) (\d{1,20}) (\S+ .*)$", re.MULTILINE)
@@ -66,7 +66,7 @@ class Table:
         return frozenset(map(int, _ID.findall(self.text)))
 
     def having(self, words: Collection[bytes]) -> tuple[Region, ...]:
-        """Return the regions in whose rows one of `words` stands, and maybe others, ids ascending."""
+        """Return the regions whose rows contain one of `words`, and maybe others, ids ascending."""
         if 2 * sum(map(self.text.count, words)) > len(self):
             return self.regions()
         rows = {}
@@ -84,7 +84,7 @@ def parse_list(text: bytes | bytearray) -> Listing:
     """Return the regions in a reply to @stats_list; a row of another form is set aside, never the list. Words are
     decoded as UTF-8 with surrogateescape, so that nothing of them is lost."""
     regions = []
-    # Most rows end like many others: these are taken apart once, and share what they have in common.
+    # Most rows end like many others: equal ends are parsed once, and shared.
     ends: dict[bytes, tuple[str, str, bool, tuple[int, ...]]] = {}
     for row in _ROW.finditer(text):
         number, start, length, step, end = row.groups()

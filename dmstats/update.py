@@ -48,7 +48,7 @@ def update(
 
 
 def placed(extents: bytes | bytearray) -> Footprint:
-    """Return where what read_structs() gave lies. Raises NoExtentsError for a file all of which lies nowhere."""
+    """Return the footprint of read_structs()'s extents. Raises NoExtentsError if none has a place on the device."""
     where = footprint(unpack_extents(extents))
     if not where.ranges and where.unplaced_bytes and not where.landing:
         raise NoExtentsError("none of its extents has a place on the device (inline or encoded data)")

@@ -36,9 +36,10 @@ _Pairs = Sequence[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class CachedGroup:
-    """A group that an update left in step with its file: its regions cover just where `extents` (see read_structs())
-    lie, once each, and no other region bears a mark of the file. `unlisted` are those of its regions, by id, that are
-    not as in the device's list when that was last read, None where one has gone. `ids` are the regions'."""
+    """A group that an update left in step with its file: its regions cover just where `extents` (see
+    read_structs()) lie, once each, and no other region bears a mark of the file. `unlisted` are those of its
+    regions, by id, that are not as in the device's list when that was last read, None where one has gone. `ids`
+    are the regions'."""
 
     file: FileIdentity
     spec: GroupSpec
@@ -48,8 +49,8 @@ class CachedGroup:
     unlisted: dict[int, Region | None]
 
     def is_unchanged(self, rows: _Pairs) -> bool:
-        """Tell whether the group is as it was left, where just these rows of the list differ, as pairs of the old and
-        the new one: each that is the group's or might be must be as it was left."""
+        """Return whether the group is as it was left, where just these rows of the list differ, as pairs of the
+        old and the new one: each that is the group's or might be must be as it was left."""
         unlisted = dict(self.unlisted)
         for pair in rows:
             number = max(map(_ROWS.key, pair))
@@ -68,9 +69,9 @@ class CachedGroup:
         )
 
     def extended(self, device: Device, extents: bytes | bytearray, listed: int) -> CachedGroup | None:
-        """Bring the group, which stands as it was left, in step with a file that has grown; `listed` is the number of
-        regions on the device. Return how it is now; None, and do nothing, where the file has not only grown, or the
-        tag might get too long.
+        """Bring the group, which stands as it was left, in step with a file that has grown; `listed` is the
+        number of regions on the device. Return how it is now; None, and do nothing, where the file has not only
+        grown, or the tag might get too long.
 
         Raises DmError where the kernel refuses.
         """
@@ -127,7 +128,7 @@ def _cached(
 
 
 def _changed(before: tuple[Region, ...], after: tuple[Region, ...]) -> dict[int, Region | None]:
-    """Return by id what is not as before, None where it has gone. Ids ascend in both."""
+    """Return the changed regions by id, None for one that has gone. Ids ascend in both."""
     changed: dict[int, Region | None] = {}
     at = there = 0
     while there < len(after):
@@ -149,7 +150,7 @@ def _changed(before: tuple[Region, ...], after: tuple[Region, ...]) -> dict[int,
 
 
 class DeviceCache:
-    """What is remembered of a device: its list, and groups on it."""
+    """The cache of a device: its list, and groups on it."""
 
     def __init__(self) -> None:
         self._text = bytearray()
@@ -175,7 +176,7 @@ class DeviceCache:
                 text[:] = reply
 
     def pop(self, file: FileIdentity, group_id: int) -> CachedGroup | None:
-        """Return a group as it was left, if it stands so; it is to be kept again once it is known what came of it."""
+        """Remove and return a group, if it is unchanged. The caller puts it back once it is in step again."""
         return self._groups.pop((file, group_id), None)
 
     def put(self, seen: CachedGroup) -> None:

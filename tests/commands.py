@@ -36,14 +36,14 @@ class Command:
 
 
 def fences(document: str) -> Iterator[tuple[str, str]]:
-    """Walk the fenced blocks of a document: language and text."""
+    """Yield the fenced blocks of a document: language and text."""
     for found in _FENCE.finditer(document):
         yield found[1], found[2]
 
 
 def commands(document: str) -> Iterator[Command]:
-    """Walk the commands in blocks of the language `console`: lines that begin with `# ` (for root) or `$ `, and go on
-    in lines that begin with `> `."""
+    """Yield the commands in blocks of the language `console`: lines that begin with `# ` (for root) or `$ `, and
+    go on in lines that begin with `> `."""
     for language, block in fences(document):
         if language != "console":
             continue

@@ -26,7 +26,7 @@ def stat(path: str) -> os.stat_result | None:
 
 
 def exists(path: str) -> bool:
-    """Tell whether the path of a file that is open is still one; not where that is not known, as the kernel keeps
+    """Return whether the path of a file that is open is still one; not where that is not known, as the kernel keeps
     the names by which files are open."""
     try:
         os.close(open_cached(path, os.O_NOFOLLOW))

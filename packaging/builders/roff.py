@@ -58,7 +58,7 @@ def inline(text: str) -> str:
 
 
 def roff(markdown: str) -> Iterator[str]:
-    """Walk the lines of the man page that `markdown` makes."""
+    """Yield the lines of the man page that `markdown` makes."""
     for kind, lines in _blocks(markdown.splitlines()):
         match kind:
             case "heading":
@@ -77,7 +77,7 @@ def roff(markdown: str) -> Iterator[str]:
 
 
 def paragraph(text: str) -> Iterator[str]:
-    """Walk the lines of running text, none of which roff takes for a request."""
+    """Yield the lines of running text, none of which roff takes for a request."""
     for line in textwrap.wrap(
         inline(" ".join(text.split())), _WIDTH, break_long_words=False, break_on_hyphens=False
     ):
@@ -85,7 +85,7 @@ def paragraph(text: str) -> Iterator[str]:
 
 
 def example(lines: Iterable[str]) -> Iterator[str]:
-    """Walk the lines of text that is shown as it stands."""
+    """Yield the lines of text that is shown as it stands."""
     yield from (".PP", ".RS 4", ".EX")
     for line in lines:
         yield rf"\&{literal(line)}" if line.startswith((".", "'")) else literal(line)
@@ -93,7 +93,7 @@ def example(lines: Iterable[str]) -> Iterator[str]:
 
 
 def entry(tag: str, text: str) -> Iterator[str]:
-    """Walk the lines of one entry of a list of terms. `tag` is in roff, `text` in Markdown."""
+    """Yield the lines of one entry of a list of terms. `tag` is in roff, `text` in Markdown."""
     yield ".TP"
     yield tag
     yield from paragraph(text)
@@ -104,7 +104,7 @@ def _running(text: str) -> str:
 
 
 def _table(lines: list[str]) -> Iterator[str]:
-    """Walk a table: the first column names terms, one headed `Default` or `Details` comes after the others."""
+    """Yield a table: the first column names terms, one headed `Default` or `Details` comes after the others."""
     head, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     for row in rows[1:]:
         told, after = [], []
@@ -120,7 +120,7 @@ def _table(lines: list[str]) -> Iterator[str]:
 
 
 def _blocks(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Walk the blocks of a text, each with its kind and its lines."""
+    """Yield the blocks of a text, each with its kind and its lines."""
     at = 0
     while at < len(lines):
         kind = _kind(lines[at])
@@ -155,7 +155,7 @@ def _kind(line: str) -> str:
 
 
 def _goes_on(kind: str, line: str) -> bool:
-    """Tell whether a block of that kind goes on with this line."""
+    """Return whether a block of that kind goes on with this line."""
     match kind:
         case "heading":
             return False

@@ -61,7 +61,7 @@ def events(
 def _walk(
     context: click.Context, name: str | None, since: int | None, lines: int, *, follow: bool
 ) -> Iterator[dict[str, Any]]:
-    """Walk the events that are asked for, and with `follow` those to come."""
+    """Yield the events that are asked for, and with `follow` those to come."""
     last = since
     if last is None:
         found, last = _page(context, name=name, limit=max(lines, 1))

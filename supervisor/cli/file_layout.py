@@ -37,7 +37,7 @@ class Piece:
 
     @property
     def uncovered(self) -> bool:
-        """Tell whether they lie on the device and no region counts them."""
+        """Return whether they lie on the device and no region counts them."""
         return self.place is not None and not self.regions
 
 

@@ -225,7 +225,7 @@ TABLE = _table()
 
 
 def is_reported(before: State | None, state: State) -> bool:
-    """Tell whether entering `state` is an event of the event log; `before` is the last state that one reported.
+    """Return whether entering `state` is an event of the event log; `before` is the last state that one reported.
 
     A crash is not: the restart that follows it is an event of its own.
     """

@@ -85,5 +85,5 @@ def machine(root: Path) -> Iterator[Machine]:
 
 
 def _booted(one: Machine) -> bool:
-    """Tell whether all that is started at boot has been; some of it can't run here, which is no matter."""
+    """Return whether all that is started at boot has been; some of it can't run here, which is no matter."""
     return one.call("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}

@@ -105,7 +105,7 @@ class Scene:
         return [region.id for region in group.regions]
 
     def others_stand(self) -> bool:
-        """Tell whether all that is not the file's is as it was."""
+        """Return whether all that is not the file's is as it was."""
         return set(self.others) <= set(self.rows())
 
     def check(self, group_id: int | None = None) -> list[int]:

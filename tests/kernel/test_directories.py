@@ -12,7 +12,7 @@ from tests.kernel.running import Running, running, wait_for, write
 
 
 def followed(supervisor: Running, names: list[str]) -> bool:
-    """Tell whether just these files are there, all RUNNING."""
+    """Return whether just these files are there, all RUNNING."""
     found = {f["name"]: f["state"] for f in supervisor.status()["filemaps"]}
     assert found == dict.fromkeys(names, "RUNNING"), found
     return True

@@ -20,7 +20,7 @@ def have_fail(device: Device) -> None:
 
 
 def failing(call: Callable[[], object]) -> bool:
-    """Tell whether a system call fails now."""
+    """Return whether a system call fails now."""
     try:
         call()
     except OSError:

@@ -253,7 +253,7 @@ def wait_until(what: str, seen: Callable[[], bool]) -> None:
 
 
 def covers(disk: Disk, path: Path) -> bool:
-    """Tell whether the file's group covers it by now."""
+    """Return whether the file's group covers it by now."""
     covered = {
         sector
         for row in oracle.rows(disk.name)

@@ -25,7 +25,7 @@ class Scene:
         self.supervisor = supervisor
 
     def exact(self) -> bool:
-        """Tell whether the group covers the file exactly and nothing is left behind."""
+        """Return whether the group covers the file exactly and nothing is left behind."""
         assert_exact_cover(self.file, self.device)
         assert_no_orphan(self.device)
         return True

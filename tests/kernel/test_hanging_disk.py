@@ -31,7 +31,7 @@ def forget(fs: Filesystem) -> None:
 
 
 def waits(pid: int) -> bool:
-    """Tell whether a process waits for a disk."""
+    """Return whether a process waits for a disk."""
     return psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP
 
 

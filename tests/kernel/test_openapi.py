@@ -101,7 +101,7 @@ def test_as_documented(
 
 
 def harmless(case: Case[Any]) -> bool:
-    """Tell whether a request doesn't end the supervisor."""
+    """Return whether a request doesn't end the supervisor."""
     return case.path != "/v1/stop" or case.body not in ({}, NOT_SET)
 
 

@@ -118,7 +118,7 @@ def test_interrupted_while_it_boots(start: Start) -> None:
 
 
 def _has_keeper(pid: int) -> bool:
-    """Tell whether a process has a keeper by now; another child may end while it is looked at."""
+    """Return whether a process has a keeper by now; another child may end while it is looked at."""
     try:
         return any("sandbox.keeper" in child.cmdline() for child in psutil.Process(pid).children())
     except psutil.NoSuchProcess:

@@ -53,7 +53,7 @@ def fork_server(scene: Scene) -> int:
 
 
 def _forks(pid: int) -> bool:
-    """Tell whether a process runs the program that forks workers, and is alive."""
+    """Return whether a process runs the program that forks workers, and is alive."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -131,7 +131,7 @@ class Judge:
 
 
 def _accounted(counted: Sequence[int], done: tuple[int, int, int]) -> bool:
-    """Tell whether what was counted is just what was done, but for I/O that failed, which may be among it."""
+    """Return whether what was counted is just what was done, but for I/O that failed, which may be among it."""
     reads, writes, failed = done
     more = (counted[0] - reads, counted[1] - writes)
     blocks = [counted[0] * BLOCK, counted[1] * BLOCK]

@@ -91,7 +91,7 @@ def _stop(pid: int) -> bool:
 
 
 def _finds(pid: int) -> bool:
-    """Tell whether a process is a search: that one gives way to all others."""
+    """Return whether a process is a search: that one gives way to all others."""
     try:
         return os.getpriority(os.PRIO_PROCESS, pid) == _FINDERS_NICENESS
     except ProcessLookupError:

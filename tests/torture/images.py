@@ -35,7 +35,7 @@ class Image:
 
     @property
     def lives_by_inode(self) -> bool:
-        """Tell whether the file is one that a new supervisor would not find by its path."""
+        """Return whether the file is one that a new supervisor would not find by its path."""
         return self.mode == "inode" and self.at is not None and self.at != self.home
 
 

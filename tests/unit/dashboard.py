@@ -34,7 +34,7 @@ def panel_queries(values: Mapping[str, str]) -> Queries:
 
 
 def variable_queries(values: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Walk the variables that are asked for: their name, the series, and the label whose values they have."""
+    """Yield the variables that are asked for: their name, the series, and the label whose values they have."""
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
             found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])

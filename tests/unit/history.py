@@ -63,7 +63,7 @@ PLACES = st.lists(
 
 
 def has_group(device: ModelDevice, files: Sequence[FileIdentity]) -> bool:
-    """Tell whether a group bears the mark of one of the files."""
+    """Return whether a group bears the mark of one of the files."""
     marks = [parse_mark(g.tag.userdata) for g in groups_of(device.list().regions).values()]
     return any(mark is not None and mark.names(file) for mark in marks for file in files)
 

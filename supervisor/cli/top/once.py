@@ -80,7 +80,7 @@ def sample_body(view: View) -> object:
 
 
 def _all_since(since: float, status: Mapping[str, Any], device: str | None) -> bool:
-    """Tell whether the counters of all files that run, on `device` or all, are as of `since` or later."""
+    """Return whether the counters of all files that run, on `device` or all, are as of `since` or later."""
     return all(
         f["sampled_at"] is not None and seconds_of(f["sampled_at"]) >= since
         for f in status["filemaps"]

@@ -108,7 +108,7 @@ def draw_map(found: Sequence[Part], shown: Window, rows: int = ROWS, *, named: b
 
 
 def _shapes(part: Part, stretches: Sequence[Window], shown: Window, *, named: bool) -> Iterator[svg.Element]:
-    """Walk what is drawn of one part: in each row that it touches a tank, filled as high as it is busy."""
+    """Yield what is drawn of one part: in each row that it touches a tank, filled as high as it is busy."""
     level = heat_level(part.ios_per_s)
     per_row = shown.length / len(stretches)
     first = max(0, int((part.start - shown.start) / per_row) - 1)

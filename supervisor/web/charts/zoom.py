@@ -25,7 +25,7 @@ class Window:
 
     @property
     def whole(self) -> bool:
-        """Tell whether all of the device is shown."""
+        """Return whether all of the device is shown."""
         return self.length >= self.size
 
     def zoomed(self, factor: float) -> Window:

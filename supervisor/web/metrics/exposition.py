@@ -108,7 +108,7 @@ class _Supervisor(Collector):
         self._store = store
 
     def collect(self) -> Iterator[Metric]:
-        """Walk the families."""
+        """Yield the families."""
         told = self._store.supervisor
         yield InfoMetricFamily("filemapd_build", "The version of filemapd.", {"version": told["version"]})
         for name, documentation, key in (

@@ -129,7 +129,7 @@ def rows_of(statuses: Iterable[Status], recent: Recent, now: float) -> list[Row]
 
 
 def matches(status: Status, text: str) -> bool:
-    """Tell whether each word of `text` is somewhere in what a file is called, where it is or how it stands."""
+    """Return whether each word of `text` is somewhere in what a file is called, where it is or how it stands."""
     vm = status["vm"] or {}
     labels = (f"{key}={value}" for key, value in status["labels"].items())
     told = [
@@ -175,7 +175,7 @@ class DeviceRow:
 
     @property
     def crowded(self) -> bool:
-        """Tell whether it has nearly as many regions as it may have."""
+        """Return whether it has nearly as many regions as it may have."""
         return self.regions is not None and self.regions >= _CROWDED * self.max_regions
 
 

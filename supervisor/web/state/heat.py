@@ -50,7 +50,7 @@ class Heat:
         self._starts, self._lengths, self._at = starts, lengths, at
 
     def pieces(self, now: float) -> Iterator[Piece]:
-        """Walk the pieces, by where they start."""
+        """Yield the pieces, by where they start."""
         fade = self._fade(now)
         for start, length, told in zip(self._starts, self._lengths, self._rates, strict=True):
             rate = told * fade

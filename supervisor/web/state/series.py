@@ -127,7 +127,7 @@ class Series:
         )
 
     def intervals(self, now: float) -> Iterator[Interval]:
-        """Walk what the file did in the last hour, where it did something."""
+        """Yield what the file did in the last hour, where it did something."""
         for row in range(1, len(self)):
             since, until = self._times[2 * row], self._times[2 * row + 1]
             if until > now - SPAN:
@@ -181,7 +181,7 @@ class Series:
         ]
 
     def _work(self, start: float) -> Iterator[tuple[float, float, int, int]]:
-        """Walk the rows: since and until, in seconds from `start`, the I/Os in between and their time."""
+        """Yield the rows: since and until, in seconds from `start`, the I/Os in between and their time."""
         totals, width = self._totals, _TOTALS + self._bins
         ios, spent = totals[0] + totals[1], totals[4] + totals[5]
         for row in range(1, len(self)):

@@ -171,7 +171,7 @@ class DeviceHistory(RuleBasedStateMachine):
 
     @staticmethod
     def bears_mark(one: Region, file: FileIdentity) -> bool:
-        """Tell whether a region is marked for a file, as a member or in its tag."""
+        """Return whether a region is marked for a file, as a member or in its tag."""
         parsed = parse_tag(one.aux, one.id)
         mark = parse_mark(parsed.userdata if parsed else one.aux)
         return one.program == "dmstats" and mark is not None and mark.names(file)

@@ -45,7 +45,7 @@ def text(name: str) -> str:
 
 
 def rows(part: str) -> Iterator[list[str]]:
-    """Walk the rows of a section's tables, without their heads, as cells."""
+    """Yield the rows of a section's tables, without their heads, as cells."""
     lines = part.splitlines()
     for i, line in enumerate(lines):
         if line.startswith("|") and "---" not in line and "---" not in "".join(lines[i + 1 : i + 2]):
@@ -58,7 +58,7 @@ def code(cell: str) -> list[str]:
 
 
 def dotted(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Walk the keys of the configuration as the README writes them.
+    """Yield the keys of the configuration as the README writes them.
 
     An entry's keys that are those of `defaults` are told there.
     """

@@ -1,4 +1,5 @@
-"""What is deployed to Prometheus and Grafana is right by Prometheus's own tool, and speaks of metrics that exist."""
+"""What is deployed to Prometheus and Grafana is right by Prometheus's own tool, and speaks of metrics that
+exist."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def sections(*names: str) -> Iterator[dict[str, Any]]:
-    """Walk the mappings in the list `names[-1]` of each mapping in the list before it, and so on, of all files in the
-    folder `names[0]`."""
+    """Yield the mappings in the list `names[-1]` of each mapping in the list before it, and so on, of all files
+    in the folder `names[0]`."""
     folder, *keys = names
     found = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (PROMETHEUS / folder).glob("*.yml")]
     for key in keys:

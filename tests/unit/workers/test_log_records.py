@@ -35,7 +35,7 @@ def output() -> Iterator[Output]:
 
 
 def ended(pid: int, _lines: list[str]) -> bool:
-    """Tell whether a child has ended, as a condition for records()."""
+    """Return whether a child has ended, as a condition for records()."""
     return os.waitpid(pid, os.WNOHANG)[0] == pid
 
 

@@ -12,7 +12,7 @@ def look(pace: Pace, now: float, *, changed: bool) -> None:
 
 
 def waits(pace: Pace) -> bool:
-    """Tell whether a look is due at some time."""
+    """Return whether a look is due at some time."""
     return pace.due is not None
 
 

@@ -159,7 +159,7 @@ signal.pause()
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process is there, and not only its status for whoever asks."""
+    """Return whether a process is there, and not only its status for whoever asks."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -51,7 +51,7 @@ def deleted(folder: Path) -> int:
 
 
 def is_open(fd: int) -> bool:
-    """Tell whether this process has such a descriptor."""
+    """Return whether this process has such a descriptor."""
     return Path(f"/proc/self/fd/{fd}").is_symlink()
 
 

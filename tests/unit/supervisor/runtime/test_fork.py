@@ -14,12 +14,12 @@ from workers.exit_codes import Exit
 
 
 def mapped(folder: Path) -> bool:
-    """Tell whether this process has anything in a folder mapped."""
+    """Return whether this process has anything in a folder mapped."""
     return str(folder) in Path("/proc/self/maps").read_text()
 
 
 def opened(folder: Path) -> bool:
-    """Tell whether it has a file there open."""
+    """Return whether it has a file there open."""
     found = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
     return any(folder in file.resolve().parents for file in found)
 

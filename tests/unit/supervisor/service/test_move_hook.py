@@ -165,7 +165,7 @@ def test_one_that_takes_too_long(
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process runs."""
+    """Return whether a process runs."""
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -68,12 +68,12 @@ class Parent:
             self.log.drain()
 
     def state(self, state: str, reason: str | None = None) -> bool:
-        """Tell whether it is in this state, for this reason."""
+        """Return whether it is in this state, for this reason."""
         status = self.web.status()
         return bool(status["state"] == state and (reason is None or reason in (status["reason"] or "")))
 
     def answers(self, port: int) -> bool:
-        """Tell whether it answers at the port that it is well."""
+        """Return whether it answers at the port that it is well."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=0.2) as answer:
                 return bool(answer.read() == b"ok\n")

@@ -143,7 +143,7 @@ def test_unfinished_handshakes_are_counted(web: Serving) -> None:
 
 
 def refused_beside_silent(web: Serving) -> bool | None:
-    """Tell whether a request is refused while all places are taken by who says nothing; None where it took so long
+    """Return whether a request is refused while all places are taken by who says nothing; None where it took so long
     that they may have lost theirs."""
     began = time.monotonic()
     with contextlib.ExitStack() as silent:

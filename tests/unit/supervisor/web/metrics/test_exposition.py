@@ -64,7 +64,7 @@ def families(status: dict[str, Any], accept: str = "", now: float = 0.0) -> dict
 
 
 def samples(found: dict[str, Metric], name: str) -> Iterator[tuple[dict[str, str], float]]:
-    """Walk the labels and values of the samples of this name."""
+    """Yield the labels and values of the samples of this name."""
     for family in found.values():
         for sample in family.samples:
             if sample.name == f"filemapd_{name}":
