@@ -30,6 +30,8 @@ _CHROMIUM: Final = (
     "--enable-logging=stderr",
 )
 _DEADLINE: Final = 100
+# It crashes now and then under user-mode Linux. That says nothing about the page.
+_ATTEMPTS: Final = 4
 # It has pages of its own open, too.
 _OWN: Final = "source: chrome://"
 
@@ -53,25 +55,32 @@ def load(
 ) -> Loaded:
     """Load a page. `picture` is the name of a screenshot of it, among what the guest hands out; `seconds` is how long
     its scripts run, by a clock of its own."""
+    options = [f"--window-size={size[0]},{size[1]}", "--dump-dom"]
+    if picture:
+        options.append(f"--screenshot={_pictures() / picture}.png")
+    if dark:
+        options.append("--blink-settings=preferredColorScheme=0")
+    if seconds is not None:
+        options.append(f"--virtual-time-budget={seconds * 1000}")
+    for _ in range(_ATTEMPTS):
+        done = _run([*options, url])
+        if done.returncode >= 0:
+            break
+    assert done.returncode == 0, done.stderr[-3000:]
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line and _OWN not in line]
+    return Loaded(Page(200, done.stdout), console)
+
+
+def _run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as home:
-        options = [f"--user-data-dir={home}", f"--window-size={size[0]},{size[1]}", "--dump-dom"]
-        if picture:
-            options.append(f"--screenshot={_pictures() / picture}.png")
-        if dark:
-            options.append("--blink-settings=preferredColorScheme=0")
-        if seconds is not None:
-            options.append(f"--virtual-time-budget={seconds * 1000}")
-        done = subprocess.run(
-            [*_CHROMIUM, *options, url],
+        return subprocess.run(
+            [*_CHROMIUM, f"--user-data-dir={home}", *arguments],
             env={**os.environ, "HOME": home},
             capture_output=True,
             text=True,
             check=False,
             timeout=_DEADLINE,
         )
-    assert done.returncode == 0, done.stderr[-3000:]
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line and _OWN not in line]
-    return Loaded(Page(200, done.stdout), console)
 
 
 def _pictures() -> Path:
