@@ -1,8 +1,8 @@
-"""Makes faults under a running fleet with I/O and looks after each whether anything was lost:
+"""Injects faults into a running fleet with I/O and checks after each that nothing was lost:
 
     python -m sandbox --memory 3G -- python -m tests.soak --seed N --minutes N [--only FAULT]...
 
-The same seed draws the same faults. Exits with 1 where anything was lost.
+The same seed draws the same faults. Exits with 1 if anything was lost.
 """
 
 import argparse
