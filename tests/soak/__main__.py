@@ -15,7 +15,7 @@ from tests.soak.run import soak
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Make faults under filemapd.")
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Inject faults into filemapd.")
     parser.add_argument("--seed", type=int, default=1, help="which stream of faults (default: 1)")
     parser.add_argument("--minutes", type=float, default=5, help="for how long (default: 5)")
     parser.add_argument("--only", action="append", default=[], choices=sorted(FAULTS), help="just these")
