@@ -16,7 +16,7 @@ from supervisor.fleet.filemap import path_state
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.membership import set_files
 from supervisor.runtime.timers import Timer, Timers
-from workers.watcher import FolderEvent
+from workers.inotify_watches import FolderEvent
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -33,7 +33,7 @@ class Directories:
     def __init__(self, fleet: Fleet, selector: selectors.BaseSelector, timers: Timers) -> None:
         self._fleet = fleet
         self._timers = timers
-        self._scanner = Scanner(fleet.watcher, fleet.reaper, self._scan_finished)
+        self._scanner = Scanner(fleet.watcher.watches, fleet.reaper, self._scan_finished)
         self._directories: dict[str, Directory] = {}
         self._results: dict[str, ScanResult] = {}
         self._finished_at: dict[str, float] = {}
@@ -125,7 +125,7 @@ class Directories:
 
     def _scan_finished(self, directory: Directory, answer: ScanResult) -> None:
         for folder, wd in answer.folders:
-            self._fleet.watcher.add_folder(folder, wd)
+            self._fleet.watcher.watches.add_folder(folder, wd)
         if self._directories.get(directory.path) != directory:
             return  # the configuration has changed
         before = self._results.get(directory.path)
