@@ -34,7 +34,7 @@ GROUP = Group(SPEC.tag(as_ranges([3])), (LEADER,))
         (Plan((Range(0, 24),), (), (Range(0, 24),), (LEADER,)), "the regions were joined"),
         (
             Plan((Range(0, 8),), (), (Range(0, 8),), (LEADER,)),
-            "the regions were made anew, as their ids did not fit into a tag",
+            "the regions were created again, as their ids did not fit into a tag",
         ),
     ],
 )
