@@ -61,17 +61,17 @@ class _Running:
 
 
 class Scanner:
-    """The running scans. `answered` is called with each result, from begin(), read() or check_overdue()."""
+    """The running scans. `finished` is called with each result, from begin(), read() or check_overdue()."""
 
     def __init__(
         self,
         watches: InotifyWatches,
         children: ChildReaper,
-        answered: Callable[[Directory, ScanResult], None],
+        finished: Callable[[Directory, ScanResult], None],
     ) -> None:
         self._watches = watches
         self._children = children
-        self._finished = answered
+        self._finished = finished
         self._pipes = selectors.EpollSelector()
         self._running: dict[str, _Running] = {}
 
@@ -121,7 +121,7 @@ class Scanner:
         os.close(running.pipe)
         del self._running[running.directory.path]
         if running.overdue_logged:
-            _log.info("directory %s: answers again", running.directory.path)
+            _log.info("directory %s: responds again", running.directory.path)
         self._finished(running.directory, parse_result(bytes(running.text)))
 
     def check_overdue(self, now: float) -> None:
@@ -132,7 +132,7 @@ class Scanner:
                 continue
             if not running.overdue_logged:
                 running.overdue_logged = True
-                _log.warning("directory %s: does not answer: waiting for it", running.directory.path)
+                _log.warning("directory %s: does not respond: waiting for it", running.directory.path)
             if running.pid is not None:
                 os.kill(running.pid, signal.SIGCONT)
 
@@ -166,8 +166,8 @@ def run_scan(watches: InotifyWatches, directory: Directory, followed: Container[
     # Before the scan: a mount in the meantime then shows as another directory.
     identity = _identity(directory.path)
     found = scan(directory, followed, enter)
-    told = [found.files, found.truncated, found.reason, identity, folders, time.process_time() - began]
-    return json.dumps(told).encode()
+    result = [found.files, found.truncated, found.reason, identity, folders, time.process_time() - began]
+    return json.dumps(result).encode()
 
 
 def parse_result(text: bytes) -> ScanResult:

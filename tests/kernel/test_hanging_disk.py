@@ -106,7 +106,7 @@ def test_a_directory_that_hangs(pools: Pools, tmp_path: Path) -> None:
             assert reloaded.returncode == 0, reloaded
             supervisor.process.send_signal(signal.SIGHUP)
             serves(supervisor, pools.sound, pools.other)
-            told = f"directory {pools.hung_pool}: does not answer: waiting for it"
+            told = f"directory {pools.hung_pool}: does not respond: waiting for it"
             wait_for("it is told", lambda: told in supervisor.log.read_text())
             (pools.sound_pool / "new.img").unlink()
             wait_for("one that goes is let go", lambda: not supervisor.filemap(pools.sound_pool / "new.img"))

@@ -160,7 +160,7 @@ def test_a_dead_supervisors_socket_is_replaced(tmp_path: Path) -> None:
     os.close(tell)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    with pytest.raises(NotRunning, match="nobody listens"):
+    with pytest.raises(NotRunning, match="no process listens"):
         call(tmp_path, "GET", "/v1/status")
     with running(path) as loop:
         assert ask(loop, tmp_path, "GET", "/v1/status") == {"filemaps": []}
@@ -218,7 +218,7 @@ def test_not_running(tmp_path: Path) -> None:
 
 def test_no_answer(loop: Loop, tmp_path: Path) -> None:
     """A supervisor that doesn't answer is waited for so long and no longer."""
-    with pytest.raises(ControlError, match=r"did not answer on .* within 0\.05 s"):
+    with pytest.raises(ControlError, match=r"did not respond on .* within 0\.05 s"):
         call(tmp_path, "GET", "/v1/status", timeout=0.05)
     loop.settle()
 
@@ -233,7 +233,7 @@ def test_somebody_else_answers(tmp_path: Path) -> None:
         with connection:
             connection.recv(65536)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
-        with pytest.raises(ControlError, match="answered 200 with what is no JSON: b'<html>'"):
+        with pytest.raises(ControlError, match="responded with status 200 and no JSON: b'<html>'"):
             asked.result(60)
 
 

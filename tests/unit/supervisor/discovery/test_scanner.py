@@ -116,7 +116,9 @@ def test_one_that_was_stopped_goes_on(scans: Scans, tmp_path: Path, caplog: pyte
 
     scans.until(goes_on)
     assert scans.answers.pop().scan == Scan((str(file),))
-    told = [f"directory {tmp_path}: {what}" for what in ("does not answer: waiting for it", "answers again")]
+    told = [
+        f"directory {tmp_path}: {what}" for what in ("does not respond: waiting for it", "responds again")
+    ]
     assert caplog.messages == told
     assert not scans.scanner.running()
 
