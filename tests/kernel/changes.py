@@ -1,4 +1,4 @@
-"""Ways in which a file's allocation changes. Each takes a file of some MiB and changes where it lies."""
+"""Changes to a file's allocation. Each takes a file of some MiB and changes where its extents lie."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def opened(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
-    """Open a file for as long as it takes."""
+    """Keep a file open while the context lasts."""
     fd = os.open(path, flags)
     try:
         yield fd
@@ -44,25 +44,25 @@ def _fallocating(mode: int, offset: int, length: int) -> Callable[[Path], None]:
 
 
 def append(path: Path) -> None:
-    """Write a MiB behind the end, synced."""
+    """Append a MiB and sync it."""
     with opened(path, os.O_WRONLY | os.O_APPEND) as fd:
         os.write(fd, os.urandom(MIB))
         os.fsync(fd)
 
 
 def append_delayed(path: Path) -> None:
-    """Write a MiB behind the end; it lands by itself or with somebody else's sync."""
+    """Append a MiB without a sync; it lands by itself or with another program's sync."""
     with opened(path, os.O_WRONLY | os.O_APPEND) as fd:
         os.write(fd, os.urandom(MIB))
 
 
 def land(_path: Path) -> None:
-    """Have all that is delayed land; no event comes of it."""
+    """Flush all delayed allocations; this causes no event."""
     os.sync()
 
 
 def write_hole(path: Path) -> None:
-    """Write far behind the end, which leaves a hole."""
+    """Write far beyond the end, which leaves a hole."""
     with opened(path) as fd:
         os.pwrite(fd, os.urandom(MIB), os.fstat(fd).st_size + 8 * MIB)
         os.fsync(fd)
@@ -74,7 +74,7 @@ def shrink(path: Path) -> None:
 
 
 def empty_and_back(path: Path) -> None:
-    """Truncate to nothing, and write anew."""
+    """Truncate to nothing and rewrite."""
     os.truncate(path, 0)
     with opened(path) as fd:
         os.pwrite(fd, os.urandom(6 * MIB), 0)
@@ -82,7 +82,7 @@ def empty_and_back(path: Path) -> None:
 
 
 def store_mapped(path: Path) -> None:
-    """Store through mmap(2) into a hole, of which inotify tells nothing."""
+    """Store through mmap(2) into a hole, for which inotify emits no event."""
     with opened(path) as fd:
         size = os.fstat(fd).st_size
         os.ftruncate(fd, size + 4 * MIB)
@@ -93,7 +93,7 @@ def store_mapped(path: Path) -> None:
 
 
 def same_blocks(path: Path) -> None:
-    """Free as much as is allocated: st_blocks stays what it was."""
+    """Free as much as is allocated, so that st_blocks stays the same."""
     with opened(path) as fd:
         size = os.fstat(fd).st_size
         fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 2 * MIB, MIB)
@@ -101,7 +101,7 @@ def same_blocks(path: Path) -> None:
 
 
 def write_direct(path: Path) -> None:
-    """Write past the page cache."""
+    """Write with O_DIRECT."""
     with opened(path, os.O_RDWR | os.O_DIRECT) as fd:
         buffer = mmap.mmap(-1, MIB)
         os.pwrite(fd, buffer, (os.fstat(fd).st_size // MIB + 2) * MIB)
@@ -122,13 +122,13 @@ def write_by_loop(path: Path) -> None:
 
 
 def defragment(path: Path) -> None:
-    """Have e4defrag move the file to other blocks."""
+    """Move the file to other blocks with e4defrag."""
     scatter(path)
     subprocess.run(["e4defrag", str(path)], check=True, capture_output=True)
 
 
 def scatter(path: Path) -> None:
-    """Give the file extents that lie apart, by writing it in turns with another."""
+    """Give the file scattered extents by writing it in turns with another file."""
     beside = path.with_name(path.name + ".beside")
     with opened(path) as one, opened(beside, os.O_RDWR | os.O_CREAT) as other:
         size = os.fstat(one).st_size
@@ -140,7 +140,7 @@ def scatter(path: Path) -> None:
 
 
 def reflink(path: Path) -> None:
-    """Share the first MiB with a copy and write to it: copy on write gives the file new blocks (XFS)."""
+    """Share the first MiB with a copy and write to it: copy on write allocates new blocks (XFS)."""
     copy = path.with_name(path.name + ".copy")
     with opened(path) as fd, opened(copy, os.O_RDWR | os.O_CREAT) as other:
         os.ftruncate(other, 0)
@@ -151,7 +151,7 @@ def reflink(path: Path) -> None:
 
 
 def clone_over(path: Path) -> None:
-    """Have the file's first MiB be another file's blocks (XFS)."""
+    """Replace the file's first MiB with another file's blocks (XFS)."""
     source = path.with_name(path.name + ".source")
     with opened(path) as fd, opened(source, os.O_RDWR | os.O_CREAT) as other:
         os.pwrite(other, os.urandom(MIB), 0)

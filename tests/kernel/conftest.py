@@ -31,13 +31,13 @@ KIB64 = 1 << 16
 _KEEP_SIZE, _PUNCH_HOLE = 0x1, 0x2
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# On a host nothing here can run; and a skipped test would pass something over in silence.
+# Nothing here can run on a host, and skipped tests would go unnoticed.
 collect_ignore_glob = [] if inside() else ["test_*.py"]
 
 
 @dataclass
 class Disk:
-    """A mounted file system on a device of device-mapper, empty and without regions when a test starts."""
+    """A mounted file system on a device-mapper device, empty and without regions when a test starts."""
 
     device: Device
     folder: Path
@@ -45,11 +45,11 @@ class Disk:
 
     @property
     def stats(self) -> StatsDevice:
-        """The device as dmstats knows it."""
+        """The device, for the messages of dmstats."""
         return StatsDevice(self.device.dev_t)
 
     def open(self, path: Path) -> int:
-        """Open a file to read and write until the test ends."""
+        """Open a file for reading and writing until the test ends."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self.open_files.append(fd)
         return fd
@@ -60,7 +60,7 @@ class Disk:
         return self.device.name
 
     def write(self, name: str, length: int, *, offset: int = 0) -> Path:
-        """Write a file's bytes, on disk when this returns."""
+        """Write a file and sync it."""
         path = self.folder / name
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.pwrite(fd, b"x" * length, offset)
@@ -69,7 +69,8 @@ class Disk:
         return path
 
     def pieces(self, name: str, count: int, size: int = KIB64) -> Path:
-        """Make a file of so many extents of that size, with as much free between them, here and on the device."""
+        """Create a file of `count` extents of `size` bytes, with gaps of the same size in the file and on the
+        device."""
         path = self.write(name, 2 * count * size)
         punch(path, *((2 * at + 1) * size for at in range(count)), length=size)
         found = oracle.extents(path)
@@ -78,7 +79,7 @@ class Disk:
         return path
 
     def others_region(self, start: int = 0) -> int:
-        """Make another program's region and return its id."""
+        """Create another program's region and return its id."""
         return self.stats.create(start, 8, program="theirs", aux="mine")
 
     def clean(self) -> None:
@@ -92,21 +93,21 @@ class Disk:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        # ext4 gives freed blocks out again once the journal was written.
+        # ext4 reuses freed blocks only after the journal is committed.
         folder = os.open(self.folder, os.O_RDONLY)
         sync_filesystem(folder)
         os.close(folder)
 
 
 def sync(path: Path) -> None:
-    """Have a file's extents where they stay."""
+    """Sync a file, so that its extents are final."""
     fd = os.open(path, os.O_RDONLY)
     os.fsync(fd)
     os.close(fd)
 
 
 def punch(path: Path, *offsets: int, length: int) -> None:
-    """Free parts of a file; its size stays."""
+    """Punch holes into a file; its size stays."""
     fd = os.open(path, os.O_RDWR)
     for offset in offsets:
         result = _libc.fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(length))
@@ -116,14 +117,14 @@ def punch(path: Path, *offsets: int, length: int) -> None:
 
 
 def punch_region(path: Path, device: str, number: int) -> None:
-    """Free that part of a file that lies where the region starts."""
+    """Punch out the part of a file at the region's start."""
     (start,) = (row.start * 512 for row in oracle.rows(device) if row.id == number)
     (piece,) = (piece for piece in oracle.extents(path) if piece.physical == start)
     punch(path, piece.logical, length=piece.length)
 
 
 def read_direct(path: Path, offset: int, times: int) -> None:
-    """Read 4 KiB of a file from the device, so often."""
+    """Read 4 KiB of a file from the device, `times` times."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
     page = mmap.mmap(-1, 4096)
     for _ in range(times):
@@ -132,7 +133,7 @@ def read_direct(path: Path, offset: int, times: int) -> None:
 
 
 def write_direct(path: Path, offset: int, times: int) -> None:
-    """Write 4 KiB of a file, which are on disk already, to the device, so often."""
+    """Write 4 KiB of a file, already allocated on disk, to the device, `times` times."""
     fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
     page = mmap.mmap(-1, 4096)
     for _ in range(times):

@@ -1,4 +1,4 @@
-"""I/O of known number and size."""
+"""I/O of known count and size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK = 4096
 
 
 class Driver:
-    """Does I/O of known number and size to a file, one block of `block` bytes at a time and past the page cache."""
+    """Does I/O of known count and size to a file: one block of `block` bytes at a time, with O_DIRECT."""
 
     def __init__(self, file: Path, block: int = BLOCK) -> None:
         self.file = file
@@ -29,18 +29,18 @@ class Driver:
         self.reads += count
 
     def write(self, count: int, at: int) -> None:
-        """Write `count` blocks that have their place on disk already."""
+        """Write `count` blocks that are already allocated on disk."""
         with opened(self.file, os.O_WRONLY | os.O_DIRECT) as fd:
             for i in range(count):
                 os.pwrite(fd, self._buffer, at * MIB + i * self.block)
         self.writes += count
 
     def counted(self, supervisor: Running) -> bool:
-        """Fail unless the status tells exactly what was done."""
+        """Fail unless the status shows exactly the I/O that was done."""
         filemap = supervisor.filemap(self.file)
         assert filemap, supervisor.status()
         bytes_done = (self.reads * self.block, self.writes * self.block)
         done = (self.reads, self.writes, *bytes_done, self.reads + self.writes)
-        told = tuple(filemap[k] for k in ("reads", "writes", "bytes_read", "bytes_written"))
-        assert (*told, sum(filemap["histogram"])) == done, (filemap, done)
+        counters = tuple(filemap[k] for k in ("reads", "writes", "bytes_read", "bytes_written"))
+        assert (*counters, sum(filemap["histogram"])) == done, (filemap, done)
         return True

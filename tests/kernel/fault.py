@@ -1,10 +1,9 @@
-"""filemapd whose workers have a hook at the one ioctl function: `python -m tests.kernel.fault FOLDER run -c CONFIG`.
+"""filemapd with faults injected into its workers: `python -m tests.kernel.fault FOLDER run -c CONFIG`.
 
-A file FOLDER/kill that holds a number n has a worker kill itself right after its n-th message that changes anything,
-and the supervisor first where there is FOLDER/and_parent;
-FOLDER/refuse that holds an errno has every @stats_create be refused with it. FOLDER/misbehave has the next worker
-that lists the regions grow, spin or open files, as its word says; "crash" has every such worker crash. The kernel
-does the rest itself.
+FOLDER/kill holds a number n: a worker kills itself right after its n-th changing message. With
+FOLDER/and_parent it kills the supervisor first. FOLDER/refuse holds an errno: every @stats_create fails with
+it. FOLDER/misbehave makes the next worker that lists the regions grow, spin or open files, as its word says;
+"crash" makes every such worker crash. Everything else is the real kernel.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _CHANGING = (b"@stats_create", b"@stats_delete", b"@stats_set_aux", b"@stats_cle
 
 
 class Hook:
-    """Stands before the real function and calls it."""
+    """Wraps the real ioctl function."""
 
     def __init__(self, folder: Path) -> None:
         self._kill = folder / "kill"
@@ -41,10 +40,10 @@ class Hook:
         self._misbehaviour(message)
         if not message.startswith(_CHANGING):
             return self._real(dev, message)
-        if message.startswith(b"@stats_create") and (refusal := _told(self._refuse)):
+        if message.startswith(b"@stats_create") and (refusal := _content(self._refuse)):
             raise DmError(int(refusal), message.decode(), ioctl.device_text(dev))
         reply = self._real(dev, message)
-        if last := _told(self._kill):
+        if last := _content(self._kill):
             self._sent += 1
             if self._sent == int(last):
                 self._kill.unlink()
@@ -58,7 +57,7 @@ class Hook:
     def _misbehaviour(self, message: bytes) -> None:
         if not message.startswith(b"@stats_list"):
             return
-        what = _told(self._misbehave)
+        what = _content(self._misbehave)
         if not what:
             return
         if what == "crash":
@@ -78,8 +77,8 @@ class Hook:
 _KEPT: list[object] = []
 
 
-def _told(path: Path) -> str:
-    """Return what a file holds; nothing where it is not there, or is just being written."""
+def _content(path: Path) -> str:
+    """Return a file's content, empty if it doesn't exist or is just being written."""
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -92,7 +91,7 @@ def program(folder: Path) -> tuple[str, ...]:
 
 
 class Hooking:
-    """Stands before supervisor.execute.start_module, so that what forks the workers has the hook."""
+    """Wraps supervisor.execute.start_module, so that the fork server has the hook."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -108,7 +107,7 @@ class Hooking:
 
 
 def main() -> None:
-    """Run filemapd, or what forks its workers."""
+    """Run filemapd or its fork server."""
     folder = sys.argv.pop(1)
     if sys.argv[1].startswith("{"):
         ioctl.target_message = Hook(Path(folder))

@@ -1,4 +1,4 @@
-"""A Debian in a folder of the guest, with systemd as its first process."""
+"""A Debian with systemd as its first process, in a folder of the guest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.kernel import oracle
 from tests.kernel.running import wait_for
 
 _PATIENCE = 60.0
-# In namespaces of its own, so that nothing of its mounts is left.
+# In its own namespaces, so that none of its mounts remain.
 _BOOT = """
 mount --rbind "$1" "$1"
 cd "$1"
@@ -26,7 +26,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Machine:
-    """A running one; `pid` is systemd's."""
+    """A running Debian; `pid` is the pid of its systemd."""
 
     def __init__(self, root: Path, pid: int) -> None:
         self.root = root
@@ -44,13 +44,13 @@ class Machine:
         )
 
     def run(self, *command: str) -> str:
-        """Run a command that has to succeed, and return what it prints on both outputs."""
+        """Run a command that must succeed, and return its stdout and stderr."""
         done = self.call(*command)
         assert done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}"
         return done.stdout
 
     def called(self, pattern: str) -> list[str]:
-        """Return the paths of all that has such a name, but for what lies in root's folder."""
+        """Return all paths whose name matches, except those in root's home."""
         return self.run(
             "find",
             "/",
@@ -68,8 +68,8 @@ class Machine:
 
 @contextlib.contextmanager
 def machine(root: Path) -> Iterator[Machine]:
-    """Boot the Debian in `root`, with what is mounted there, and end it with all its processes."""
-    # What needs a machine of metal.
+    """Boot the Debian in `root`, including mounts there, and kill all its processes at the end."""
+    # These need real hardware.
     oracle.run("systemctl", f"--root={root}", "--quiet", "mask", "systemd-udevd.service", "getty.target")
     command = ("unshare", "--fork", "--kill-child", "--pid", "--mount", "--uts", "--ipc", "--cgroup")
     process = subprocess.Popen([*command, "sh", "-ec", _BOOT, "sh", str(root)], stdin=subprocess.DEVNULL)
@@ -85,5 +85,5 @@ def machine(root: Path) -> Iterator[Machine]:
 
 
 def _booted(one: Machine) -> bool:
-    """Return whether all that is started at boot has been; some of it can't run here, which is no matter."""
+    """Return whether booting has finished. Units that can't run here may have failed."""
     return one.call("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}

@@ -1,4 +1,5 @@
-"""What the system's own tools say of regions, groups and extents: dmsetup, dmstats, filefrag; never our parsers."""
+"""Regions, groups and extents as the system's own tools report them (dmsetup, dmstats, filefrag), never our
+parsers."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 
 _ROW = re.compile(rb"(\d+): (\d+)\+(\d+) \d+ (\S+) (.*)")
 _ANY_ROW = re.compile(r"(\d+): (\d+\+\d+ .*)")
-# filefrag -v -b1: the extent's number, its bytes in the file and on the device, and at the end its flags.
+# filefrag -v -b1: the extent's number, its bytes in the file and on the device, and its flags.
 _EXTENT = re.compile(r"\s*\d+:\s*(\d+)\.\.\s*(\d+):\s*(\d+)\.\.\s*(\d+):\s*\d+:(.*)")
 _MEMBERS = re.compile(rb'DMS_GROUP=(?:".*?"|[^"]*?):([0-9,-]+)(?:#.*)?')
 _PLACELESS = {"delalloc", "unknown_loc", "inline", "encoded"}
@@ -17,7 +18,7 @@ _PLACELESS = {"delalloc", "unknown_loc", "inline", "encoded"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A region as @stats_list shows it: `aux` is all behind the program, options included."""
+    """A region in @stats_list. `aux` is everything after the program, options included."""
 
     id: int
     start: int
@@ -28,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An extent that has a place on the device, in bytes."""
+    """An allocated extent, in bytes."""
 
     logical: int
     physical: int
@@ -36,20 +37,20 @@ class Piece:
 
 
 def run(*command: str | bytes) -> str:
-    """Run a command of the system and return what it says. Raises AssertionError with what it complains of."""
+    """Run a system command and return its output. Raises AssertionError with its stderr."""
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, (command, done.returncode, done.stderr)
     return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def message(device: str, text: str | bytes) -> bytes:
-    """Send a message with dmsetup to the device of that name and return the reply."""
+    """Send a message to a device with dmsetup and return the reply."""
     return run("dmsetup", "message", device, "0", text).encode("utf-8", "surrogateescape")
 
 
 def table(device: str) -> dict[int, str]:
-    """Return what @stats_list shows of each region of all programs, by id; rows of any form, but for an aux's second
-    line."""
+    """Return the rows of @stats_list of all programs, by id. Rows may have any form; an aux's second line is
+    left out."""
     lines = message(device, "@stats_list").decode("utf-8", "surrogateescape").split("\n")
     return {int(match[1]): match[2] for match in map(_ANY_ROW.fullmatch, lines) if match is not None}
 
@@ -79,7 +80,7 @@ def extents(file: Path) -> list[Piece]:
 
 
 def sectors_of(file: Path) -> set[int]:
-    """Return every sector that the file has on the device."""
+    """Return every sector of the file on the device."""
     return {
         sector
         for piece in extents(file)
@@ -88,7 +89,7 @@ def sectors_of(file: Path) -> set[int]:
 
 
 def groups(device: str) -> dict[int, list[int]]:
-    """Return the ids that each tag lists, in its order, by the id of the region that bears it."""
+    """Return the ids in each tag, in the tag's order, by the id of the region that bears it."""
     return _groups(rows(device))
 
 
@@ -119,9 +120,9 @@ def _groups_of(file: Path, listed: list[Row]) -> list[int]:
 def assert_exact_cover(
     file: Path, device: str, group_id: int | None = None, listed: list[Row] | None = None
 ) -> list[int]:
-    """Assert that the group's regions cover the file's extents exactly and once, and that its tag stands on the
-    lowest of them; return their ids. Left out, the group is the one that names the file; no group at all is right
-    for a file without extents."""
+    """Assert that the group's regions cover the file's extents exactly and once, and that the tag is on the
+    lowest of them. Return their ids. By default the group is the one that names the file; a file without
+    extents has none."""
     wanted = sectors_of(file)
     listed = rows(device) if listed is None else listed
     own = _groups_of(file, listed) if group_id is None else [group_id]
@@ -142,14 +143,15 @@ def assert_exact_cover(
 
 
 def assert_no_orphan(device: str, program: str = "dmstats", listed: list[Row] | None = None) -> None:
-    """Assert that each of the program's regions stands in just one tag, and no tag lists what is not there."""
+    """Assert that each of the program's regions is in exactly one tag, and that tags list only existing
+    regions."""
     listed = rows(device) if listed is None else listed
     ours = [row.id for row in listed if row.program == program.encode()]
     assert sorted(number for members in _groups(listed).values() for number in members) == ours, listed
 
 
 def fields(device: str, kind: str, *columns: str) -> list[list[str]]:
-    """Return columns of `dmstats list`, a row for each region or group (`kind`); its numbers are sectors."""
+    """Return columns of `dmstats list`, a row for each region or group (`kind`), in sectors."""
     text = run(
         "dmstats", "list", f"--{kind}", "--noheadings", "--separator", "|", "--units", "s", "--nosuffix",
         "-o", ",".join(columns), device,
@@ -158,6 +160,6 @@ def fields(device: str, kind: str, *columns: str) -> list[list[str]]:
 
 
 def report(device: str, *columns: str) -> list[list[str]]:
-    """Return columns of `dmstats report`, a row for each group. It sets the counters to zero."""
+    """Return columns of `dmstats report`, a row for each group. It resets the counters."""
     command = ("dmstats", "report", "--group", "--noheadings", "--separator", "|", "-o", ",".join(columns))
     return [line.split("|") for line in run(*command, device).splitlines() if line]

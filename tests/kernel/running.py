@@ -1,4 +1,4 @@
-"""A supervisor that runs in the guest for a test, and waiting for what it does."""
+"""A supervisor that runs in the guest for a test, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supervisor.control.client import ControlError, call
 T = TypeVar("T")
 
 DEADLINE = 60.0
-# How a wait between two looks at a condition grows, and up to how many seconds.
+# The growth factor of the pause between two checks of a condition, and its maximum in seconds.
 _LONGER = 1.25
 _SELDOM = 0.2
 FILEMAPD = (sys.executable, "-c", "from supervisor.cli.main import main; main()")
@@ -33,10 +33,10 @@ def wait_for(
     pause: float = 0.02,
     seldom: float = _SELDOM,
 ) -> T:
-    """Return what `condition` gives once that is true; fail at the deadline.
+    """Return the value of `condition` once it is true; fail at the deadline.
 
-    While it fails, or finds one of two things that it reads gone in between, it is asked again: after `pause`, then
-    less and less often, down to every `seldom` seconds, as asking takes the CPU from what is waited for.
+    While it fails or finds that something has just gone, it is checked again: after `pause`, then less and
+    less often, down to every `seldom` seconds, as checks take the CPU from what is waited for.
     """
     until = time.monotonic() + deadline
     trouble = ""
@@ -66,7 +66,7 @@ class Running:
         self.process = self._start()
 
     def write(self, config: dict[str, Any]) -> None:
-        """Write the configuration, as JSON, which is YAML. Without `web` in it there is no web process."""
+        """Write the configuration as JSON, which is YAML. Without `web` in it there is no web process."""
         folders = {"state_dir": str(self.folder / "state"), "runtime_dir": str(self.runtime_dir)}
         self.config.write_text(json.dumps({"version": 1, "web": {"listen": "off"}, **folders, **config}))
 
@@ -75,7 +75,7 @@ class Running:
             return subprocess.Popen([*self._program, "run", "-c", str(self.config)], stderr=log)
 
     def again(self) -> None:
-        """Start the supervisor again after its end."""
+        """Restart the supervisor after its end."""
         self.process.wait()
         self.process = self._start()
 
@@ -89,7 +89,7 @@ class Running:
         )
 
     def status(self) -> dict[str, Any]:
-        """Return the status; no filemaps while the supervisor does not answer."""
+        """Return the status; without filemaps while the supervisor doesn't respond."""
         try:
             answer: dict[str, Any] = call(self.runtime_dir, "GET", "/v1/status")
         except (ControlError, OSError):
@@ -97,7 +97,7 @@ class Running:
         return answer
 
     def filemap(self, path: Path) -> dict[str, Any]:
-        """Return the status of one file, empty where there is none."""
+        """Return the status of one file, empty if there is none."""
         for filemap in self.status()["filemaps"]:
             if filemap["path"] == str(path):
                 return dict(filemap)
@@ -122,7 +122,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(folder: Path, config: dict[str, Any], program: Sequence[str] = FILEMAPD) -> Iterator[Running]:
-    """Run a supervisor on `config` with its folders in `folder`; its log is shown where the test fails."""
+    """Run a supervisor on `config` with its folders in `folder`. Its log is shown if the test fails."""
     supervisor = Running(folder, config, program)
     try:
         yield supervisor
@@ -141,7 +141,7 @@ def running(folder: Path, config: dict[str, Any], program: Sequence[str] = FILEM
 
 @contextlib.contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """Have a process stand still for as long as it takes."""
+    """Stop a process with SIGSTOP while the context lasts."""
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_for("it stands still", lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
@@ -151,7 +151,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 def open_files(pid: int) -> list[str]:
-    """Return what a process has open, by the links in its /proc/PID/fd; what it closes meanwhile is left out."""
+    """Return the targets of a process's /proc/PID/fd, without those closed meanwhile."""
     found = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -160,7 +160,7 @@ def open_files(pid: int) -> list[str]:
 
 
 def wakes_of(pid: int) -> int:
-    """Return how often a process went to sleep of its own accord."""
+    """Return a process's number of voluntary context switches."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("voluntary_ctxt_switches:"):
             return int(line.split()[1])
@@ -168,7 +168,7 @@ def wakes_of(pid: int) -> int:
 
 
 def write(path: Path, megabytes: int, at: int = 0) -> None:
-    """Write random megabytes to a file at an offset in MiB, and have them land on disk."""
+    """Write random megabytes to a file at an offset in MiB, and sync them."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         for i in range(megabytes):

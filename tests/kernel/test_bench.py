@@ -1,4 +1,4 @@
-"""The benchmark runs, and what it writes can be read; how many messages an update takes."""
+"""The benchmark runs and its output can be read. An update sends the expected number of messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def test_a_quick_run(tmp_path: Path) -> None:
-    """A run of two measurements tells of its progress, prints the table and writes all figures; compared with
+    """A run of two measurements logs its progress, prints the table and writes all figures. Compared with
     itself nothing got worse."""
     path = tmp_path / "run.json"
     bench = [sys.executable, "-m", "bench"]
@@ -67,8 +67,8 @@ def test_a_quick_run(tmp_path: Path) -> None:
 
 
 def test_how_cost_grows(tmp_path: Path) -> None:
-    """A quick run has points of each series at two sizes, and whole numbers of what a scrape has of a file and of a
-    host; all of it is drawn."""
+    """A quick run has points of each series at two sizes, and whole numbers for a scrape's parts per file and
+    per host. All of it is drawn."""
     path = tmp_path / "run.json"
     bench = [sys.executable, "-m", "bench"]
     names = ("series", "extents", "files")
@@ -111,7 +111,7 @@ def disk() -> Iterator[Volume]:
 
 
 def test_messages_of_an_update(disk: Volume) -> None:
-    """1,000 extents are mapped with a create each and one set_aux; an update that changes nothing only lists; one
+    """Mapping 1,000 extents takes one create each and one set_aux. An update without changes only lists. One
     more extent is one create and one set_aux, and the file is covered exactly."""
     fd = disk.fragmented("image", EXTENTS)
     with counting() as messages:
@@ -128,8 +128,8 @@ def test_messages_of_an_update(disk: Volume) -> None:
 
 
 def test_messages_of_scattered_changes(disk: Volume) -> None:
-    """Where a tenth of many extents goes, scattered, and as many come, just these are made and deleted; the new
-    regions have the ids of those that went, and dmstats can edit the tag."""
+    """When a tenth of many scattered extents is replaced, only their regions are deleted and created. The new
+    regions reuse the freed ids, and dmstats can edit the tag."""
     extents, part = 2 * EXTENTS, EXTENTS // 5
     path = disk.folder / "scattered"
     disk.clear()
@@ -149,7 +149,7 @@ def test_messages_of_scattered_changes(disk: Volume) -> None:
 
 
 def test_calls_of_fiemap(disk: Volume) -> None:
-    """Whoever has read the extents of a file before reads them again in one call, and a file of few in one anyway."""
+    """The extents of a file are read in one call if they were read before or are few."""
     fd = disk.fragmented("many", EXTENTS)
     structs, calls = counted_ioctls(partial(read_structs, fd))
     assert calls <= 4
@@ -157,8 +157,8 @@ def test_calls_of_fiemap(disk: Volume) -> None:
     assert counted_ioctls(partial(read_structs, disk.fragmented("few", 32)))[1] == 1
 
 
-def test_a_large_buffer_is_given_back(disk: Volume) -> None:
-    """Where a long table was read, its buffer can be given back, and the next time it still takes one call."""
+def test_a_large_buffer_is_released(disk: Volume) -> None:
+    """The buffer of a long table can be released, and the next read still takes one call."""
     disk.clear()
     create_regions_from_fd(disk.fragmented("buffer", EXTENTS))
     text = disk.device.list_text()
@@ -169,7 +169,7 @@ def test_a_large_buffer_is_given_back(disk: Volume) -> None:
 
 
 def counted_ioctls(work: Callable[[], T]) -> tuple[T, int]:
-    """Return what `work` returns, and how many ioctls it made."""
+    """Return the result of `work` and the number of its ioctls."""
     calls = 0
 
     def count(_frame: FrameType, event: str, function: object) -> None:

@@ -1,4 +1,4 @@
-"""How many system calls are made: by a worker for each thing that it is asked, and by the supervisor at rest."""
+"""How many system calls a worker makes for each request, and the supervisor at rest."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.kernel.conftest import KIB64, Disk, read_direct
 from tests.kernel.running import Running, running, wait_for, wakes_of
 from tests.kernel.tracing import Trace, traced
 
-# No health check while strace stops the process, and no sample but those that are asked for.
+# No health check while strace stops the process, and samples only on request.
 QUIET: dict[str, Any] = {"supervisor": {"health": {"interval": "1h"}}, "defaults": {"sample": "1h"}}
 PIECES = 20
 FILES = 40
 SWEEPS = 10
-# What processes there are is looked for every 5 s; each that is new takes some calls, three times.
+# The processes are listed every 5 s; each new one takes some calls, three times.
 SETTLING = 16
 # In a sweep, whatever the number of files: the loop's own, the device's statistics, its regions, its name.
 FIXED = 25
 
 
 def wait_at_rest(*pids: int) -> None:
-    """Wait until processes have slept for three seconds: a look comes half a second after the last one at most, the
-    supervisor's sweep once a second."""
+    """Wait until processes have slept for three seconds. A reconcile starts half a second after a write at
+    most, and the supervisor sweeps once a second."""
     seen, since = wakes(*pids), time.monotonic()
 
     def asleep() -> bool:
@@ -47,29 +47,30 @@ def wakes(*pids: int) -> list[int]:
     return [wakes_of(pid) for pid in pids]
 
 
-def calls_for(supervisor: Running, pid: int, answers: int, act: Callable[[], object]) -> Counter[str]:
-    """Return the calls of a worker at rest for what `act` makes the supervisor ask it, until it has sent so many
-    messages.
+def calls_for(supervisor: Running, pid: int, responses: int, act: Callable[[], object]) -> Counter[str]:
+    """Return the system calls of a worker at rest for the requests that `act` causes, until it has sent
+    `responses` messages.
 
-    Where the message came while strace took hold of the worker, that call is not told, and all is done again.
+    If the request arrived while strace attached to the worker, that call isn't recorded, and everything is
+    repeated.
     """
-    while not (calls := _traced_calls(supervisor, pid, answers, act))["recvfrom"]:
+    while not (calls := _traced_calls(supervisor, pid, responses, act))["recvfrom"]:
         pass
     return calls
 
 
-def _traced_calls(supervisor: Running, pid: int, answers: int, act: Callable[[], object]) -> Counter[str]:
+def _traced_calls(supervisor: Running, pid: int, responses: int, act: Callable[[], object]) -> Counter[str]:
     wait_at_rest(pid)
     with traced(pid, supervisor.folder) as trace:
         act()
-        wait_for("the worker answers", lambda: trace.calls()["sendto"] >= answers)
+        wait_for("the worker responds", lambda: trace.calls()["sendto"] >= responses)
         return trace.calls()
 
 
 def test_calls_of_a_worker(disk: Disk, tmp_path: Path) -> None:
-    """A message is received by one call and answered by one. In between, an update that changes nothing asks whether
-    the file has a name and for its extents; one more extent takes a list, a create and a set_aux besides; a sample
-    takes one call for each region."""
+    """A request and its response take one call each. In between, an update without changes checks the file's
+    name and reads its extents. One more extent takes a list, a create and a set_aux besides. A sample takes
+    one call for each region."""
     file = disk.pieces("db01.img", PIECES)
     page = mmap.mmap(-1, 4096)
     with running(tmp_path, {**QUIET, "filemaps": [{"path": str(file)}]}) as supervisor:
@@ -88,9 +89,9 @@ def test_calls_of_a_worker(disk: Disk, tmp_path: Path) -> None:
     assert sampled == {"recvfrom": 1, "ioctl": PIECES + 1, "sendto": 1}
 
 
-def test_look_and_sample_are_one_turn(disk: Disk, tmp_path: Path) -> None:
-    """A file's counters are read along with a look at it where their turn is near: one message asks for both, and one
-    answers where the look found nothing new."""
+def test_reconcile_and_sample_are_one_request(disk: Disk, tmp_path: Path) -> None:
+    """A reconcile samples the counters too if the sample is due soon: one request asks for both, and one
+    response covers both if the reconcile found no change."""
     file = disk.pieces("db01.img", PIECES)
     page = mmap.mmap(-1, 4096)
     config = {**QUIET, "defaults": {"sample": "4s"}, "filemaps": [{"path": str(file)}]}
@@ -101,7 +102,7 @@ def test_look_and_sample_are_one_turn(disk: Disk, tmp_path: Path) -> None:
             os.pwrite(fd, page, 0)
             with traced(pid, tmp_path) as trace:
                 os.pwrite(fd, page, 0)
-                wait_for("the worker answers", lambda: trace.calls()["sendto"] >= 1)
+                wait_for("the worker responds", lambda: trace.calls()["sendto"] >= 1)
                 calls = trace.calls()
             return calls == {"recvfrom": 1, "newfstatat": 1, "ioctl": 1 + PIECES, "sendto": 1}
 
@@ -109,13 +110,13 @@ def test_look_and_sample_are_one_turn(disk: Disk, tmp_path: Path) -> None:
 
 
 def sweeps(trace: Trace) -> int:
-    """Return how many times the supervisor has swept: it reads the device's statistics each time."""
+    """Return the number of the supervisor's sweeps: each reads the device's statistics once."""
     return sum("/sys/dev/block/" in line and "/stat" in line for line in trace.lines())
 
 
 def test_calls_at_rest(disk: Disk, tmp_path: Path) -> None:
-    """Workers make no call at all, nor does any of them wake up; of the supervisor it is one for each file in ten
-    sweeps, and what it does for all of them together."""
+    """Workers make no call and never wake up. The supervisor makes one call for each file in ten sweeps, and
+    a fixed number for all of them."""
     for number in range(FILES):
         disk.write(f"vm{number:02}.img", KIB64)
     config = {**QUIET, "directories": [{"path": str(disk.folder)}]}

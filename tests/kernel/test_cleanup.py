@@ -1,4 +1,5 @@
-"""`filemapd cleanup` beside what others made and what living processes keep; what is there is what dmsetup lists."""
+"""`filemapd cleanup` beside other programs' regions and those of living processes, compared with dmsetup's
+list."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ from tests.kernel import oracle
 from tests.kernel.conftest import Disk, read_direct
 from tests.kernel.running import FILEMAPD, Running, running, wait_for
 
-# What is on the device is the same on every file system.
+# The regions are the same on every file system.
 pytestmark = pytest.mark.parametrize("made", ["ext4"], indirect=True)
 
-# Makes a region with the mark of a process that then ends, as one that is killed before it sets the tag.
+# Creates a region with the mark of a process that then ends, as if killed before it set the tag.
 _ORPHAN = """
 import os, sys
 from dmstats.device import Device
@@ -40,7 +41,8 @@ print(create_regions_from_fd(os.open(sys.argv[1], os.O_RDONLY))[0])
 
 
 def cleanup(folder: Path, config: dict[str, Any], *words: str, status: int = 0) -> list[dict[str, Any]]:
-    """Run `filemapd cleanup --json` with a configuration whose folders are in `folder`; return what was left over."""
+    """Run `filemapd cleanup --json` with a configuration whose folders are in `folder`; return the
+    leftovers."""
     path = folder / "cleanup.yaml"
     folders = {"state_dir": str(folder / "state"), "runtime_dir": str(folder / "run")}
     path.write_text(json.dumps({"version": 1, **folders, **config}))
@@ -53,13 +55,13 @@ def cleanup(folder: Path, config: dict[str, Any], *words: str, status: int = 0) 
 
 
 def orphan(path: Path) -> int:
-    """Leave a region of the file behind, and return its id."""
+    """Create an orphan region of the file, and return its id."""
     command = [sys.executable, "-c", _ORPHAN, str(path)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def others(disk: Disk) -> dict[int, str]:
-    """Make a group and regions of other programs, with dmstats and dmsetup; return them as they are listed."""
+    """Create a group and regions of other programs with dmstats and dmsetup; return their rows."""
     before = oracle.table(disk.name)
     for _ in range(2):
         oracle.run("dmstats", "create", "--start", "64s", "--length", "64s", disk.name)
@@ -71,13 +73,14 @@ def others(disk: Disk) -> dict[int, str]:
 
 
 def config_of(*paths: Path) -> dict[str, Any]:
-    """Return a configuration of files."""
+    """Return a configuration that lists the files."""
     return {"filemaps": [{"path": str(path)} for path in paths]}
 
 
 def test_a_file_that_left_the_configuration(disk: Disk, tmp_path: Path) -> None:
-    """While filemapd was down a file left the configuration, another is missing, and a process ended in the middle.
-    A dry run shows and changes nothing; then just what is left over goes, and the kept file's total is whole."""
+    """While filemapd was down one file left the configuration, another vanished, and a process was killed
+    half-way. A dry run changes nothing; then only the leftovers are removed, and the retained file's total is
+    complete."""
     left, kept, missing = (
         disk.pieces("left.img", 3),
         disk.pieces("kept.img", 2),
@@ -117,15 +120,15 @@ def test_a_file_that_left_the_configuration(disk: Disk, tmp_path: Path) -> None:
 
 
 def kill_worker(supervisor: Running, path: Path) -> None:
-    """Kill a file's worker, and return once it waits to start again."""
+    """Kill a file's worker, and return once it waits for its restart."""
     os.kill(supervisor.filemap(path)["pid"], signal.SIGKILL)
     supervisor.wait_state(path, "BACKOFF")
 
 
-def test_what_lives_is_kept(disk: Disk, tmp_path: Path) -> None:
-    """What the running filemapd has is kept though the configuration has nothing of it, that of a worker that waits
-    to start again too, and also where that filemapd is not known of. So is dmfilemapd's group while it lives, and
-    what a living process made."""
+def test_groups_in_use_are_retained(disk: Disk, tmp_path: Path) -> None:
+    """The groups of the running filemapd stay even if they aren't configured, if their worker waits for its
+    restart, or if that filemapd is unknown. So do the group of a running dmfilemapd and the regions of a
+    living process."""
     one, other, alone = (disk.pieces(f"{name}.img", 2) for name in ("one", "other", "alone"))
     made_here = disk.pieces("here.img", 2)
     create_regions_from_fd(disk.open(made_here))
@@ -154,13 +157,14 @@ def test_what_lives_is_kept(disk: Disk, tmp_path: Path) -> None:
         finally:
             daemon.kill()
             daemon.wait()
-        # Now only its supervisor can tell.
+        # Now only its supervisor knows.
         kill_worker(supervisor, one)
         assert cleanup(tmp_path, config_of(alone)) == []
 
 
-def test_what_was_taken_over_meanwhile(disk: Disk, tmp_path: Path) -> None:
-    """Between the look and the removal a filemapd takes the group over: it stays, and the reason is told."""
+def test_taken_over_during_the_cleanup(disk: Disk, tmp_path: Path) -> None:
+    """If a filemapd takes the group over between the listing and the removal, the group stays and the reason
+    is shown."""
     path = disk.pieces("vm.img", 2)
     with running(tmp_path, config_of(path)) as supervisor:
         supervisor.wait_state(path)
@@ -182,9 +186,8 @@ def test_what_was_taken_over_meanwhile(disk: Disk, tmp_path: Path) -> None:
         assert supervisor.wait_state(path)["noticed"] == {}
 
 
-def test_what_is_not_known(disk: Disk, tmp_path: Path) -> None:
-    """Where it can't be told which files are wanted nothing is removed, and the statuses are those that are
-    documented."""
+def test_unknown_configuration(disk: Disk, tmp_path: Path) -> None:
+    """If the wanted files are unknown nothing is removed. The exit statuses are the documented ones."""
     path = disk.pieces("vm.img", 2)
     with running(tmp_path, config_of(path)) as supervisor:
         supervisor.wait_state(path)

@@ -1,4 +1,4 @@
-"""What was counted stays counted: exact numbers of reads and writes, over all that happens to a file's regions."""
+"""No count is lost: exact numbers of reads and writes through all changes of a file's regions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fs() -> Iterator[Filesystem]:
 
 
 def prepare(fs: Filesystem) -> Path:
-    """Return a file in two extents, 4 MiB at 0 and 4 MiB at 8 MiB, whose initial I/O no region counted."""
+    """Return a file in two extents, 4 MiB at 0 and 4 MiB at 8 MiB. No region counted its initial writes."""
     file = fs.mountpoint / "disk.img"
     write(file, 4)
     write(fs.mountpoint / "apart", 2)
@@ -36,7 +36,7 @@ def prepare(fs: Filesystem) -> Path:
 
 
 def config(file: Path) -> dict[str, object]:
-    """Return a configuration that samples often, so that a test need not wait."""
+    """Return a configuration with frequent samples, so that tests needn't wait."""
     return {"filemaps": [{"path": str(file)}], "defaults": {"sample": "100ms"}}
 
 
@@ -65,7 +65,7 @@ def test_exact_over_growth_shrinking_and_moves(fs: Filesystem, tmp_path: Path) -
             fallocate(fd, 0, 12 * MIB, 2 * MIB)
         follow(fs, file)
         drive.write(10, 12)
-        # A block that fallocate() only reserved is written once more by the journal's conversion of nothing else.
+        # Converting the unwritten extent is the journal's I/O and adds no write to the file's regions.
         wait_for("growth keeps what was counted", lambda: drive.counted(supervisor))
         with opened(file) as fd:
             fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 0, 3 * MIB)
@@ -111,7 +111,7 @@ def test_exact_over_kills(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_region_deleted_by_others(fs: Filesystem, tmp_path: Path) -> None:
-    """What a region had counted when it was last read counts on when somebody else deletes it."""
+    """When another program deletes a region, its last sampled counters stay in the total."""
     file = prepare(fs)
     drive = Driver(file)
     with running(tmp_path, config(file)) as supervisor:
@@ -129,7 +129,7 @@ def test_region_deleted_by_others(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_ledger_damaged(fs: Filesystem, tmp_path: Path) -> None:
-    """A ledger that is no database is set aside: the group is found in the kernel, its counters with it."""
+    """A ledger that is no database is set aside: the group and its counters are found in the kernel."""
     file = prepare(fs)
     drive = Driver(file)
     with running(tmp_path, config(file)) as supervisor:

@@ -1,4 +1,4 @@
-"""Runs that are killed after each of their messages in turn: the next run completes the work, whatever it was."""
+"""Runs that are killed after each of their messages in turn: the next run completes the work."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from dmstats.region import Region
 from tests.kernel import oracle
 from tests.kernel.conftest import KIB64, Disk, punch, punch_region, read_direct, sync
 
-# What messages a plan takes is the same on every file system.
+# A plan's messages are the same on every file system.
 pytestmark = pytest.mark.parametrize("made", ["ext4"], indirect=True)
 
 KILLED = 77
 FAILED = 78
-# The messages that change something: killed after any other, a run leaves what it would have left before it.
+# The messages that change something: a kill after any other leaves the same state as one before it.
 CHANGING = (b"@stats_create", b"@stats_delete", b"@stats_set_aux")
 
 
 class Fuse:
-    """Ends its process at its step number `left`; with None never."""
+    """Ends its process at its step number `left`; None means never."""
 
     def __init__(self) -> None:
         self.left: int | None = None
@@ -54,8 +54,8 @@ FUSE = Fuse()
 
 
 def killed_after(count: int, action: Callable[[], object]) -> bool:
-    """Do `action` in a process that ends right after its step number `count`; tell whether it got so far. A step is a
-    message that changes something, and counters that were kept."""
+    """Run `action` in a process that ends right after its step number `count`. Return whether it got so far.
+    A step is a changing message or a storing of counters."""
     child = os.fork()
     if child == 0:
         real = ioctl.target_message
@@ -70,7 +70,7 @@ def killed_after(count: int, action: Callable[[], object]) -> bool:
         FUSE.left = count
         try:
             action()
-        except BaseException:  # noqa: BLE001 - it must not go on as the test's own process
+        except BaseException:  # noqa: BLE001 - it must not continue as the test's process
             traceback.print_exc()
             os._exit(FAILED)
         os._exit(0)
@@ -91,7 +91,7 @@ class Scene:
     others: list[str] = field(default_factory=list)
 
     def note_others(self) -> None:
-        """Note what is not the file's: it has to stay as it is."""
+        """Note all rows that aren't the file's: they must not change."""
         own = {str(number) for number in self.members()}
         self.others = [row for row in self.rows() if row.partition(":")[0] not in own]
 
@@ -105,11 +105,11 @@ class Scene:
         return [region.id for region in group.regions]
 
     def others_stand(self) -> bool:
-        """Return whether all that is not the file's is as it was."""
+        """Return whether all rows that aren't the file's are unchanged."""
         return set(self.others) <= set(self.rows())
 
     def check(self, group_id: int | None = None) -> list[int]:
-        """Assert that the group covers the file exactly, and nothing is left over; return its members."""
+        """Assert that the group covers the file exactly and nothing is left over. Return its members."""
         listed = oracle.rows(self.disk.name)
         members = oracle.assert_exact_cover(self.path, self.disk.name, group_id, listed)
         oracle.assert_no_orphan(self.disk.name, listed=listed)
@@ -118,7 +118,7 @@ class Scene:
 
 
 def scene_of(disk: Disk, turn: int) -> Scene:
-    """Set up a file with its group and, with lower ids, what is others'."""
+    """Set up a file with its group, and others' regions with lower ids."""
     for region in disk.stats.list().regions:
         disk.stats.delete(region.id)
     path = disk.pieces(f"vm-{turn}.img", 3)
@@ -138,7 +138,8 @@ def grow(scene: Scene) -> None:
 
 
 def grow_below(scene: Scene) -> None:
-    """The file grows while an id below its leader's is free: the tag moves, and the former leader stays a member."""
+    """The file grows while an id below its leader's is free: the tag moves, and the former leader remains a
+    member."""
     scene.disk.stats.delete(1)
     grow(scene)
 
@@ -157,7 +158,7 @@ def free_leader(scene: Scene) -> None:
 
 
 def move_all(scene: Scene) -> None:
-    """All of the file's extents are new ones, elsewhere."""
+    """All of the file's extents move."""
     size = scene.path.stat().st_size
     os.pwrite(scene.fd, b"z" * size, size)
     os.fsync(scene.fd)
@@ -165,7 +166,8 @@ def move_all(scene: Scene) -> None:
 
 
 def join(scene: Scene) -> None:
-    """An extent grew in many small steps, each of which got a region of its own: one more, and they are joined."""
+    """An extent grew in many small steps, each with its own region. It grows once more, and the regions are
+    joined."""
     for step in range(7):
         os.pwrite(scene.fd, b"y" * 4096, KIB64 + 4096 * step)
         os.fsync(scene.fd)
@@ -180,8 +182,8 @@ PLANS = [grow, grow_below, shrink, free_leader, move_all, join]
 
 @pytest.mark.parametrize("change", PLANS)
 def test_killed_after_each_message(disk: Disk, change: Callable[[Scene], None]) -> None:
-    """Killed after any message, an update leaves a group that the next one brings in step with the file: exact cover,
-    no region in no tag, nothing of others touched. The process that made the group lives all the while."""
+    """After a kill at any message the next update completes the group: exact cover, no region without a tag,
+    others' regions unchanged. The process that made the group lives meanwhile."""
     for count in itertools.count(1):
         scene = scene_of(disk, count)
         change(scene)
@@ -195,14 +197,15 @@ def test_killed_after_each_message(disk: Disk, change: Callable[[Scene], None]) 
         assert scene.check() == list(ids)
         text = disk.stats.list_text()
         assert update_regions_from_fd(scene.fd, ids[0]) == ids
-        assert disk.stats.list_text() == text, "a run that finds all in order changes nothing"
+        assert disk.stats.list_text() == text, "a run without changes to make changed something"
         if not killed:
             assert count > 2
             break
 
 
 class Ledger:
-    """A Retirement that keeps counters in a file, over kills: what was intended counts once its region is gone."""
+    """A Retirement that stores counters in a file, over kills: intended counters count once their region is
+    gone."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -216,17 +219,17 @@ class Ledger:
         self.path.write_text(json.dumps([intended, counted]))
 
     def before_delete(self, retired: Sequence[Retired]) -> None:
-        """Keep the counters as what counts should their regions be gone."""
+        """Store the counters; they count once their regions are gone."""
         self._store({one.key: one.counters.reads for one in retired}, self._load()[1])
         FUSE.step()
 
     def after_delete(self, retired: Sequence[Retired]) -> None:
-        """Count them: the regions have gone."""
+        """Count them: the regions are gone."""
         assert {one.key for one in retired} == set(self._load()[0])
         self.settle(())
 
     def settle(self, there: Iterable[Region]) -> None:
-        """Count what was intended for regions that have gone, and forget the rest."""
+        """Count what was intended for regions that are gone, and discard the rest."""
         intended, counted = self._load()
         keys = {region_key(region) for region in there}
         for key in intended.keys() - keys:
@@ -241,8 +244,8 @@ class Ledger:
 
 
 @dataclass
-class Looks:
-    """What a worker does: it knows the ids that the group can have, and keeps what was counted."""
+class Reconciler:
+    """Acts as a worker: it knows the ids that the group can have, and retains counters."""
 
     disk: Disk
     fd: int
@@ -254,12 +257,12 @@ class Looks:
         self.known.write_text("")
 
     def know(self, number: int) -> None:
-        """Note an id that the group has, or is about to have."""
+        """Note an id that the group has or is about to have."""
         with self.known.open("a") as file:
             file.write(f"{number}\n")
 
-    def look(self) -> Outcome:
-        """Bring the group in step with the file."""
+    def reconcile(self) -> Outcome:
+        """Reconcile the group with the file."""
         file = identify(self.fd)
         table = self.disk.stats.table()
         regions = table.regions()
@@ -285,7 +288,8 @@ class Looks:
 
 
 def test_created_and_killed_after_each_message(disk: Disk) -> None:
-    """Killed while the first group of a file is made, the next run makes it whole with the regions that are there."""
+    """After a kill while a file's first group is created, the next run completes it with the existing
+    regions."""
     path = disk.pieces("vm.img", 3)
     fd = disk.open(path)
     for count in range(1, 6):
@@ -294,7 +298,7 @@ def test_created_and_killed_after_each_message(disk: Disk) -> None:
         others = disk.others_region()
         # Three regions and the tag; there is no fifth message.
         assert killed_after(count, partial(create_regions_from_fd, fd)) == (count < 5)
-        outcome = Looks(disk, fd).look()
+        outcome = Reconciler(disk, fd).reconcile()
         assert outcome.created == max(0, 3 - count)
         listed = oracle.rows(disk.name)
         assert oracle.assert_exact_cover(path, disk.name, listed=listed) == [1, 2, 3]
@@ -307,28 +311,29 @@ def test_created_and_killed_after_each_message(disk: Disk) -> None:
     [(shrink, False), (free_leader, False), (grow_below, True), (move_all, True)],
 )
 def test_counters_are_retired_once(disk: Disk, change: Callable[[Scene], None], adopted: bool) -> None:
-    """Killed after any message, what the group counted is neither lost nor counted twice: retired and live reads are
-    all there were. A group of dmstats, which bears no mark, is found by the ids that were told before it moved."""
+    """After a kill at any message the group's counts are neither lost nor counted twice: the sum of retired
+    and live reads is exact. A group of dmstats, which bears no mark, is found by the ids noted before it
+    moved."""
     for count in itertools.count(1):
         scene = scene_of(disk, count)
-        looks = Looks(disk, scene.fd)
+        reconciler = Reconciler(disk, scene.fd)
         if adopted:
             first, *others = scene.members()
             for number in others:
                 disk.stats.set_aux(number, "")
             disk.stats.set_aux(first, f"DMS_GROUP=vm:{first}-{others[-1]}#-")
-            looks.spec = spec_of(groups_of(disk.stats.list().regions)[first])
-            looks.know(first)
+            reconciler.spec = spec_of(groups_of(disk.stats.list().regions)[first])
+            reconciler.know(first)
         for at in range(3):
             read_direct(scene.path, 2 * at * KIB64, at + 1)
         change(scene)
         scene.note_others()
-        killed = killed_after(count, looks.look)
-        outcome = looks.look()
+        killed = killed_after(count, reconciler.reconcile)
+        outcome = reconciler.reconcile()
         assert outcome.group_id is not None
         members = scene.check(outcome.group_id)
         live = sum(disk.stats.print(r).reads for r in disk.stats.list().regions if r.id in members)
-        assert looks.ledger.reads + live == 1 + 2 + 3
+        assert reconciler.ledger.reads + live == 1 + 2 + 3
         if not killed:
             assert count > 2
             break

@@ -1,4 +1,4 @@
-"""The messages to a device, against what dmsetup and dmstats say of it."""
+"""The messages to a device, against the output of dmsetup and dmstats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def touch(device: devices.Device, sector: int, reads: int, writes: int) -> None:
 
 
 def test_create_and_list(device: devices.Device) -> None:
-    """Regions are made as asked, with ids from the kernel, and read back as dmsetup and dmstats show them."""
+    """Regions are created as requested, with ids from the kernel, and listed as dmsetup and dmstats list
+    them."""
     stats = Device(device.dev_t)
     assert stats.list().regions == ()
     assert stats.create(0, 64) == 0
@@ -52,8 +53,8 @@ def test_create_and_list(device: devices.Device) -> None:
     assert shown == [["0", "0", "64", "0"], ["2", "72", "8", "0"], ["3", "80", "8", "1"]]
 
 
-def test_delete_gives_the_id_back(device: devices.Device) -> None:
-    """A deleted region is gone, and its id, the lowest free one, is the next that is given."""
+def test_delete_frees_the_id(device: devices.Device) -> None:
+    """A deleted region is gone. Its id, the lowest free one, is the next that the kernel assigns."""
     stats = Device(device.dev_t)
     for at in range(3):
         stats.create(8 * at, 8)
@@ -64,7 +65,7 @@ def test_delete_gives_the_id_back(device: devices.Device) -> None:
 
 
 def test_print_and_clear(device: devices.Device) -> None:
-    """Counters are those of the region's own I/O; clearing and reading with clearing start them anew."""
+    """Counters are those of the region's own I/O; clearing and reading with clearing reset them."""
     stats = Device(device.dev_t)
     stats.create(0, 64, precise=True, bounds=(3_600_000_000_000,))
     stats.create(64, 64)
@@ -89,8 +90,8 @@ def test_print_and_clear(device: devices.Device) -> None:
 
 
 def test_counters_of_many_regions(device: devices.Device) -> None:
-    """Each row has what dmsetup prints of the region, or the sums over its areas; none are wrong where a region's id
-    stands for another range by now."""
+    """Each row has the counters that dmsetup prints for the region, or the sums over its areas. A region
+    whose id has been reused for another range has none."""
     stats = Device(device.dev_t)
     stats.create(0, 64, precise=True)
     oracle.message(device.name, "@stats_create 64+24 8 1 precise_timestamps dmstats -")
@@ -130,8 +131,8 @@ def test_print_is_what_dmstats_reports(device: devices.Device) -> None:
     assert [float(figure) for figure in text.strip().split("|")] == figures
 
 
-def test_print_of_an_id_given_to_another(device: devices.Device) -> None:
-    """Where the id stands for another range by now, no counters are given out for the old one."""
+def test_print_of_a_reused_id(device: devices.Device) -> None:
+    """When the id has been reused for another range, no counters are returned for the old region."""
     stats = Device(device.dev_t)
     stats.create(0, 64)
     (old,) = stats.list().regions
@@ -157,8 +158,8 @@ ODD_WORDS = [
 
 
 @pytest.mark.parametrize("aux", ODD_WORDS)
-def test_aux_is_kept_to_the_byte(device: devices.Device, aux: str) -> None:
-    """An aux of any bytes comes back as it went in, at creation and when it is set."""
+def test_aux_is_stored_to_the_byte(device: devices.Device, aux: str) -> None:
+    """An aux of any bytes is read back unchanged, after creation and after set_aux."""
     stats = Device(device.dev_t)
     stats.create(0, 8, aux=aux)
     stats.create(8, 8)
@@ -175,7 +176,7 @@ def test_aux_is_kept_to_the_byte(device: devices.Device, aux: str) -> None:
 
 @pytest.mark.parametrize("program", ["two words", "à", "back\\slash"])
 def test_program_is_one_word(device: devices.Device, program: str) -> None:
-    """A program's name of any bytes reaches the kernel as one word: its regions are found by it."""
+    """A program name of any bytes reaches the kernel as one word, and its regions are found by it."""
     stats = Device(device.dev_t)
     stats.create(0, 8, program=program, aux="mine")
     stats.create(8, 8, program="two")
@@ -184,7 +185,7 @@ def test_program_is_one_word(device: devices.Device, program: str) -> None:
 
 
 def test_model_is_like_the_kernel(device: devices.Device) -> None:
-    """The model that the unit tests follow files on answers as the kernel does."""
+    """The unit tests' model of the kernel responds as the kernel does."""
     real, model = Device(device.dev_t), ModelDevice()
     for one in (real, model):
         for at in range(6):
@@ -205,7 +206,8 @@ def test_model_is_like_the_kernel(device: devices.Device) -> None:
 
 
 def test_long_lists(device: devices.Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that overflows the buffer many times over comes whole: over 1,000 regions, and aux of 20 KiB in one."""
+    """A list that overflows the buffer many times over is read completely: over 1,000 regions, and one with
+    an aux of 20 KiB."""
     monkeypatch.setattr(ioctl, "_buffer", bytearray(ioctl._FIRST_BUFFER))
     monkeypatch.setattr(ioctl, "_rooms", {})
     stats = Device(device.dev_t)
@@ -216,9 +218,9 @@ def test_long_lists(device: devices.Device, monkeypatch: pytest.MonkeyPatch) -> 
     assert [(r.id, r.start) for r in regions] == [(at, 8 * at) for at in range(1100)]
     assert regions[500].aux == "y" * 20_000
     assert len(ioctl._buffer) > ioctl._FIRST_BUFFER
-    # The kernel copies as much as it is told there is room: for other messages that stays little.
+    # The kernel copies as much as the stated buffer size: for other messages that stays small.
     assert set(ioctl._rooms) == {b"@stats_list"}
-    # A message longer than the first buffer goes out whole, too.
+    # A message longer than the first buffer is also sent whole.
     monkeypatch.setattr(ioctl, "_buffer", bytearray(ioctl._FIRST_BUFFER))
     monkeypatch.setattr(ioctl, "_rooms", {})
     stats.set_aux(501, "z" * 30_000)
@@ -228,7 +230,7 @@ def test_long_lists(device: devices.Device, monkeypatch: pytest.MonkeyPatch) -> 
 def test_overflowing_print_clear_loses_nothing(
     device: devices.Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counters that overflow the buffer are asked for again before they are zeroed."""
+    """Counters that overflow the buffer are read again before they are cleared."""
     stats = Device(device.dev_t)
     oracle.message(device.name, "@stats_create 0+8192 8")
     (region,) = stats.list().regions
@@ -242,7 +244,7 @@ def test_overflowing_print_clear_loses_nothing(
 
 
 def test_refusals_name_command_and_device(device: devices.Device) -> None:
-    """What the kernel refuses is told with its errno, the command and the device."""
+    """An error of the kernel is reported with its errno, the command and the device."""
     stats = Device(device.dev_t)
     for number, refused_call, command in (
         (errno.ENOENT, lambda: stats.delete(7), "@stats_delete 7"),
@@ -262,13 +264,14 @@ def test_refusals_name_command_and_device(device: devices.Device) -> None:
 
 
 def test_no_such_device() -> None:
-    """A number that is no device-mapper device's is refused, with the number."""
+    """A number that isn't a device-mapper device's is refused, with the number."""
     with pytest.raises(DmError, match=r"@stats_list on device 7:250: .*\(ENXIO\)"):
         Device(os.makedev(7, 250)).list()
 
 
 def test_name_and_io(device: devices.Device) -> None:
-    """A device is named as dmsetup names it, or by its number once it's gone; I/O shows in its counters' text."""
+    """A device has the name that dmsetup shows, or its number once it's gone. I/O changes the text of its
+    counters."""
     stats = Device(device.dev_t)
     assert stats.name() == device.name
     before = stats.io_text()

@@ -1,4 +1,4 @@
-"""Directories that come, go, and are mounted over."""
+"""Directories that appear, vanish and are mounted over."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from tests.kernel.running import Running, running, wait_for, write
 
 
 def followed(supervisor: Running, names: list[str]) -> bool:
-    """Return whether just these files are there, all RUNNING."""
+    """Return whether exactly these files are there, all RUNNING."""
     found = {f["name"]: f["state"] for f in supervisor.status()["filemaps"]}
     assert found == dict.fromkeys(names, "RUNNING"), found
     return True
 
 
 def follows(supervisor: Running, *names: str) -> None:
-    """Wait until just these files are followed."""
+    """Wait until exactly these files are followed."""
     wait_for(f"{names} are followed", partial(followed, supervisor, list(names)))
 
 
 def test_a_missing_directory_is_waited_for(tmp_path: Path) -> None:
-    """One that is not there is no error: its files are taken when it comes, wait when it goes, are taken again."""
+    """A missing directory is no error: its files are selected when it appears, wait when it vanishes, and are
+    selected again."""
     with filesystem("ext4", 64) as fs:
         folder, aside = fs.mountpoint / "images", fs.mountpoint / "aside"
         aside.mkdir()
@@ -42,7 +43,7 @@ def test_a_missing_directory_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_an_unmounted_directory_is_waited_for(tmp_path: Path) -> None:
-    """What is mounted on a directory that was empty is taken up, and what comes into it then."""
+    """A file system mounted on an empty directory is scanned, and so are files created in it later."""
     with filesystem("ext4", 64) as fs:
         write(fs.mountpoint / "a.img", 1)
         os.sync()
@@ -59,7 +60,7 @@ def test_an_unmounted_directory_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_beyond_max_files(tmp_path: Path) -> None:
-    """New files take no place of those that are followed, not after a new start either, but those of dropped ones."""
+    """New files take no places of followed ones, not after a restart either, but those of dropped ones."""
     with filesystem("ext4", 64) as fs:
         write(fs.mountpoint / "m.img", 1)
         write(fs.mountpoint / "n.img", 1)
@@ -81,7 +82,8 @@ def test_beyond_max_files(tmp_path: Path) -> None:
 
 
 def test_of_two_names_one_goes(tmp_path: Path) -> None:
-    """A hard link waits while the file is followed by its other name, and is followed once that is gone."""
+    """A hard link waits while the file is followed by its other name, and is followed once that name is
+    gone."""
     with filesystem("ext4", 64) as fs:
         one, other = fs.mountpoint / "one.img", fs.mountpoint / "other.img"
         write(one, 1)

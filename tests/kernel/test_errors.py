@@ -1,4 +1,4 @@
-"""What can't be mapped, and what must not be touched, each refused with its reason."""
+"""Files that can't be mapped and groups that must not be touched are refused with a reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.kernel import oracle
 from tests.kernel.conftest import Disk
 
 NOBODY = 65534
-# What is refused is the same on every file system of device-mapper's.
+# The refusals are the same on every file system.
 ONE_DISK = pytest.mark.parametrize("made", ["ext4"], indirect=True)
 
 
@@ -40,7 +40,7 @@ def refusals(fd: int) -> list[str]:
 
 @ONE_DISK
 def test_no_regular_file(disk: Disk) -> None:
-    """A directory on the device itself, and a character device, are refused by what they are."""
+    """A directory and a character device are refused with their type."""
     for path, kind in ((disk.folder, "a directory"), (Path("/dev/null"), "a character device")):
         fd = os.open(path, os.O_RDONLY)
         assert refusals(fd) == [f"{NotRegularFileError.__name__}: not a regular file: {kind}"] * 2
@@ -50,7 +50,7 @@ def test_no_regular_file(disk: Disk) -> None:
 
 @ONE_DISK
 def test_block_device_of_device_mapper(disk: Disk) -> None:
-    """The device's own node is no file with extents on it."""
+    """The device's own node is refused: it is no file with extents on the device."""
     fd = os.open(disk.device.path, os.O_RDONLY)
     assert refusals(fd) == ["NotRegularFileError: not a regular file: a block device"] * 2
     os.close(fd)
@@ -67,7 +67,7 @@ def test_no_block_device(path: str, kind: str) -> None:
 
 
 def test_btrfs(btrfs: Path) -> None:
-    """btrfs on a device-mapper device is refused: its FIEMAP gives addresses that are none of the device."""
+    """btrfs on a device-mapper device is refused: its FIEMAP doesn't return addresses on the device."""
     assert oracle.extents(btrfs / "file")
     for name in ("file", "inline"):
         fd = os.open(btrfs / name, os.O_RDONLY)
@@ -97,7 +97,7 @@ def test_loop_device_without_device_mapper(tmp_path: Path) -> None:
 
 
 def test_inline_data(tmp_path: Path) -> None:
-    """A file whose bytes lie in its inode has no place on the device to be counted."""
+    """A file whose data is inline in its inode has no extent to count."""
     with dm_device("inline", 16) as device:
         oracle.run("mkfs.ext4", "-q", "-O", "inline_data", "-b", "4096", str(device.path))
         oracle.run("mount", str(device.path), str(tmp_path))
@@ -114,7 +114,7 @@ def test_inline_data(tmp_path: Path) -> None:
 
 @ONE_DISK
 def test_group_not_there(disk: Disk) -> None:
-    """A group that isn't there, and a region that is there but leads none, are told with group and device."""
+    """A missing group, and a region that leads no group, are reported with group and device."""
     path = disk.pieces("vm.img", 2)
     fd = disk.open(path)
     create_regions_from_fd(fd)
@@ -128,7 +128,8 @@ def test_group_not_there(disk: Disk) -> None:
 
 @ONE_DISK
 def test_group_of_another_file(disk: Disk) -> None:
-    """Another file's group is never updated: neither one of ours, nor one of dmstats that lies elsewhere."""
+    """Another file's group is never updated: neither one of ours, nor one of dmstats elsewhere on the
+    device."""
     one, other = disk.pieces("one", 2), disk.pieces("other", 2)
     fd = disk.open(one)
     assert create_regions_from_fd(disk.open(other)) == (0, 1)
@@ -142,8 +143,9 @@ def test_group_of_another_file(disk: Disk) -> None:
 
 
 @ONE_DISK
-def test_group_id_given_to_another_file(disk: Disk) -> None:
-    """A group's id that another file's group got meanwhile is not taken for the file's, with the same alias even."""
+def test_group_id_reused_by_another_file(disk: Disk) -> None:
+    """A group id that was reused for another file's group isn't taken for the file's, even with the same
+    alias."""
     one, other = disk.pieces("one", 2), disk.pieces("other", 2)
     fd = disk.open(one)
     (group_id, *_) = create_regions_from_fd(fd, alias="same")
@@ -156,7 +158,7 @@ def test_group_id_given_to_another_file(disk: Disk) -> None:
 
 
 def as_nobody(action: Callable[[], object]) -> str:
-    """Do something in a process without privileges, and return its error's kind and text."""
+    """Run `action` in a process without privileges, and return its error's kind and text."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -179,8 +181,8 @@ def as_nobody(action: Callable[[], object]) -> str:
 
 @ONE_DISK
 def test_no_permission(disk: Disk) -> None:
-    """Without privileges the control node can't be opened; and one that is open already is of no use: the kernel asks
-    for CAP_SYS_ADMIN. Nothing is changed."""
+    """Without privileges the control node can't be opened. An open one is of no use: the kernel requires
+    CAP_SYS_ADMIN. Nothing is changed."""
     path = disk.pieces("vm.img", 1)
     fd = disk.open(path)
 
@@ -200,7 +202,7 @@ def test_no_permission(disk: Disk) -> None:
 
 @ONE_DISK
 def test_closed_descriptor(disk: Disk) -> None:
-    """A descriptor that is closed is told as such, not taken for another file."""
+    """A closed descriptor is reported as such, not taken for another file."""
     fd = os.open(disk.pieces("vm.img", 1), os.O_RDONLY)
     os.close(fd)
     with pytest.raises(OSError, match="Bad file descriptor"):

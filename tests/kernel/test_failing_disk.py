@@ -1,4 +1,4 @@
-"""A disk that fails takes its own files' service with it, and nobody else's."""
+"""A disk that fails affects its own files only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kernel.running import running, wait_for, write
 
 
 def have_fail(device: Device) -> None:
-    """Have every I/O to the device fail."""
+    """Make every I/O to the device fail."""
     oracle.run("dmsetup", "suspend", "--nolockfs", device.name)
     oracle.run("dmsetup", "load", device.name, "--table", f"0 {device.sectors} error")
     oracle.run("dmsetup", "resume", device.name)
@@ -29,7 +29,7 @@ def failing(call: Callable[[], object]) -> bool:
 
 
 def test_file_system_that_is_shut_down(tmp_path: Path) -> None:
-    """XFS shuts down where its log can't be written, and refuses stat(2): the supervisor and other files go on."""
+    """XFS shuts down if its log can't be written, and fails stat(2): the supervisor and other files go on."""
     with filesystem("xfs") as bad, filesystem("ext4", 64) as good:
         lost, kept = bad.mountpoint / "lost.img", good.mountpoint / "kept.img"
         for file in (lost, kept):

@@ -1,4 +1,4 @@
-"""Groups that are made for a file and kept in step with it, against what filefrag says of the file."""
+"""Groups that are created for a file and updated, against filefrag's extents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ PATIENCE = 60.0
 
 
 def check(disk: Disk, path: Path, ids: tuple[int, ...]) -> None:
-    """Check that just these regions are the file's group and cover it exactly, and that no region is left over."""
+    """Check that exactly these regions are the file's group and cover it exactly, and that no region is left
+    over."""
     assert oracle.assert_exact_cover(path, disk.name) == list(ids)
     oracle.assert_no_orphan(disk.name)
 
@@ -40,7 +41,7 @@ def test_create(disk: Disk) -> None:
 
 
 def test_create_with_everything(disk: Disk) -> None:
-    """Alias, program, precise timestamps and bounds are those that were asked for, on every region."""
+    """Alias, program, precise timestamps and bounds are as requested, on every region."""
     path = disk.pieces("vm.img", 3)
     others = disk.others_region()
     ids = create_regions_from_fd(
@@ -70,7 +71,7 @@ def test_create_without_group(disk: Disk) -> None:
 
 @pytest.mark.parametrize("group", [True, False])
 def test_create_is_undone_where_a_region_is_refused(disk: Disk, group: bool) -> None:
-    """Where the kernel refuses, nothing is left of what was made: here bounds that don't increase."""
+    """When the kernel refuses a region, here for bounds that don't increase, no region is left."""
     path = disk.pieces("vm.img", 2)
     with pytest.raises(OSError, match="EINVAL"):
         create_regions_from_fd(disk.open(path), group=group, precise=True, bounds=(5, 5))
@@ -95,7 +96,7 @@ def grow(path: Path) -> None:
 
 
 def halve(path: Path) -> None:
-    """Truncate a file to half of its size, in the midst of an extent."""
+    """Truncate a file to half of its size, in the middle of an extent."""
     os.truncate(path, path.stat().st_size // 2 - KIB64 // 2 - KIB64)
     sync(path)
 
@@ -108,8 +109,8 @@ def punch_holes(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [grow, halve, punch_holes])
 def test_update(disk: Disk, change: Callable[[Path], None]) -> None:
-    """After the file grew, shrank or got holes its group covers it exactly; regions that still fit stay as they were,
-    and another update changes nothing."""
+    """After the file grew, shrank or got holes its group covers it exactly. Regions that still fit don't
+    change, and another update changes nothing."""
     path = disk.pieces("vm.img", 6)
     fd = disk.open(path)
     (group_id, *_) = create_regions_from_fd(fd)
@@ -127,8 +128,8 @@ def test_update(disk: Disk, change: Callable[[Path], None]) -> None:
 
 
 def test_nothing_is_missed_after_updates_that_change_nothing(disk: Disk) -> None:
-    """Where updates found all in order, the next one still sees what others do to the group, and that the file moved
-    without changing in size."""
+    """After updates without changes the next one still notices others' changes to the group, and a file that
+    moved without changing in size."""
     path = disk.pieces("vm.img", 4)
     fd = disk.open(path)
     ids = create_regions_from_fd(fd)
@@ -152,8 +153,9 @@ def test_nothing_is_missed_after_updates_that_change_nothing(disk: Disk) -> None
 
 
 def test_a_region_whose_maker_ends(disk: Disk) -> None:
-    """A region that another process makes for the file is left alone while that lives, however often all was found in
-    order, and taken in once it has gone, though nothing on the device has changed."""
+    """A region that another process creates for the file is left alone while that process lives, also after
+    many updates without changes. It joins the group once the process has ended, though nothing on the device
+    has changed."""
     path = disk.pieces("vm.img", 2)
     fd = disk.open(path)
     ids = create_regions_from_fd(fd)
@@ -172,7 +174,7 @@ def test_a_region_whose_maker_ends(disk: Disk) -> None:
 
 
 def test_growth_keeps_counters(disk: Disk) -> None:
-    """What was counted before the file grew is counted still."""
+    """Counters survive growth of the file."""
     path = disk.write("vm.img", 4 * KIB64)
     fd = disk.open(path)
     (group_id, *_) = create_regions_from_fd(fd)
@@ -185,7 +187,7 @@ def test_growth_keeps_counters(disk: Disk) -> None:
 
 
 def test_truncated_to_nothing(disk: Disk) -> None:
-    """A file without extents any more leaves no region behind; there is no group to update then."""
+    """A file without extents leaves no region behind; then there is no group to update."""
     path = disk.pieces("vm.img", 3)
     fd = disk.open(path)
     (group_id, *_) = create_regions_from_fd(fd)
@@ -197,8 +199,8 @@ def test_truncated_to_nothing(disk: Disk) -> None:
 
 @pytest.mark.parametrize("lower", [0, 7])
 def test_leader_is_freed(disk: Disk, lower: int) -> None:
-    """Where the leader's extent is freed the group goes on from its next lowest member, group 0 and group 7 alike:
-    lvm2's daemon exits at the one and crashes at the other."""
+    """When the leader's extent is freed the group continues under its next lowest member, for group 0 and
+    group 7: lvm2's daemon exits for the one and crashes for the other."""
     path = disk.pieces("vm.img", 4)
     fd = disk.open(path)
     others = [disk.others_region(8 * at) for at in range(lower)]
@@ -212,8 +214,8 @@ def test_leader_is_freed(disk: Disk, lower: int) -> None:
 
 
 def test_group_moves_below_its_leader(disk: Disk) -> None:
-    """A region that is made gets an id below the leader's, which lives: the tag moves to it, and the former leader
-    bears none."""
+    """A new region gets an id below the leader's, and the leader still exists: the tag moves, and the former
+    leader bears none."""
     path = disk.pieces("vm.img", 3)
     fd = disk.open(path)
     for at in range(2):
@@ -228,8 +230,9 @@ def test_group_moves_below_its_leader(disk: Disk) -> None:
 
 
 def test_many_scattered_removals(disk: Disk) -> None:
-    """Where every second of many extents is freed, the ids that stay would make a tag longer than libdm can edit: so
-    many regions are made anew that the list fits, and dmstats reads it. lvm2's daemon fails half way."""
+    """When every second of many extents is freed, the remaining ids would make a tag longer than libdm can
+    edit. Enough regions are recreated for the list to fit, and dmstats reads it. lvm2's daemon fails
+    half-way."""
     path = disk.pieces("vm.img", 700, 4096)
     fd = disk.open(path)
     ids = create_regions_from_fd(fd)
@@ -240,7 +243,7 @@ def test_many_scattered_removals(disk: Disk) -> None:
     check(disk, path, ids)
     (leader,) = (row for row in oracle.rows(disk.name) if row.id == ids[0])
     assert len(leader.aux) <= 1023
-    assert sum(number % 2 for number in ids) > 100, "more was made anew than was called for"
+    assert sum(number % 2 for number in ids) > 100, "more regions were recreated than necessary"
     assert {row[0] for row in oracle.fields(disk.name, "group", "group_id")} == {str(ids[0])}
 
 
@@ -253,7 +256,7 @@ def wait_until(what: str, seen: Callable[[], bool]) -> None:
 
 
 def covers(disk: Disk, path: Path) -> bool:
-    """Return whether the file's group covers it by now."""
+    """Return whether the file's group covers it."""
     covered = {
         sector
         for row in oracle.rows(disk.name)
@@ -264,7 +267,7 @@ def covers(disk: Disk, path: Path) -> bool:
 
 
 def daemons(path: Path) -> list[psutil.Process]:
-    """Return the dmfilemapd processes that follow a file; one that ends meanwhile is none."""
+    """Return the running dmfilemapd processes that follow a file."""
     return [
         process
         for process in psutil.process_iter(["cmdline", "status"])
@@ -274,7 +277,7 @@ def daemons(path: Path) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("foreground", [True, False])
 def test_start_filemapd(disk: Disk, foreground: bool) -> None:
-    """The daemon that is started follows the file, in the process that is returned or detached from it."""
+    """The started daemon follows the file, in the returned process or detached from it."""
     path = disk.pieces("vm.img", 2)
     fd = disk.open(path)
     (group_id, *_) = create_regions_from_fd(fd)
@@ -292,8 +295,8 @@ def test_start_filemapd(disk: Disk, foreground: bool) -> None:
 
 
 def test_start_filemapd_refuses(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Arguments that dmfilemapd would not take are refused before it is started; one that ends with an error, and
-    one that isn't there, are told."""
+    """Invalid arguments are refused before dmfilemapd is started. A daemon that exits with an error and a
+    missing one are reported."""
     path = disk.pieces("vm.img", 1)
     fd = disk.open(path)
     with pytest.raises(ValueError, match="absolute"):

@@ -44,21 +44,21 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("name", sorted(EXT4_CHANGES | XFS_CHANGES))
 def test_change_is_followed(scene: Scene, name: str) -> None:
-    """After the change the group's regions cover just what filefrag shows; no orphan, no restart."""
+    """After the change the group's regions cover exactly filefrag's extents, without orphans or restarts."""
     changes = EXT4_CHANGES if "ext4" in scene.device else XFS_CHANGES
     change = changes.get(name)
     if change is None:
         return
     change(scene.file)
     wait_for(f"{name} is followed", scene.exact)
-    # The worker says so a moment after it is so: a file that was empty is WAITING until then.
+    # The worker reports it a moment later: a file that was empty is WAITING until then.
     filemap = scene.supervisor.wait_state(scene.file)
     assert filemap["restarts"] == 0
     assert filemap["excess_bytes"] == 0
 
 
 def test_regions_are_joined_at_rest(scene: Scene) -> None:
-    """A file that was grown by small steps ends with as many regions as it has extents on disk."""
+    """A file that grew in small steps ends with as many regions as it has extents on disk."""
     path: Path = scene.file
     path.write_bytes(b"")
     for i in range(5):

@@ -1,4 +1,4 @@
-"""Groups between dmstats as Debian ships it and ours: each reads, edits and deletes what the other made."""
+"""Groups of dmstats as Debian ships it, and ours: each tool reads, edits and deletes the other's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def grow(path: Path) -> None:
 
 
 def set_aux(disk: Disk, number: int, aux: bytes) -> None:
-    """Set a region's aux with dmsetup, which leaves the quoting to its caller."""
+    """Set a region's aux with dmsetup; the caller does the quoting."""
     quoted = b"".join(b"\\" + bytes([byte]) if byte in b" \\\t\xa0" else bytes([byte]) for byte in aux)
     oracle.message(disk.name, b"@stats_set_aux %d %s" % (number, quoted))
 
@@ -49,15 +49,15 @@ def test_dmstats_lists_our_group(disk: Disk) -> None:
 @pytest.mark.parametrize(
     "name", ["my vm.img", "a:b.img", "a#b.img", 'q"uote.img', "à.img", "tab\t.img", "\udcff\udca0.img"]
 )
-def test_dmstats_lists_a_group_whatever_the_files_name(disk: Disk, name: str) -> None:
-    """The alias that a file's name makes is one that dmstats can read, and so is the group."""
+def test_dmstats_lists_a_group_of_any_file_name(disk: Disk, name: str) -> None:
+    """dmstats can read the alias made from any file name, and so the group."""
     path = disk.pieces(name, 2)
     create_regions_from_fd(disk.open(path))
     assert oracle.fields(disk.name, "group", "group_id", "region_id") == [["0", "0-1"]]
 
 
 def test_dmstats_deletes_our_group(disk: Disk) -> None:
-    """dmstats deletes our group whole; there is nothing to update then."""
+    """dmstats deletes our group with all its regions; then there is no group to update."""
     path = disk.pieces("vm.img", 3)
     fd = disk.open(path)
     create_regions_from_fd(fd)
@@ -68,8 +68,8 @@ def test_dmstats_deletes_our_group(disk: Disk) -> None:
 
 
 def test_dmstats_ungroups_and_groups_ours(disk: Disk) -> None:
-    """dmstats takes our tag away, and there is no group to update; a group that it makes of the same regions then is
-    the file's again, with its alias."""
+    """After dmstats removes our tag there is no group to update. A group that it creates of the same regions
+    is the file's again, with its alias."""
     path = disk.pieces("vm.img", 3)
     fd = disk.open(path)
     create_regions_from_fd(fd)
@@ -87,7 +87,7 @@ def test_dmstats_ungroups_and_groups_ours(disk: Disk) -> None:
 
 @pytest.mark.parametrize("by_filemap", [True, False])
 def test_group_of_dmstats(disk: Disk, by_filemap: bool) -> None:
-    """A group that dmstats made is kept in step: alias, the form without quotes, and program stay."""
+    """A group created by dmstats is updated: alias, tag form without quotes, and program stay."""
     path = disk.pieces("vm.img", 4)
     fd = disk.open(path)
     if by_filemap:
@@ -110,7 +110,7 @@ def test_group_of_dmstats(disk: Disk, by_filemap: bool) -> None:
 
 
 def test_options_of_dmstats_stay(disk: Disk) -> None:
-    """Precise timestamps and the histogram of a group of dmstats are those of the regions that are made for it."""
+    """New regions in a group of dmstats have its precise timestamps and histogram."""
     path = disk.pieces("vm.img", 3)
     fd = disk.open(path)
     oracle.run(
@@ -144,22 +144,22 @@ TAGS = [
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_tag_keeps_its_form(disk: Disk, tag: bytes) -> None:
-    """On an update a tag keeps alias and userdata to the byte, and its form, with quotes or without: just the list of
-    the members changes."""
+    """An update changes only the list of members: the tag keeps alias and userdata to the byte, and its form,
+    with or without quotes."""
     path = disk.pieces("vm.img", 2)
     fd = disk.open(path)
     create_regions_from_fd(fd, group=False)
     set_aux(disk, 0, tag)
     assert aux_of(disk, 0) == tag
     assert update_regions_from_fd(fd, 0) == (0, 1)
-    assert aux_of(disk, 0) == tag, "nothing changed, so nothing is written"
+    assert aux_of(disk, 0) == tag, "something was written without a change"
     grow(path)
     assert update_regions_from_fd(fd, 0) == (0, 1, 2)
     assert aux_of(disk, 0) == tag.replace(b":0-1#", b":0-2#")
 
 
 def test_tag_without_end_gets_one(disk: Disk) -> None:
-    """A tag without '#' is read, and written with one: without, libdm loses regions that have options."""
+    """A tag without '#' is read, and written with one: without it libdm loses regions that have options."""
     path = disk.pieces("vm.img", 2)
     fd = disk.open(path)
     create_regions_from_fd(fd, group=False)
@@ -170,7 +170,7 @@ def test_tag_without_end_gets_one(disk: Disk) -> None:
 
 
 def test_a_bad_row_loses_nothing(disk: Disk) -> None:
-    """Rows that can't be read, and tags that are wrong, hold nobody up, and stay as they are."""
+    """Unreadable rows and invalid tags stop no update, and stay unchanged."""
     path = disk.pieces("vm.img", 2)
     fd = disk.open(path)
     for aux in (b"DMS_GROUP=:1-0#", b"DMS_GROUP=x:0-99999999999999999999#", b"one\\\nline"):
@@ -184,7 +184,7 @@ def test_a_bad_row_loses_nothing(disk: Disk) -> None:
 
 
 def test_dmstats_edits_around_a_longest_tag(disk: Disk) -> None:
-    """A tag of nearly 1,023 bytes, the most that we write, can be deleted by dmstats with all its members."""
+    """dmstats can delete a group with a tag of nearly 1,023 bytes, our maximum, with all its members."""
     path = disk.pieces("vm.img", 700, 4096)
     fd = disk.open(path)
     create_regions_from_fd(fd)

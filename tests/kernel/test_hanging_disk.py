@@ -1,4 +1,4 @@
-"""A disk that answers nothing holds up its own files' service, and nothing else."""
+"""A hanging disk delays only its own files, nothing else."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.kernel import oracle
 from tests.kernel.running import DEADLINE, Running, running, wait_for, write
 
 # A loaded machine takes seconds for what filemapd does within milliseconds.
-ANSWERS = 10.0
+DEADLINE_LOADED = 10.0
 
 
 def forget(fs: Filesystem) -> None:
-    """Have the kernel keep nothing of a file system in memory but what is in use."""
+    """Drop everything of a file system that isn't in use from the kernel's caches."""
     os.sync()
     for _ in range(2):
         Path("/proc/sys/vm/drop_caches").write_text("3")
@@ -37,7 +37,7 @@ def waits(pid: int) -> bool:
 
 @contextlib.contextmanager
 def hanging(fs: Filesystem, folder: Path) -> Iterator[None]:
-    """Have a file system's device answer nothing for as long as it takes, and nothing be known of `folder` on it."""
+    """Suspend a file system's device while the context lasts, with `folder` dropped from the caches."""
     forget(fs)
     oracle.run("dmsetup", "suspend", "--nolockfs", "--noflush", fs.device.name)
     looking = subprocess.Popen(
@@ -53,9 +53,9 @@ def hanging(fs: Filesystem, folder: Path) -> Iterator[None]:
 
 
 def serves(supervisor: Running, fs: Filesystem, file: Path) -> None:
-    """See that a supervisor answers, starts a worker that is to be restarted, and has a change followed."""
+    """Check that a supervisor responds, restarts a worker and follows a change."""
     before = supervisor.wait_state(file)["pid"]
-    status = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=ANSWERS)
+    status = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=DEADLINE_LOADED)
     assert status["pid"] == supervisor.process.pid
     assert supervisor.command("restart", str(file)).returncode == 0
     wait_for("another worker runs", lambda: supervisor.wait_state(file)["pid"] != before)
@@ -64,7 +64,7 @@ def serves(supervisor: Running, fs: Filesystem, file: Path) -> None:
 
 
 def waiting(supervisor: Running) -> list[int]:
-    """Return those of the supervisor's processes that wait for a disk."""
+    """Return the supervisor's processes that wait for a disk."""
     return [one.pid for one in psutil.Process(supervisor.process.pid).children() if waits(one.pid)]
 
 
@@ -81,21 +81,22 @@ class Pools:
             write(file, 1)
 
     def config(self) -> dict[str, Any]:
-        """Have the images of both followed."""
+        """Return a configuration of both directories."""
         pools = (self.hung_pool, self.sound_pool)
         return {"directories": [{"path": str(pool), "include": ["*.img"]} for pool in pools]}
 
 
 @pytest.fixture
 def pools() -> Iterator[Pools]:
-    """Two of them on ext4."""
+    """Both on ext4."""
     with filesystem("ext4", 64) as hung, filesystem("ext4", 64) as sound:
         yield Pools(hung, sound)
 
 
 def test_a_directory_that_hangs(pools: Pools, tmp_path: Path) -> None:
-    """While one can't be read its files are followed on, files that come to others are taken, and the supervisor does
-    what it is told; one process waits. What came meanwhile is taken once it can be read."""
+    """While a directory can't be read its files are still followed, new files in other directories are
+    selected, and the supervisor obeys commands. One process waits. New files in the directory are selected
+    once it can be read."""
     with running(tmp_path, pools.config()) as supervisor:
         before = supervisor.wait_state(pools.image)
         supervisor.wait_state(pools.other)
@@ -106,10 +107,10 @@ def test_a_directory_that_hangs(pools: Pools, tmp_path: Path) -> None:
             assert reloaded.returncode == 0, reloaded
             supervisor.process.send_signal(signal.SIGHUP)
             serves(supervisor, pools.sound, pools.other)
-            told = f"directory {pools.hung_pool}: does not respond: waiting for it"
-            wait_for("it is told", lambda: told in supervisor.log.read_text())
+            line = f"directory {pools.hung_pool}: does not respond: waiting for it"
+            wait_for("it is logged", lambda: line in supervisor.log.read_text())
             (pools.sound_pool / "new.img").unlink()
-            wait_for("one that goes is let go", lambda: not supervisor.filemap(pools.sound_pool / "new.img"))
+            wait_for("it is dropped", lambda: not supervisor.filemap(pools.sound_pool / "new.img"))
             assert len(waiting(supervisor)) == 1
             coming = subprocess.Popen(["cp", str(pools.other), str(pools.hung_pool / "late.img")])
             wait_for("it can't be made yet", lambda: waits(coming.pid))
@@ -120,7 +121,7 @@ def test_a_directory_that_hangs(pools: Pools, tmp_path: Path) -> None:
 
 
 def test_start_and_end_while_a_directory_hangs(pools: Pools, tmp_path: Path) -> None:
-    """Files elsewhere are followed from the start, and nothing keeps the supervisor from ending. Groups are kept."""
+    """Files elsewhere are followed from the start, and the supervisor can stop. Groups are retained."""
     with running(tmp_path, pools.config()) as supervisor:
         group = supervisor.wait_state(pools.image)["group_id"]
         supervisor.wait_state(pools.other)
@@ -137,8 +138,8 @@ def test_start_and_end_while_a_directory_hangs(pools: Pools, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("mode", ["inode", "path"])
 def test_a_listed_file_that_hangs(pools: Pools, tmp_path: Path, mode: str) -> None:
-    """One that is waited for, or that can't be mapped, where the disk hangs: only workers wait for it. They keep the
-    supervisor neither from ending nor from starting again."""
+    """Only workers wait for a missing file or an unmappable one on a hanging disk. They delay neither the
+    supervisor's stop nor its restart."""
     missing, folder = pools.hung_pool / "missing.img", pools.hung_pool / "folder.img"
     folder.mkdir()
     files = (missing, folder, pools.image, pools.other)
@@ -162,8 +163,8 @@ def test_a_listed_file_that_hangs(pools: Pools, tmp_path: Path, mode: str) -> No
 
 
 def test_a_deleted_image_whose_disk_hangs(pools: Pools, tmp_path: Path) -> None:
-    """Who closes a deleted file last frees its blocks, and waits for the disk in that: it is neither the supervisor
-    nor who ends it. The blocks are freed once the disk answers again."""
+    """The last close of a deleted file frees its blocks, and waits for the disk. Neither the supervisor nor
+    the process that stops it does this close. The blocks are freed once the disk responds again."""
     write(pools.image, 8, at=1)
     files = (pools.image, pools.other)
     with running(tmp_path, {"filemaps": [{"path": str(file)} for file in files]}) as supervisor:
@@ -182,6 +183,6 @@ def test_a_deleted_image_whose_disk_hangs(pools: Pools, tmp_path: Path) -> None:
 
 
 def free(fs: Filesystem) -> int:
-    """Return how many bytes a file system has to give."""
+    """Return a file system's free bytes."""
     found = os.statvfs(fs.mountpoint)
     return found.f_bfree * found.f_frsize

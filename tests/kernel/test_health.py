@@ -1,4 +1,4 @@
-"""Workers that are not well are found and mended: for each, a real process is made so."""
+"""Unhealthy workers are detected and replaced: each test makes a real process unhealthy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fs() -> Iterator[Filesystem]:
 
 
 def mended(supervisor: Running, file: Path, before: dict[str, Any], because: str) -> dict[str, Any]:
-    """Return the status once another worker runs, with the reason why the former was ended."""
+    """Return the status once another worker runs, with the reason why the previous one was ended."""
 
     def there() -> dict[str, Any]:
         now = supervisor.filemap(file)
@@ -44,13 +44,13 @@ def mended(supervisor: Running, file: Path, before: dict[str, Any], because: str
     [("grow", "more than max_rss"), ("open", "more than max_open_files"), ("spin", "of a CPU for")],
 )
 def test_misbehaving_worker_is_replaced(fs: Filesystem, tmp_path: Path, what: str, because: str) -> None:
-    """A worker that grows, opens files without end, or spins is replaced; the group stays and is followed on."""
+    """A worker that grows, leaks descriptors or spins is replaced. The group stays and is followed on."""
     file, other = fs.mountpoint / "disk.img", fs.mountpoint / "other.img"
     write(file, 2)
     write(other, 1)
     health = {"interval": "500ms", "heartbeat": "1h", "max_rss": "150MiB"}
     if what == "spin":
-        # Where the machine is busy it gets no more than a part of a CPU.
+        # On a busy machine it gets only part of a CPU.
         health |= {"max_cpu": "10%", "max_cpu_for": "2s"}
     config = {"filemaps": [{"path": str(file)}, {"path": str(other)}], "supervisor": {"health": health}}
     with running(tmp_path, config, fault.program(tmp_path)) as supervisor:
@@ -65,7 +65,8 @@ def test_misbehaving_worker_is_replaced(fs: Filesystem, tmp_path: Path, what: st
 
 
 def test_stopped_worker_is_replaced(fs: Filesystem, tmp_path: Path) -> None:
-    """SIGSTOP on a worker: SIGTERM has no effect on it, so it is killed after the grace, and another takes over."""
+    """SIGTERM has no effect on a worker after SIGSTOP, so it is killed after the grace period, and another
+    takes over."""
     file = fs.mountpoint / "disk.img"
     write(file, 2)
     config = {"filemaps": [{"path": str(file)}], "supervisor": {"health": {"interval": "500ms"}}}
@@ -77,7 +78,7 @@ def test_stopped_worker_is_replaced(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_silent_worker_is_replaced(fs: Filesystem, tmp_path: Path) -> None:
-    """A worker that owes an answer for longer than the heartbeat is replaced, whatever it does meanwhile."""
+    """A worker whose response is overdue by the heartbeat is replaced, whatever it does meanwhile."""
     file = fs.mountpoint / "disk.img"
     write(file, 2)
     health = {"interval": "500ms", "heartbeat": "2s", "max_cpu_for": "1h"}
@@ -90,7 +91,7 @@ def test_silent_worker_is_replaced(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_figures_of_health(fs: Filesystem, tmp_path: Path) -> None:
-    """RSS, open files and the process's state in the status are those in /proc; the limits follow a reload."""
+    """RSS, open files and process state in the status equal those in /proc. The limits follow a reload."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     config: dict[str, Any] = {"filemaps": [{"path": str(file)}], "supervisor": {"health": {"interval": "1h"}}}
@@ -120,8 +121,8 @@ def test_figures_of_health(fs: Filesystem, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_crash_loop_of_many(fs: Filesystem, tmp_path: Path) -> None:
-    """While 100 workers crash as fast as they may, commands are answered and others are followed; then each is FAILED
-    with its reason and what it logged last, and restart and reload try again."""
+    """While 100 workers crash as fast as they can, commands get responses and other files are followed. Then
+    each is FAILED with its reason and last log lines, and restart and reload retry."""
     folder = fs.mountpoint / "bad"
     folder.mkdir()
     for number in range(CRASH_LOOPS):
@@ -139,9 +140,9 @@ def test_crash_loop_of_many(fs: Filesystem, tmp_path: Path) -> None:
         assert supervisor.command("reload").returncode == 0
 
         def failed() -> bool:
-            """Every single request must be answered."""
-            answer = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=60)
-            states = Counter(f["state"] for f in answer["filemaps"])
+            """Every single request must get a response."""
+            status = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=60)
+            states = Counter(f["state"] for f in status["filemaps"])
             assert states == {"FAILED": CRASH_LOOPS, "RUNNING": 1}
             return True
 

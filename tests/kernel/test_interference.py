@@ -1,4 +1,5 @@
-"""Somebody else on the device: what is done to our groups is noticed and mended; others' stay as they are."""
+"""Interference with the device: changes to our groups are detected and repaired; others' regions don't
+change."""
 
 from __future__ import annotations
 
@@ -28,13 +29,13 @@ class Scene:
         return oracle.groups_of(self.file, self.name)[0]
 
     def exact(self) -> bool:
-        """Tell that the group is exact and nothing is left behind."""
+        """Return whether the group is exact and nothing is left behind."""
         oracle.assert_exact_cover(self.file, self.name)
         oracle.assert_no_orphan(self.name)
         return True
 
     def mended(self, what: str) -> bool:
-        """Tell that the group is exact again, nothing is left behind and `what` was counted."""
+        """Return whether the group is exact again, nothing is left behind and `what` was counted."""
         self.exact()
         filemap = self.supervisor.filemap(self.file)
         assert filemap["noticed"].get(what), filemap
@@ -56,7 +57,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_ungrouped(scene: Scene) -> None:
-    """`dmstats ungroup`: the regions, with what they counted, get their tag back."""
+    """`dmstats ungroup`: the regions get their tag back, with their counters."""
     regions = {row.id: (row.start, row.length) for row in oracle.rows(scene.name)}
     oracle.run("dmstats", "ungroup", "--groupid", str(scene.group()), scene.name)
     wait_for("the group is back", lambda: scene.mended("ungrouped"))
@@ -64,13 +65,13 @@ def test_ungrouped(scene: Scene) -> None:
 
 
 def test_deleted(scene: Scene) -> None:
-    """`dmstats delete --allregions`: the group is made anew."""
+    """`dmstats delete --allregions`: the group is recreated."""
     oracle.run("dmstats", "delete", "--allregions", scene.name)
     wait_for("the group is back", lambda: scene.mended("lost"))
 
 
 def test_one_region_deleted(scene: Scene) -> None:
-    """A member that was deleted is made anew, the other stays."""
+    """A deleted member is recreated, the other doesn't change."""
     group = scene.group()
     leader = next(row for row in oracle.rows(scene.name) if row.id == group)
     oracle.run("dmsetup", "message", scene.name, "0", f"@stats_delete {oracle.groups(scene.name)[group][-1]}")
@@ -79,20 +80,21 @@ def test_one_region_deleted(scene: Scene) -> None:
 
 
 def test_taken_into_another_group(scene: Scene) -> None:
-    """A tag that takes our regions into somebody's own group: that is left alone, and the file gets a new group."""
+    """A tag takes our regions into another program's group: that group is left alone, and the file gets a new
+    one."""
     group = scene.group()
     theirs = scene.device.create(0, 8, program="other", aux="theirs")
     scene.device.set_aux(group, f"DMS_GROUP=stolen:{group}-{theirs}#-")
-    rows = [row for row in oracle.rows(scene.name) if row.id <= theirs]  # ours may be there anew already
+    rows = [row for row in oracle.rows(scene.name) if row.id <= theirs]  # ours may already be recreated
     wait_for("the file has a group", lambda: bool(oracle.assert_exact_cover(scene.file, scene.name)))
-    wait_for("it is told", lambda: scene.supervisor.filemap(scene.file)["noticed"] == {"lost": 1})
+    wait_for("it is reported", lambda: scene.supervisor.filemap(scene.file)["noticed"] == {"lost": 1})
     CHANGES["append"](scene.file)
     wait_for("it is followed", lambda: bool(oracle.assert_exact_cover(scene.file, scene.name)))
     assert [row for row in oracle.rows(scene.name) if row.id <= theirs] == rows
 
 
 def test_tag_overwritten(scene: Scene) -> None:
-    """A leader whose aux is anything at all gets its tag back: it is known by where it lies."""
+    """A leader with any other aux gets its tag back: it is recognised by its place."""
     regions = {row.id: (row.start, row.length) for row in oracle.rows(scene.name)}
     scene.device.set_aux(scene.group(), "hello")
     wait_for("the group is back", lambda: scene.mended("ungrouped"))
@@ -100,9 +102,9 @@ def test_tag_overwritten(scene: Scene) -> None:
 
 
 def test_id_reused_by_another_files_group(scene: Scene) -> None:
-    """The group is deleted and its id taken by another file's group: that one is not touched."""
+    """The group is deleted and its id reused by another file's group, which isn't touched."""
     group, other = scene.group(), scene.fs.mountpoint / "apart"
-    # Else the file's own group might be made anew in between, with that id.
+    # Otherwise the file's own group might be recreated in between, with that id.
     with stopped(scene.supervisor.process.pid):
         for number in reversed(oracle.groups(scene.name)[group]):
             scene.device.delete(number)
@@ -116,8 +118,8 @@ def test_id_reused_by_another_files_group(scene: Scene) -> None:
 
 
 def test_adopted_id_reused_under_the_same_alias(tmp_path: Path) -> None:
-    """A group that was adopted is deleted, and dmstats gives its id and alias to another file's: that one is not
-    touched, and the file gets one of its own."""
+    """An adopted group is deleted, and dmstats reuses its id and alias for another file's group. That group
+    isn't touched, and the file gets its own."""
     with filesystem("ext4", size_mb=200) as fs:
         file, other, name = fs.mountpoint / "disk.img", fs.mountpoint / "other.img", fs.device.name
         write(file, 2)
@@ -127,11 +129,11 @@ def test_adopted_id_reused_under_the_same_alias(tmp_path: Path) -> None:
         with running(tmp_path, {"filemaps": [{"path": str(file), "group_id": 0}]}) as supervisor:
 
             def exact() -> bool:
-                """Tell that the group that is shown is another than theirs, and exact."""
-                told = supervisor.filemap(file)
-                assert told["noticed"].get("reused") == 1, told
-                assert told["group_id"] not in {0, None}
-                oracle.assert_exact_cover(file, name, told["group_id"])
+                """Return whether the reported group isn't theirs, and is exact."""
+                filemap = supervisor.filemap(file)
+                assert filemap["noticed"].get("reused") == 1, filemap
+                assert filemap["group_id"] not in {0, None}
+                oracle.assert_exact_cover(file, name, filemap["group_id"])
                 return True
 
             assert supervisor.wait_state(file)["group_id"] == 0
@@ -146,7 +148,7 @@ def test_adopted_id_reused_under_the_same_alias(tmp_path: Path) -> None:
 
 
 def test_a_group_to_adopt_that_is_anothers(tmp_path: Path) -> None:
-    """It is told of, and left as it is; the file gets a group of its own."""
+    """It is reported and left unchanged; the file gets its own group."""
     with filesystem("ext4", size_mb=200) as fs:
         file, other, name = fs.mountpoint / "disk.img", fs.mountpoint / "other.img", fs.device.name
         write(file, 2)
@@ -154,16 +156,16 @@ def test_a_group_to_adopt_that_is_anothers(tmp_path: Path) -> None:
         oracle.run("dmstats", "create", "--filemap", "--nomonitor", str(other))
         theirs = oracle.table(name)
         with running(tmp_path, {"filemaps": [{"path": str(file), "group_id": 0}]}) as supervisor:
-            told = supervisor.wait_state(file)
-            assert (told["configured_group_id"], told["noticed"]) == (0, {"foreign": 1})
-            assert told["group_id"] not in {0, None}
-            oracle.assert_exact_cover(file, name, told["group_id"])
+            filemap = supervisor.wait_state(file)
+            assert (filemap["configured_group_id"], filemap["noticed"]) == (0, {"foreign": 1})
+            assert filemap["group_id"] not in {0, None}
+            oracle.assert_exact_cover(file, name, filemap["group_id"])
             assert theirs.items() <= oracle.table(name).items()
             assert "group 0 is of another file: the file gets a new group" in supervisor.log.read_text()
 
 
 def test_ids_taken_as_they_become_free(scene: Scene) -> None:
-    """Another program takes ids while the file changes: its regions and ours stay apart."""
+    """Another program takes ids while the file changes: its regions and ours remain separate."""
     theirs: dict[int, int] = {}
     for i, change in enumerate(["append", "punch", "scatter", "punch_first", "append", "shrink"]):
         for n in range(3):
@@ -178,7 +180,8 @@ def test_ids_taken_as_they_become_free(scene: Scene) -> None:
 
 
 def test_second_supervisor_waits_for_the_group(scene: Scene, tmp_path: Path) -> None:
-    """A second supervisor on the same file says who has the group, touches nothing, and takes over at its end."""
+    """A second supervisor on the same file reports the group's owner, touches nothing, and takes over at the
+    owner's end."""
     folder = tmp_path / "second"
     folder.mkdir()
     table = oracle.run("dmsetup", "message", scene.name, "0", "@stats_list")

@@ -28,8 +28,8 @@ def fs() -> Iterator[Filesystem]:
 
 
 def lay_out(file: Path) -> None:
-    """Write the file in three extents that lie apart, at 0, 4 and 8 MiB, 2 MiB each. It gets its name, by which it is
-    followed, when it is whole: else some of what is written might be counted."""
+    """Write the file in three extents that lie apart, at 0, 4 and 8 MiB, 2 MiB each. It gets its followed
+    name once it is complete: otherwise some of the initial writes might be counted."""
     made, apart = file.with_name(file.name + ".made"), file.with_name(file.name + ".apart")
     for at in (0, 4, 8):
         write(made, 2, at)
@@ -38,38 +38,38 @@ def lay_out(file: Path) -> None:
 
 
 def grow(file: Path) -> None:
-    """Two more extents."""
+    """Add two extents."""
     with opened(file) as fd:
         fallocate(fd, 0, 20 * MIB, MIB)
         fallocate(fd, 0, 30 * MIB, MIB)
 
 
 def split(file: Path) -> None:
-    """A hole in the middle of two extents."""
+    """Punch a hole into the middle of two extents."""
     with opened(file) as fd:
         fallocate(fd, KEEP_SIZE | PUNCH_HOLE, MIB // 2, MIB)
         fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 8 * MIB + MIB // 2, MIB)
 
 
 def free_leader(file: Path) -> None:
-    """The first extent goes, which the lowest region covers."""
+    """Free the first extent, which the lowest region covers."""
     with opened(file) as fd:
         fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 0, 2 * MIB)
 
 
 def collapse(file: Path) -> None:
-    """The middle goes and what is behind moves up in the file, not on disk."""
+    """Remove the middle: the rest moves in the file, not on disk."""
     with opened(file) as fd:
         fallocate(fd, COLLAPSE, 4 * MIB, MIB)
 
 
 def empty(file: Path) -> None:
-    """Nothing is left."""
+    """Truncate to nothing."""
     os.truncate(file, 0)
 
 
 def replace(file: Path) -> None:
-    """Another file takes the path (mode path)."""
+    """Replace the file at the path (mode path)."""
     new = file.with_name(file.name + ".new")
     write(new, 3)
     new.rename(file)
@@ -86,7 +86,7 @@ PLANS: dict[str, tuple[str, Callable[[Path], None]]] = {
 
 
 def dropped(supervisor: Running, file: Path) -> bool:
-    """Tell that the supervisor knows the file no more."""
+    """Return whether the supervisor has dropped the file."""
     return not supervisor.filemap(file)
 
 
@@ -104,11 +104,12 @@ class Run:
         return self.drive.counted(self.supervisor)
 
 
-def told(supervisor: Running, state_dir: Path, file: Path, restarts: int) -> bool:
-    """Fail unless the supervisor knows of so many restarts of the file's worker, and of each move of its group."""
+def reported(supervisor: Running, state_dir: Path, file: Path, restarts: int) -> bool:
+    """Fail unless the supervisor reports `restarts` restarts of the file's worker, and each move of its
+    group."""
     filemap = supervisor.filemap(file)
     assert filemap["restarts"] == restarts
-    assert filemap["state"] in {"RUNNING", "WAITING"}, "its worker has not looked yet"
+    assert filemap["state"] in {"RUNNING", "WAITING"}, "its worker has not reconciled yet"
     if found := moves(state_dir, file):
         assert_chain(found, filemap["group_id"])
     return True
@@ -117,7 +118,8 @@ def told(supervisor: Running, state_dir: Path, file: Path, restarts: int) -> boo
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("plan", sorted(PLANS))
 def test_killed_after_each_message(fs: Filesystem, tmp_path: Path, plan: str) -> None:
-    """Whichever message is a worker's last: exact cover, no orphan, no counter lost, others' regions untouched."""
+    """Whichever message is a worker's last: exact cover, no orphan, no counter lost, others' regions
+    unchanged."""
     mode, change = PLANS[plan]
     folder = fs.mountpoint / plan
     folder.mkdir()
@@ -145,7 +147,7 @@ def test_killed_after_each_message(fs: Filesystem, tmp_path: Path, plan: str) ->
             assert row == f"{theirs}: 0+8 8 other theirs"
             killed = not (tmp_path / "kill").exists()
             (tmp_path / "kill").unlink(missing_ok=True)
-            wait_for("all is told", partial(told, supervisor, tmp_path / "state", file, int(killed)))
+            wait_for("all is reported", partial(reported, supervisor, tmp_path / "state", file, int(killed)))
             for left in folder.glob(f"{kill_after}.img*"):
                 left.unlink()
             wait_for("the file is dropped", partial(dropped, supervisor, file))

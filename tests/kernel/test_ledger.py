@@ -1,4 +1,4 @@
-"""The ledger on a disk that fails, and over kills of the supervisor at any moment."""
+"""The ledger on a failing disk, and over kills of the supervisor at any moment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fs() -> Iterator[Filesystem]:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[Filesystem]:
-    """The state_dir on a small file system of its own."""
+    """The state_dir on its own small file system."""
     with filesystem("ext4", size_mb=16, mountpoint=tmp_path / "state") as made:
         yield made
 
@@ -50,18 +50,18 @@ def scattered(fs: Filesystem, name: str, pieces: int = 3) -> Path:
 
 
 def config(*files: Path) -> dict[str, object]:
-    """Return a configuration that samples often."""
+    """Return a configuration with frequent samples."""
     return {"filemaps": [{"path": str(file)} for file in files], "defaults": {"sample": "100ms"}}
 
 
 def stored(state_dir: Path, query: str) -> list[tuple[int, ...]]:
-    """Return what another program reads from the ledger on disk."""
+    """Return the rows that another program reads from the ledger on disk."""
     with closing(sqlite3.connect(f"file:{state_dir}/ledger.sqlite3?mode=ro", uri=True)) as db:
         return db.execute(query).fetchall()
 
 
 def mended(supervisor: Running) -> bool:
-    """Have the ledger looked at, as happens every 30 s too, and tell whether it is on disk."""
+    """Check the ledger, as happens every 30 s too, and return whether it is on disk."""
     assert supervisor.command("reload").returncode == 0
     return supervisor.status()["ledger_problem"] is None
 
@@ -78,7 +78,7 @@ class Case:
         wait_for("all is counted", lambda: self.drive.counted(self.supervisor))
 
     def live_through_changes(self) -> None:
-        """Do I/O, lose the leader's extent, and do more: what went counts on."""
+        """Do I/O, free the leader's extent, and do more: the freed region's counts remain."""
         self.drive.write(7, 0)
         self.drive.read(9, 4)
         self.counted()
@@ -89,11 +89,11 @@ class Case:
         self.counted()
 
     def trouble(self) -> str:
-        """Wait until the status tells of it, and return what it tells."""
+        """Wait until the status reports a problem, and return it."""
         return wait_for("the status tells", lambda: str(self.supervisor.status()["ledger_problem"] or ""))
 
     def is_on_disk(self, state_dir: Path) -> None:
-        """Kill the supervisor: what its successor knows is what was on disk."""
+        """Kill the supervisor: its successor knows only what was on disk."""
         wait_for("all is written", lambda: stored(state_dir, "SELECT max(moves) FROM files") == [(1,)])
         self.supervisor.process.kill()
         self.supervisor.again()
@@ -104,7 +104,8 @@ class Case:
 
 
 def test_killed_and_the_group_deleted(fs: Filesystem, tmp_path: Path) -> None:
-    """What was shown once counts, though the supervisor is killed right then and others delete the regions."""
+    """Counters that were shown once survive, though the supervisor is killed right then and others delete the
+    regions."""
     file = scattered(fs, "disk.img")
     with running(tmp_path, config(file)) as supervisor:
         supervisor.wait_state(file)
@@ -122,8 +123,8 @@ def test_killed_and_the_group_deleted(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_adopts_once_its_own_group_has_gone(fs: Filesystem, tmp_path: Path) -> None:
-    """A file that has a group keeps it, whatever id the configuration names; once that was removed, the group that it
-    names is adopted, and totals go on."""
+    """A file with a group retains it, whatever id the configuration names. Once it is removed the named group
+    is adopted, and totals go on."""
     file = scattered(fs, "disk.img")
     with running(tmp_path, config(file)) as supervisor:
         own = supervisor.wait_state(file)["group_id"]
@@ -146,13 +147,13 @@ def test_adopts_once_its_own_group_has_gone(fs: Filesystem, tmp_path: Path) -> N
 
 
 def test_deleted_while_running(fs: Filesystem, tmp_path: Path) -> None:
-    """A ledger whose files somebody deletes is written anew, whole."""
+    """A ledger whose files are deleted is rewritten completely."""
     file, folder = scattered(fs, "disk.img"), tmp_path / "state"
     with running(tmp_path, config(file)) as supervisor:
         supervisor.wait_state(file)
         case = Case(supervisor, file, fs.device.name)
         case.live_through_changes()
-        # Else it might be found in the midst of that, and be there anew.
+        # Otherwise the loss might be detected half-way, and the ledger be rewritten.
         with stopped(supervisor.process.pid):
             for left in folder.iterdir():
                 left.unlink()
@@ -164,7 +165,7 @@ def test_deleted_while_running(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_full_disk(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
-    """On a full disk it goes on in memory and says so; with room again all is on disk."""
+    """On a full disk the ledger continues in memory and reports it. With room again all is on disk."""
     file = scattered(fs, "disk.img")
     with running(tmp_path, config(file)) as supervisor:
         supervisor.wait_state(file)
@@ -173,7 +174,7 @@ def test_full_disk(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
         fill(filler)
         ballast = {"precise": False, "histogram": ["1s"]}
         for options in (ballast, {}):
-            # Each reload makes the regions anew, and what was counted is written down before.
+            # Each reload recreates the regions and stores their counters before.
             supervisor.write({**config(file), "defaults": {"sample": "100ms", **options}})
             supervisor.command("reload")
             supervisor.wait_state(file)
@@ -181,7 +182,7 @@ def test_full_disk(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
         if supervisor.status()["ledger_problem"] is None:
             wait_for("the log of writes has no more room", lambda: not fits_another(case))
         assert "full" in case.trouble()
-        assert not mended(supervisor), "there is no room yet"
+        assert not mended(supervisor), "the disk is still full"
         assert "full" in case.trouble()
         filler.unlink()
         wait_for("there is room again", lambda: mended(supervisor))
@@ -191,7 +192,7 @@ def test_full_disk(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
 
 
 def fill(file: Path) -> None:
-    """Write a file that takes all the room there is."""
+    """Write a file that takes all free space."""
     with file.open("wb", buffering=0) as full, contextlib.suppress(OSError):
         while full.write(bytes(4096)):
             pass
@@ -199,15 +200,15 @@ def fill(file: Path) -> None:
 
 
 def fits_another(case: Case) -> bool:
-    """Write a bit more to the ledger and tell whether that still had room."""
+    """Write a bit more to the ledger and return whether it still fit."""
     case.drive.read(1, 8)
     case.counted()
     return case.supervisor.status()["ledger_problem"] is None
 
 
 def test_read_only(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
-    """A disk that fails makes its file system read-only under a running supervisor, and it is mounted so at the start
-    of the next: what the ledger held is known to both, and is on disk once that can be written again."""
+    """A failing disk makes its file system read-only under a running supervisor, and it is mounted read-only
+    at the next start. Both know the ledger's content, and it is on disk once the disk is writable again."""
     file, folder = scattered(fs, "disk.img"), state.mountpoint
     with running(tmp_path, config(file)) as supervisor:
         supervisor.wait_state(file)
@@ -244,18 +245,18 @@ def test_read_only(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
 
 
 def unmounted(folder: Path) -> bool:
-    """Unmount a file system that workers, which end with their supervisor, may still have mapped."""
+    """Unmount a file system that ending workers may still have mapped."""
     return bool(oracle.run("umount", str(folder)) or not folder.is_mount())
 
 
 def load(device: Device, table: str) -> None:
-    """Have the device be made of something else."""
+    """Replace the device's table."""
     oracle.run("dmsetup", "load", device.name, "--table", table.strip())
     oracle.run("dmsetup", "resume", "--noflush", device.name)
 
 
 class Turmoil:
-    """Files whose extents change and that are read and written, in a thread of their own, until told to end."""
+    """Changes, reads and writes files in a thread until the context ends."""
 
     def __init__(self, files: list[Path], seed: int) -> None:
         self.drives = [Driver(file) for file in files]
@@ -278,11 +279,11 @@ class Turmoil:
         try:
             while not self._over.is_set():
                 self._step(self._random.choice(self.drives))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the test sees it
+        except BaseException as error:  # noqa: BLE001 - the test raises it
             self._trouble.append(error)
 
     def _step(self, drive: Driver) -> None:
-        """Read and write where the file stays as it is, and change it elsewhere."""
+        """Read and write where the file stays the same, and change it elsewhere."""
         drive.read(self._random.randrange(5), 0)
         drive.write(self._random.randrange(5), 0)
         at = self._random.randrange(1, 6) * 4
@@ -296,8 +297,9 @@ class Turmoil:
 
 @pytest.mark.timeout(900)
 def test_supervisor_killed_at_any_moment(fs: Filesystem, tmp_path: Path) -> None:
-    """Killed 15 times while files change and are read and written: each file has one group that covers it exactly,
-    nothing is left behind, every I/O to a part that stayed is counted once, and the moves are a chain."""
+    """After 15 kills while files change and are read and written each file has one group that covers it
+    exactly and nothing is left behind. Every I/O to an unchanged part is counted once, and the moves form a
+    chain."""
     files = [scattered(fs, f"{n}.img", pieces=2) for n in range(4)]
     chance = random.Random(4)
     with running(tmp_path, config(*files)) as supervisor:
@@ -305,7 +307,7 @@ def test_supervisor_killed_at_any_moment(fs: Filesystem, tmp_path: Path) -> None
             supervisor.wait_state(file)
         with Turmoil(files, seed=5) as turmoil:
             for _ in range(15):
-                # Somewhere between the start of Python and the middle of things.
+                # Anywhere between Python's start and full operation.
                 time.sleep(chance.uniform(0.0, 3.0))
                 supervisor.process.send_signal(signal.SIGKILL)
                 supervisor.again()
@@ -320,11 +322,13 @@ def test_supervisor_killed_at_any_moment(fs: Filesystem, tmp_path: Path) -> None
         for drive in turmoil.drives:
             wait_for("all is counted", as_done(drive, supervisor))
             supervisor.wait_state(drive.file)
-            wait_for("all moves are told", partial(moves_told, tmp_path / "state", drive.file, supervisor))
+            wait_for(
+                "all moves are reported", partial(moves_reported, tmp_path / "state", drive.file, supervisor)
+            )
 
 
-def moves_told(state_dir: Path, file: Path, supervisor: Running) -> bool:
-    """Fail unless the status and the ledger tell the same moves, a chain to the group's id."""
+def moves_reported(state_dir: Path, file: Path, supervisor: Running) -> bool:
+    """Fail unless the status and the ledger have the same moves, a chain to the group's id."""
     found, status = moves(state_dir, file), supervisor.filemap(file)
     assert status["moves_total"] == len(found)
     if found:
@@ -333,5 +337,5 @@ def moves_told(state_dir: Path, file: Path, supervisor: Running) -> bool:
 
 
 def as_done(drive: Driver, supervisor: Running) -> Callable[[], bool]:
-    """Return what tells that the status has what `drive` did."""
+    """Return a condition: the status shows the I/O of `drive`."""
     return lambda: drive.counted(supervisor)

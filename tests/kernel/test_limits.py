@@ -1,4 +1,4 @@
-"""Limits: regions of a file and of a device, and memory that the kernel refuses."""
+"""Limits: the regions of a file and of a device, and memory that the kernel refuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fs() -> Iterator[Filesystem]:
 
 
 def comb(file: Path, teeth: int) -> None:
-    """Make a file of 1 MiB extents; the holes between them grow from 4 KiB by 4 KiB."""
+    """Create a file of 1 MiB extents, with holes between them that grow in steps of 4 KiB."""
     write(file, teeth + 1)
     with opened(file) as fd:
         for i in range(teeth):
@@ -32,8 +32,8 @@ def comb(file: Path, teeth: int) -> None:
 
 
 def fill_memory(fs: Filesystem) -> list[int]:
-    """Make another program's regions, of areas of one sector, until the kernel has no memory even for the smallest;
-    return their ids."""
+    """Create another program's regions, with areas of one sector, until the kernel refuses even the smallest.
+    Return their ids."""
     made = []
     size = fs.device.sectors
     while size:
@@ -46,7 +46,7 @@ def fill_memory(fs: Filesystem) -> list[int]:
 
 
 def test_regions_of_a_file(fs: Filesystem, tmp_path: Path) -> None:
-    """Over max_regions extents are joined across the smallest gaps; the excess is told in bytes."""
+    """Beyond max_regions extents are joined across the smallest gaps; the excess is reported in bytes."""
     file, name = fs.mountpoint / "disk.img", fs.device.name
     comb(file, 9)
     assert len(oracle.extents(file)) == 10
@@ -71,7 +71,7 @@ def test_regions_of_a_file(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_regions_of_a_device(fs: Filesystem, tmp_path: Path) -> None:
-    """Others' regions count for the device's limit; one region is kept whatever there is."""
+    """Others' regions count towards the device's limit; each file always has one region."""
     file, name = fs.mountpoint / "disk.img", fs.device.name
     comb(file, 5)
     device = Device(fs.device.dev_t)
@@ -96,7 +96,8 @@ def test_regions_of_a_device(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_memory_refused(fs: Filesystem, tmp_path: Path) -> None:
-    """ENOMEM for creates leaves the file degraded with what fits, and all is made when there is memory again."""
+    """ENOMEM for creates leaves the file degraded with the regions that fit. The rest is created once there
+    is memory again."""
     file, name = fs.mountpoint / "disk.img", fs.device.name
     write(file, 2)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}, fault.program(tmp_path)) as supervisor:
@@ -111,7 +112,7 @@ def test_memory_refused(fs: Filesystem, tmp_path: Path) -> None:
             return bool(filemap["uncovered_bytes"] == MIB)
 
         wait_for("what can't be covered is told", degraded)
-        assert oracle.groups(name)[before["group_id"]], "what there was stays"
+        assert oracle.groups(name)[before["group_id"]], "the existing regions stay"
         (tmp_path / "refuse").unlink()
         wait_for("it is tried again", lambda: bool(oracle.assert_exact_cover(file, name)))
         wait_for("nothing is degraded", lambda: supervisor.filemap(file)["degraded"] is None)
@@ -120,7 +121,8 @@ def test_memory_refused(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_kernel_refuses_memory_itself(fs: Filesystem, tmp_path: Path) -> None:
-    """The kernel's own limit, a quarter of the memory: reached by another program's region, it degrades a file."""
+    """The kernel's own limit, a quarter of the memory, is reached by another program's region and degrades a
+    file."""
     file, name = fs.mountpoint / "disk.img", fs.device.name
     write(file, 2)
     device = Device(fs.device.dev_t)

@@ -1,4 +1,4 @@
-"""A host full of images: 1,000 workers under one supervisor, with the sysctls as they come."""
+"""A host with many images: 1,000 workers under one supervisor, with default sysctls."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from tests.kernel import oracle
 from tests.kernel.running import Running, running, wait_for, write
 
 MANY = 1000
-# A status of so many files takes the guest's one CPU for a while: it is asked for this seldom.
+# The status of so many files takes the guest's one CPU for a while: the pause between two requests.
 PAUSE = 5.0
-# As supervisor.fleet has it: so many map their files for the first time at once.
+# As in supervisor.fleet: how many workers map their files for the first time at once.
 STARTING_AT_ONCE = 16
 
 
 @pytest.fixture
 def fs() -> Iterator[Filesystem]:
-    """A file system with room for all."""
+    """A file system with room for all files."""
     with filesystem("ext4", size_mb=600) as made:
         yield made
 
 
 @pytest.fixture
 def short_queue() -> Iterator[None]:
-    """Have the queue of inotify's instances that are made meanwhile overflow soon: none has a file for each event."""
+    """Shorten the queue of new inotify instances, so that it overflows: files miss events."""
     queue = Path("/proc/sys/fs/inotify/max_queued_events")
     usual = queue.read_text()
     queue.write_text("16")
@@ -44,13 +44,13 @@ def short_queue() -> Iterator[None]:
 
 
 def files_of(supervisor: Running) -> list[dict[str, Any]]:
-    """Return the status of all files; every request is answered."""
-    answer = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=300)
-    return list(answer["filemaps"])
+    """Return the status of all files. Every request gets a response."""
+    status = call(supervisor.runtime_dir, "GET", "/v1/status", timeout=300)
+    return list(status["filemaps"])
 
 
 def states(supervisor: Running) -> Counter[str]:
-    """Return how many files are in each state; no more than allowed are being mapped for the first time."""
+    """Return how many files are in each state. Fail if more than allowed are mapped for the first time."""
     files = files_of(supervisor)
     with_process = [f for f in files if f["state"] == "STARTING" and f["pid"] is not None]
     assert len(with_process) <= STARTING_AT_ONCE
@@ -58,7 +58,7 @@ def states(supervisor: Running) -> Counter[str]:
 
 
 def all_running(supervisor: Running, count: int, deadline: float) -> None:
-    """Wait until so many files, and no other, are RUNNING."""
+    """Wait until `count` files, and no others, are RUNNING."""
 
     def there() -> bool:
         now = states(supervisor)
@@ -69,19 +69,20 @@ def all_running(supervisor: Running, count: int, deadline: float) -> None:
 
 
 def exact(file: Path, device: str) -> bool:
-    """Tell that the file's group covers it exactly."""
+    """Return whether the file's group covers it exactly."""
     oracle.assert_exact_cover(file, device)
     return True
 
 
 def switches(pid: int) -> int:
-    """Return how often a process was given the CPU."""
+    """Return a process's number of context switches."""
     status = Path(f"/proc/{pid}/status").read_text()
     return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line)
 
 
 def all_covered(supervisor: Running, device: str, count: int) -> None:
-    """Wait until so many files are RUNNING, and see that each has a group and nothing else is there."""
+    """Wait until `count` files are RUNNING, and check that each has a group and there are no other
+    regions."""
     all_running(supervisor, count, 600)
 
     def just_theirs() -> bool:
@@ -93,7 +94,7 @@ def all_covered(supervisor: Running, device: str, count: int) -> None:
 
 
 def at_rest(supervisor: Running, pids: Collection[int]) -> bool:
-    """Tell whether, while the supervisor had several turns, no worker had one."""
+    """Return whether no worker got the CPU while the supervisor did several times."""
     before, turns = {pid: switches(pid) for pid in pids}, switches(supervisor.process.pid)
     wait_for("the supervisor turns", lambda: switches(supervisor.process.pid) > turns + 20)
     return before == {pid: switches(pid) for pid in pids}
@@ -102,9 +103,9 @@ def at_rest(supervisor: Running, pids: Collection[int]) -> bool:
 @pytest.mark.usefixtures("short_queue")
 @pytest.mark.timeout(1800)
 def test_a_thousand_files(fs: Filesystem, tmp_path: Path) -> None:
-    """Half of them are there at the start, half come at once later. All are followed; at rest no worker gets the CPU;
-    after kill -9 of a hundred at once all are RUNNING again with the groups they had; those that go are dropped, and
-    a stop ends all the others."""
+    """Half of the files exist at the start, half appear at once later. All are followed. At rest no worker
+    gets the CPU. After kill -9 of a hundred at once all are RUNNING again with their groups. Deleted files
+    are dropped, and stop ends all workers."""
     assert Path("/proc/sys/fs/inotify/max_user_instances").read_text().strip() == "128"
     there, aside, later = (fs.mountpoint / name for name in ("there", "aside", "later"))
     for folder in (there, aside, later):
@@ -118,11 +119,11 @@ def test_a_thousand_files(fs: Filesystem, tmp_path: Path) -> None:
     }
     device = fs.device.name
     with running(tmp_path, config) as supervisor:
-        wait_for("the supervisor answers", lambda: "version" in supervisor.status(), 60, PAUSE)
+        wait_for("the supervisor responds", lambda: "version" in supervisor.status(), 60, PAUSE)
         all_running(supervisor, MANY // 2, 600)
         ended = f"started: all {MANY // 2} files after"
-        wait_for("its end is told", lambda: ended in supervisor.log.read_text())
-        assert "starting: " in supervisor.log.read_text(), "a long start is told of"
+        wait_for("its end is logged", lambda: ended in supervisor.log.read_text())
+        assert "starting: " in supervisor.log.read_text(), "a long start is logged"
 
         supervisor.process.send_signal(signal.SIGSTOP)
         for file in sorted(aside.iterdir()):

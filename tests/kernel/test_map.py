@@ -17,26 +17,26 @@ from tests.kernel.running import FILEMAPD, running
 
 
 def filemapd(*words: str | Path, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run a filemapd command, by another one that stands before it."""
+    """Run a filemapd command, behind another command if given."""
     return subprocess.run([*before, *FILEMAPD, *words], capture_output=True, text=True, check=False)
 
 
-def told(path: Path) -> dict[str, Any]:
-    """Return what `filemapd map --json` tells of a file."""
+def map_of(path: Path) -> dict[str, Any]:
+    """Return the output of `filemapd map --json` for a file."""
     done = filemapd("map", "--json", path)
     assert (done.returncode, done.stderr) == (0, "")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    mapping: dict[str, Any] = json.loads(done.stdout)
+    return mapping
 
 
-def assert_as_filefrag(path: Path, answer: dict[str, Any]) -> None:
-    """Assert that the pieces are the file, and lie where filefrag says."""
-    ends = [piece["offset"] + piece["length"] for piece in answer["pieces"]]
-    assert [piece["offset"] for piece in answer["pieces"]] == [0, *ends][:-1]
-    assert ends[-1] == answer["size"] == path.stat().st_size
+def assert_as_filefrag(path: Path, mapping: dict[str, Any]) -> None:
+    """Assert that the pieces cover the file, and lie where filefrag lists them."""
+    ends = [piece["offset"] + piece["length"] for piece in mapping["pieces"]]
+    assert [piece["offset"] for piece in mapping["pieces"]] == [0, *ends][:-1]
+    assert ends[-1] == mapping["size"] == path.stat().st_size
     places = {
         piece["offset"] + at: piece["sector"] * 512 + at
-        for piece in answer["pieces"]
+        for piece in mapping["pieces"]
         if piece["sector"] is not None
         for at in range(0, piece["length"], 512)
     }
@@ -48,8 +48,8 @@ def assert_as_filefrag(path: Path, answer: dict[str, Any]) -> None:
 
 
 def test_without_a_supervisor(disk: Disk) -> None:
-    """A file with holes, with an extent that no region counts, and with others' regions on it: extents are those that
-    filefrag lists, regions and groups those that dmstats does, and nothing on the device is changed."""
+    """For a file with holes, an uncounted extent and others' regions on it the extents are filefrag's, the
+    regions and groups those of dmstats, and the device isn't changed."""
     path = disk.pieces("vm.img", 3)
     first, *_, last = oracle.extents(path)
     create_regions_from_fd(disk.open(path))
@@ -62,16 +62,16 @@ def test_without_a_supervisor(disk: Disk) -> None:
         os.fsync(file.fileno())
     os.posix_fallocate(disk.open(path), 6 * KIB64, KIB64)
     before = oracle.table(disk.name)
-    answer = told(path)
+    mapping = map_of(path)
     assert oracle.table(disk.name) == before
-    assert_as_filefrag(path, answer)
-    assert (answer["device"], answer["inode"]) == (disk.name, path.stat().st_ino)
+    assert_as_filefrag(path, mapping)
+    assert (mapping["device"], mapping["inode"]) == (disk.name, path.stat().st_ino)
     listed = {row.id: row for row in oracle.rows(disk.name)}
     assert {
-        region["id"]: (region["sector"], region["length"] // 512) for region in answer["regions"]
+        region["id"]: (region["sector"], region["length"] // 512) for region in mapping["regions"]
     }.items() <= {row.id: (row.start, row.length) for row in listed.values()}.items()
     on_file = oracle.sectors_of(path)
-    for piece in answer["pieces"]:
+    for piece in mapping["pieces"]:
         if piece["sector"] is not None:
             sectors = range(piece["sector"], piece["sector"] + piece["length"] // 512)
             assert piece["regions"] == sorted(
@@ -80,8 +80,8 @@ def test_without_a_supervisor(disk: Disk) -> None:
                 if row.start <= sectors[0] and sectors[-1] < row.start + row.length
             )
     covered = {sector for row in listed.values() for sector in range(row.start, row.start + row.length)}
-    assert answer["uncovered_bytes"] == 512 * len(on_file - covered) > 0
-    (group,) = answer["groups"]
+    assert mapping["uncovered_bytes"] == 512 * len(on_file - covered) > 0
+    (group,) = mapping["groups"]
     ((name, group_id, members),) = oracle.fields(disk.name, "group", "stats_name", "group_id", "region_id")
     assert (group["group_id"], group["regions"]) == (int(group_id), 3)
     assert group["alias"] in name
@@ -89,7 +89,7 @@ def test_without_a_supervisor(disk: Disk) -> None:
     counted = {s for n in range(3) for s in range(listed[n].start, listed[n].start + listed[n].length)}
     assert group["covered_bytes"] == 512 * len(counted & on_file)
     assert group["excess_bytes"] == 512 * len(counted - on_file) == last.length
-    assert {"id": theirs, "group_id": None, "program": "theirs"}.items() <= answer["regions"][-1].items()
+    assert {"id": theirs, "group_id": None, "program": "theirs"}.items() <= mapping["regions"][-1].items()
     table = filemapd("map", path)
     assert table.returncode == 0
     lines = table.stdout.splitlines()
@@ -99,15 +99,15 @@ def test_without_a_supervisor(disk: Disk) -> None:
 
 
 def test_with_a_supervisor(disk: Disk, tmp_path: Path) -> None:
-    """The group that filemapd keeps covers the file to the byte."""
+    """The group of filemapd covers the file to the byte."""
     path = disk.pieces("vm.img", 4)
     with running(tmp_path, {"filemaps": [{"path": str(path)}]}) as supervisor:
         group_id = supervisor.wait_state(path)["group_id"]
-        answer = told(path)
-    assert_as_filefrag(path, answer)
+        mapping = map_of(path)
+    assert_as_filefrag(path, mapping)
     oracle.assert_exact_cover(path, disk.name, group_id)
-    assert answer["uncovered_bytes"] == 0
-    assert answer["groups"] == [
+    assert mapping["uncovered_bytes"] == 0
+    assert mapping["groups"] == [
         {
             "group_id": group_id,
             "alias": "vm.img",
@@ -121,7 +121,7 @@ def test_with_a_supervisor(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made", ["ext4"], indirect=True)
 def test_what_has_no_map(disk: Disk, btrfs: Path) -> None:
-    """Each kind of what can't be mapped is named with its reason, on stderr, with status 1."""
+    """Unmappable files of each kind are reported with their reason on stderr, with status 1."""
     path = disk.write("vm.img", 4096)
     told_of = {
         disk.folder: "not a regular file: a directory",

@@ -26,7 +26,7 @@ def fs() -> Iterator[Filesystem]:
 
 
 def exact(file: Path, fs: Filesystem) -> bool:
-    """Tell that the file's group covers it exactly and nothing is left behind."""
+    """Return whether the file's group covers it exactly and nothing is left behind."""
     oracle.assert_exact_cover(file, fs.device.name)
     oracle.assert_no_orphan(fs.device.name)
     return True
@@ -34,7 +34,8 @@ def exact(file: Path, fs: Filesystem) -> bool:
 
 @pytest.mark.parametrize("on_unlink", ["delete", "keep"])
 def test_inode_until_its_last_close(fs: Filesystem, tmp_path: Path, on_unlink: str) -> None:
-    """Followed through a rename and a hard link; unlinked, until nobody has it open; the group as configured."""
+    """The file is followed through a rename and a hard link, and after unlink until its last close. The group
+    goes or stays as configured."""
     file = fs.mountpoint / "disk.img"
     write(file, 2)
     config = {"filemaps": [{"path": str(file), "on_unlink": on_unlink}]}
@@ -63,7 +64,7 @@ def test_inode_until_its_last_close(fs: Filesystem, tmp_path: Path, on_unlink: s
 
 
 def test_worker_killed_after_a_rename(fs: Filesystem, tmp_path: Path) -> None:
-    """Mode inode: a worker that takes over follows the file itself, not what has its old name."""
+    """Mode inode: a successor worker follows the file itself, not a new file under its old name."""
     file = fs.mountpoint / "disk.img"
     write(file, 2)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
@@ -78,8 +79,8 @@ def test_worker_killed_after_a_rename(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_path_follows_what_stands_there(fs: Filesystem, tmp_path: Path) -> None:
-    """Renamed over, removed and made again, a link retargeted, the directory renamed away and back, another file
-    system mounted over it: the group follows."""
+    """The group follows the path when a file is renamed over it, removed and recreated, when a link is
+    retargeted, the directory renamed away and back, and another file system mounted over it."""
     folder = fs.mountpoint / "images"
     folder.mkdir()
     file = folder / "disk.img"
@@ -121,7 +122,7 @@ def test_path_follows_what_stands_there(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_speculative_preallocation_is_followed_away(fs: Filesystem, tmp_path: Path) -> None:
-    """What XFS allocates ahead of a file that is appended to is covered while it is there, and no longer."""
+    """Blocks that XFS preallocates for appends are covered while they exist, and no longer."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
@@ -138,14 +139,15 @@ def test_speculative_preallocation_is_followed_away(fs: Filesystem, tmp_path: Pa
 
 
 def trimmed(file: Path) -> bool:
-    """Close a file once more, at which XFS trims it if nobody reads its extents just then; tell whether it has."""
+    """Reopen and close a file, at which XFS trims it if its extents aren't being read. Return whether it
+    did."""
     with opened(file):
         pass
     return file.stat().st_blocks * 512 == file.stat().st_size
 
 
 def test_open_elsewhere(fs: Filesystem) -> None:
-    """Whether another process has the file open, the lease tells."""
+    """The lease shows whether another process has the file open."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with opened(file, os.O_RDONLY) as fd:
@@ -163,7 +165,7 @@ def test_open_elsewhere(fs: Filesystem) -> None:
 
 
 def test_no_descriptor_to_watch_with(fs: Filesystem, tmp_path: Path) -> None:
-    """A file that could not be opened, as descriptors were used up, is held and watched once there are some."""
+    """A file that couldn't be opened for lack of descriptors is opened and watched once there are some."""
     file, other = fs.mountpoint / "disk.img", fs.mountpoint / "other"
     write(file, 2)
     with running(tmp_path, {"filemaps": [{"path": str(file), "mode": "path"}]}) as supervisor:
@@ -179,7 +181,7 @@ def test_no_descriptor_to_watch_with(fs: Filesystem, tmp_path: Path) -> None:
 
         wait_for("it is held", held)
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        # Those below are stdio, which is open: none is left.
+        # The numbers below are those of stdio, which are in use: none is free.
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
         write(other, 3)
         other.rename(file)

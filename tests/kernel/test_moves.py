@@ -1,4 +1,4 @@
-"""Each change of a group's id is one event with its reason, whoever is killed meanwhile."""
+"""Each change of a group's id is one event with its reason, whichever process is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def fs() -> Iterator[Filesystem]:
 
 
 def moves(state_dir: Path, path: Path) -> list[Move]:
-    """Return from, to and reason of a file's moves, read from the ledger by SQLite's own means."""
+    """Return from, to and reason of a file's moves, read from the ledger with SQLite."""
     with closing(sqlite3.connect(f"file:{state_dir}/ledger.sqlite3?mode=ro", uri=True)) as db:
         rows = db.execute(
             "SELECT details, reason FROM events WHERE path = ? AND kind = 'moved' ORDER BY id",
             (os.fsencode(path),),
         ).fetchall()
-    told = [(json.loads(details), reason) for details, reason in rows]
-    return [(details["from"], details["to"], reason) for details, reason in told]
+    reported = [(json.loads(details), reason) for details, reason in rows]
+    return [(details["from"], details["to"], reason) for details, reason in reported]
 
 
 def assert_chain(found: list[Move], group_id: int) -> None:
-    """Fail unless each move begins where the one before ended, and the last one ends at `group_id`: none was lost,
-    none is told twice."""
+    """Fail unless each move begins where the previous one ended, and the last one ends at `group_id`: none is
+    lost or reported twice."""
     for one, other in pairwise(found):
         assert one[1] == other[0], found
     assert all(old != new for old, new, _ in found), found
@@ -50,7 +50,7 @@ def assert_chain(found: list[Move], group_id: int) -> None:
 
 
 def free_leader(file: Path) -> None:
-    """The extent of the first region goes."""
+    """Free the extent of the first region."""
     with opened(file) as fd:
         fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 0, 4 * MIB)
 
@@ -66,17 +66,17 @@ def lay_out(fs: Filesystem, name: str = "disk.img") -> Path:
 
 
 class Watched:
-    """One file under a supervisor, and what became of its group's id."""
+    """One file under a supervisor, and the moves of its group."""
 
     def __init__(self, supervisor: Running, file: Path, device: str) -> None:
         self.supervisor, self.file, self.device = supervisor, file, device
 
     def moves(self) -> list[Move]:
-        """Return what the ledger tells."""
+        """Return the moves in the ledger."""
         return moves(self.supervisor.folder / "state", self.file)
 
     def moved(self, times: int) -> list[Move]:
-        """Return the moves once there are so many, and the group is in step and known by the last one's id."""
+        """Return the moves once there are `times`, the group is exact and its id is the last one's."""
 
         def there() -> list[Move]:
             found = self.moves()
@@ -93,7 +93,8 @@ class Watched:
 
 
 def test_reasons(fs: Filesystem, tmp_path: Path) -> None:
-    """The event says why: a freed extent, a lower id, an empty file, changed options, what others did."""
+    """The event has the reason: a freed extent, a lower id, an empty file, changed options, others'
+    changes."""
     file, name = lay_out(fs), fs.device.name
     stranger = Device(fs.device.dev_t)
     theirs = [stranger.create(at, 8, program="theirs") for at in range(0, 24, 8)]
@@ -115,21 +116,21 @@ def test_reasons(fs: Filesystem, tmp_path: Path) -> None:
         group = supervisor.filemap(file)["group_id"]
         oracle.run("dmstats", "delete", "--groupid", str(group), name)
         stranger.create(0, 8, program="theirs")
-        # Whether or not the first free id is what it was, the file's group is made anew and told where it moved.
-        wait_for("it is made anew", lambda: bool(oracle.assert_exact_cover(file, name)))
+        # The file's group is recreated, under the same id or another, and the move is reported.
+        wait_for("it is recreated", lambda: bool(oracle.assert_exact_cover(file, name)))
         os.truncate(file, 0)
         wait_for("it is empty", lambda: supervisor.filemap(file)["state"] == "WAITING")
-        told = len(watched.moves())
+        reported = len(watched.moves())
         group = watched.moves()[-1][1]
         theirs.append(stranger.create(0, 8, program="theirs"))
         while theirs[-1] < group:
             theirs.append(stranger.create(0, 8, program="theirs"))
         write(file, 2)
-        assert watched.moved(told + 1)[-1][2] == "the file was empty"
+        assert watched.moved(reported + 1)[-1][2] == "the file was empty"
 
 
 def test_replaced(fs: Filesystem, tmp_path: Path) -> None:
-    """In mode path the file that takes the path takes the group, under another id."""
+    """In mode path the file that replaces another gets the group, under another id."""
     file = lay_out(fs)
     with running(tmp_path, {"filemaps": [{"path": str(file)}], "defaults": {"mode": "path"}}) as supervisor:
         assert supervisor.wait_state(file)["group_id"] == 0
@@ -141,8 +142,8 @@ def test_replaced(fs: Filesystem, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("who", ["worker", "supervisor"])
 def test_killed_right_after_the_tag(fs: Filesystem, tmp_path: Path, who: str) -> None:
-    """A worker that is killed right after it set the tag told nobody: its successor's first look yields the event,
-    once, with the reason that was given before; so does the next supervisor's, if that was killed too."""
+    """A worker killed right after it set the tag reported nothing. Its successor's first reconcile yields the
+    event once, with the original reason; so does the next supervisor's, if that was killed too."""
     file, name = lay_out(fs), fs.device.name
     config = {"filemaps": [{"path": str(file)}], "supervisor": {"restart": {"initial": "50ms"}}}
     with running(tmp_path, config, fault.program(tmp_path)) as supervisor:
@@ -160,13 +161,13 @@ def test_killed_right_after_the_tag(fs: Filesystem, tmp_path: Path, who: str) ->
         assert move == (0, 1, "the first region's extent was freed")
 
 
-def test_moved_again_before_it_was_told(fs: Filesystem, tmp_path: Path) -> None:
-    """A move that a killed worker made and the one that its successor makes at once are two events, in order."""
+def test_moved_again_before_it_was_reported(fs: Filesystem, tmp_path: Path) -> None:
+    """A move by a killed worker and the immediate next one of its successor are two events, in order."""
     file, name = lay_out(fs), fs.device.name
     config = {"filemaps": [{"path": str(file)}], "supervisor": {"restart": {"initial": "2s"}}}
     with running(tmp_path, config, fault.program(tmp_path)) as supervisor:
         pid = supervisor.wait_state(file)["pid"]
-        # After the tag and the delete of the former leader: until then the group has both ids.
+        # After the tag and the deletion of the former leader: until then the group has both ids.
         (tmp_path / "kill").write_text("2")
         free_leader(file)
         wait_for("the worker was killed", lambda: not Path(f"/proc/{pid}").exists())
@@ -177,12 +178,12 @@ def test_moved_again_before_it_was_told(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_by_others(fs: Filesystem, tmp_path: Path) -> None:
-    """If another program deletes the leader, the group is found under the next id, and the event says why."""
+    """A deleted leader leaves the group under the next id. The event attributes it to another program."""
     file, name = lay_out(fs), fs.device.name
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
         supervisor.wait_state(file)
         stranger = Device(fs.device.dev_t)
-        # Else the group might have a new region with that id in between.
+        # Otherwise the group might get a new region with that id in between.
         with stopped(supervisor.process.pid):
             stranger.delete(0)
             stranger.create(0, 8, program="theirs")

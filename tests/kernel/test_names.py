@@ -1,4 +1,4 @@
-"""A watched directory in which tenants put what they like: names of any bytes, and what leads to files outside."""
+"""A watched directory with arbitrary names from tenants, and with links to files outside."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = (
     b"DMS_GROUP=x:0-9#y \\ \xa0.img",
     b"n" * 251 + b".img",
 )
-# What a terminal, or a reader of lines, takes for more than a character to show.
+# Control characters for a terminal or a line-based reader.
 CONTROL = frozenset(range(0x20)) - {0x0A} | {0x7F}
 
 
@@ -40,12 +40,12 @@ def fs() -> Iterator[Filesystem]:
 
 
 def watched(folder: Path) -> dict[str, object]:
-    """Return a configuration that has all of a folder followed."""
+    """Return a configuration that follows all files of a folder."""
     return {"directories": [{"path": str(folder), "recursive": True}]}
 
 
 def wait_followed(supervisor: Running, device: str, files: list[Path]) -> None:
-    """Wait until just these files are followed and covered."""
+    """Wait until exactly these files are followed and covered."""
 
     def followed() -> bool:
         states = {filemap["path"]: filemap["state"] for filemap in supervisor.status()["filemaps"]}
@@ -59,7 +59,7 @@ def wait_followed(supervisor: Running, device: str, files: list[Path]) -> None:
 
 
 def assert_harmless(shown: bytes) -> None:
-    """Assert that it is text that does nothing to a terminal, and that no name begins a line in it."""
+    """Assert that the text has no control sequences, and that no name begins a line in it."""
     text = shown.decode("utf-8")
     assert not CONTROL & set(shown), shown
     assert not any(0x80 <= ord(one) < 0xA0 or one in "\u202e\u2066" for one in text), text
@@ -67,7 +67,7 @@ def assert_harmless(shown: bytes) -> None:
 
 
 def test_any_name_is_mapped_and_shown_safely(fs: Filesystem, tmp_path: Path) -> None:
-    """Files of any name are covered, and status, events, log, metrics and page show them without their doing harm."""
+    """Files of any name are covered. Status, events, log, metrics and page show the names harmlessly."""
     folder = fs.mountpoint / "images"
     folder.mkdir()
     files = [folder / os.fsdecode(name) for name in NAMES]
@@ -97,15 +97,15 @@ def test_any_name_is_mapped_and_shown_safely(fs: Filesystem, tmp_path: Path) -> 
         assert b"no utf-8" in page
         assert b"<script>alert" not in page
         assert_harmless(page)
-        told = supervisor.status()["filemaps"]
-        assert len({filemap["name"] for filemap in told}) == len(files)
-        assert {filemap["path"] for filemap in told} == set(map(str, files))
+        filemaps = supervisor.status()["filemaps"]
+        assert len({filemap["name"] for filemap in filemaps}) == len(files)
+        assert {filemap["path"] for filemap in filemaps} == set(map(str, files))
         oracle.assert_no_orphan(fs.device.name)
 
 
 def test_nothing_leads_to_a_file_outside(fs: Filesystem, tmp_path: Path) -> None:
-    """Links, mounts, pipes, sockets and device nodes in a watched directory are passed over, and hold nobody up; a
-    file that is replaced by one of them is not followed through it."""
+    """Links, mounts, pipes, sockets and device nodes in a watched directory are ignored and delay nothing. A
+    file replaced by one of them isn't followed through it."""
     folder, outside = fs.mountpoint / "images", fs.mountpoint / "outside"
     for made in (folder, outside):
         made.mkdir()
@@ -134,8 +134,8 @@ def test_nothing_leads_to_a_file_outside(fs: Filesystem, tmp_path: Path) -> None
 
 
 def test_file_within_its_directory(fs: Filesystem) -> None:
-    """Between a scan and the opening anything can come to the path: no link and no mount below the directory is
-    followed, while the directory itself may be reached by one."""
+    """Anything can replace the path between a scan and the opening. No link and no mount below the directory
+    is followed; the directory itself may be reached by one."""
     folder, outside, top = fs.mountpoint / "images", fs.mountpoint / "outside", fs.mountpoint / "top"
     for made in (folder / "inner", outside / "inner"):
         made.mkdir(parents=True)
@@ -170,7 +170,8 @@ def test_file_within_its_directory(fs: Filesystem) -> None:
 
 
 def test_a_listed_path_that_becomes_a_pipe(fs: Filesystem, tmp_path: Path) -> None:
-    """A pipe in the place of an image has its worker say so, not wait for a writer; an image there is followed."""
+    """The worker reports a pipe in the place of an image and doesn't wait for a writer. A new image there is
+    followed."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, {"filemaps": [{"path": str(file), "mode": "path"}]}) as supervisor:

@@ -1,5 +1,5 @@
-"""Requests at random, by the OpenAPI document and beside it, to a running supervisor and its web process: each is
-answered as documented, and nothing but what was asked for is done."""
+"""Random requests, by the OpenAPI document and beside it, to a running supervisor and its web process: each
+gets the documented response and has no other effect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.kernel.scraping import fetch, free_port, listen
 from tests.kernel.unixhttp import session
 
 SCHEMA = schemathesis.openapi.from_dict(document())
-# Nothing is wrong with any question for the status, and one to stop that is as it has to be would be the last.
+# No request for the status is invalid, and a valid one to stop would be the last.
 QUESTIONS = [
     (path, method, mode)
     for path, methods in document()["paths"].items()
@@ -36,7 +36,7 @@ QUESTIONS = [
     for mode in GenerationMode
     if (path, mode) not in {("/v1/status", GenerationMode.NEGATIVE), ("/v1/stop", GenerationMode.POSITIVE)}
 ]
-# All are made while the supervisor runs on, on a machine that is slow.
+# All run against one supervisor, on a slow machine.
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 METHODS = st.sampled_from(("GET", "HEAD")) | st.sampled_from(
     ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "X")
@@ -55,16 +55,18 @@ class Fleet:
     port: int
 
     def facts(self) -> tuple[object, ...]:
-        """Return what no question may change."""
-        told = self.supervisor.filemap(self.file)
+        """Return the facts that no request may change."""
+        filemap = self.supervisor.filemap(self.file)
         status = self.supervisor.status()
-        kept = {key: told[key] for key in ("pid", "state", "restarts", "group_id", "regions", "moves_total")}
+        kept = {
+            key: filemap[key] for key in ("pid", "state", "restarts", "group_id", "regions", "moves_total")
+        }
         return kept, status["pid"], status["web"]["pid"], len(status["filemaps"]), oracle.table(self.device)
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One for all tests: each leaves it as it was."""
+    """One for all tests: each leaves it unchanged."""
     with filesystem("ext4", 64) as made:
         file, port = made.mountpoint / "disk.img", free_port()
         write(file, 1)
@@ -78,7 +80,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture
 def control(fleet: Fleet) -> Iterator[requests.Session]:
-    """A session with the control socket."""
+    """A session on the control socket."""
     with session(fleet.supervisor.runtime_dir / "control.sock") as one:
         yield one
 
@@ -87,7 +89,8 @@ def control(fleet: Fleet) -> Iterator[requests.Session]:
 def test_as_documented(
     fleet: Fleet, control: requests.Session, path: str, method: str, mode: GenerationMode
 ) -> None:
-    """What the document allows is answered as it says, what it doesn't allow is refused so, and none is a fault."""
+    """Valid requests get a documented response, invalid ones a documented refusal, and none causes a
+    fault."""
     before = fleet.facts()
     cases = SCHEMA[path][method.upper()].as_strategy(generation_mode=mode)
 
@@ -101,12 +104,12 @@ def test_as_documented(
 
 
 def harmless(case: Case[Any]) -> bool:
-    """Return whether a request doesn't end the supervisor."""
+    """Return whether a request doesn't stop the supervisor."""
     return case.path != "/v1/stop" or case.body not in ({}, NOT_SET)
 
 
 def test_restart_as_documented(fleet: Fleet, control: requests.Session) -> None:
-    """A restart of a file that there is, whose name nothing at random hits upon, is answered as documented."""
+    """A restart of an existing file, whose name random requests don't find, gets the documented response."""
     before = fleet.supervisor.filemap(fleet.file)["pid"]
     case = SCHEMA["/v1/restart"]["POST"].Case(body={"name": fleet.file.name})
     assert case.call_and_validate("http://localhost", session=control).status_code == 200
@@ -115,7 +118,7 @@ def test_restart_as_documented(fleet: Fleet, control: requests.Session) -> None:
 
 
 def test_pages(fleet: Fleet) -> None:
-    """The port has an answer to any method and query at each of its addresses, and it only reads."""
+    """The port responds to any method and query at each of its addresses, and only reads."""
     before = fleet.facts()
     values = st.sampled_from((fleet.file.name, str(fleet.file), fleet.device, "")) | st.text(max_size=30)
 
@@ -123,18 +126,18 @@ def test_pages(fleet: Fleet) -> None:
     @given(METHODS, PAGES, st.lists(st.tuples(KEYS, values), max_size=4), st.binary(max_size=20))
     def ask(method: str, page: str, query: list[tuple[str, str]], more: bytes) -> None:
         address = f"{page}?{urlencode(query)}&{quote(more)}"
-        status = answered(fleet.port, method, address)
+        status = response_status(fleet.port, method, address)
         assert status in ({200, 404} if method in {"GET", "HEAD"} else {404, 405}), (status, address)
 
     ask()
-    assert answered(fleet.port, "GET", f"/image?name={quote(fleet.file.name)}") == 200
+    assert response_status(fleet.port, "GET", f"/image?name={quote(fleet.file.name)}") == 200
     assert fleet.facts() == before
 
 
-def answered(port: int, method: str, address: str) -> int:
-    """Return the status of an answer, which is read whole."""
+def response_status(port: int, method: str, address: str) -> int:
+    """Return the status of a response, after reading all of it."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         connection.request(method, address)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        response = connection.getresponse()
+        response.read()
+        return response.status

@@ -1,4 +1,4 @@
-"""Options of groups that filemapd made follow the configuration; those of adopted groups stay what they are."""
+"""Options of filemapd's groups follow the configuration; those of adopted groups don't change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.kernel.running import running, wait_for, write
 
 
 def test_changed_options_of_a_made_group(tmp_path: Path) -> None:
-    """A reload with another histogram and program makes the regions anew; what was counted stays."""
+    """A reload with another histogram and program recreates the regions; counts stay."""
     with filesystem("ext4", size_mb=100) as fs:
         file = fs.mountpoint / "disk.img"
         write(file, 3)
@@ -42,7 +42,7 @@ def test_changed_options_of_a_made_group(tmp_path: Path) -> None:
 
 
 def test_long_histograms(tmp_path: Path) -> None:
-    """A file of many regions has a histogram of as many bounds as there may be, and then another: nothing crashes."""
+    """A file of many regions has a histogram with the maximum of bounds, then another: nothing crashes."""
     with filesystem("ext4", size_mb=100) as fs:
         file = Disk(fs.device, fs.mountpoint).pieces("disk.img", 60, 16384)
         drive = Driver(file)
@@ -66,8 +66,8 @@ def test_long_histograms(tmp_path: Path) -> None:
 
 
 def test_a_group_of_several_kinds(tmp_path: Path) -> None:
-    """A group of regions with different histograms, which dmstats would not make, is adopted: all is counted, and
-    the histogram is that of the regions that are as the first."""
+    """A group of regions with different histograms, which dmstats would not create, is adopted. All is
+    counted, and the histogram sums the regions with the same bounds as the first."""
     with filesystem("ext4", size_mb=100) as fs:
         file = fs.mountpoint / "disk.img"
         write(file, 2)
@@ -97,7 +97,7 @@ def test_a_group_of_several_kinds(tmp_path: Path) -> None:
 
 
 def test_options_of_an_adopted_group(tmp_path: Path) -> None:
-    """An adopted group keeps its precision, bounds, alias and program, whatever the configuration says."""
+    """An adopted group retains precision, bounds, alias and program, whatever the configuration."""
     with filesystem("ext4", size_mb=100) as fs:
         file = fs.mountpoint / "disk.img"
         write(file, 3)

@@ -1,4 +1,4 @@
-"""The Debian package in a Debian of its own, with systemd and device-mapper: installed, upgraded, removed."""
+"""The Debian package in its own Debian with systemd and device-mapper: installed, upgraded, removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.kernel.machine import Machine, machine
 from tests.kernel.running import wait_for, write
 from tests.kernel.scraping import fetch
 
-# dpkg writes some thousand files each time.
+# dpkg writes some thousand files in each test.
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ IMAGES = "var/lib/libvirt/images"
 
 @pytest.fixture(scope="module")
 def fs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filesystem]:
-    """A file system, mounted where a Debian has its images: its root is the third folder above."""
+    """A file system, mounted at the usual place of images: the Debian's root is the third folder above."""
     root = tmp_path_factory.mktemp("debian")
     oracle.run("tar", "-C", str(root), "-xf", str(ROOT / "out/debian.tar"))
     with filesystem("ext4", 100, root / IMAGES) as made:
@@ -36,21 +36,21 @@ def fs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filesystem]:
 
 @pytest.fixture(scope="module")
 def debian(fs: Filesystem) -> Iterator[Machine]:
-    """A Debian that has booted."""
+    """A booted Debian."""
     with machine(fs.mountpoint.parents[3]) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def package(debian: Machine) -> str:
-    """The package, as seen in there."""
+    """The package's path inside."""
     (built,) = (ROOT / "out/deb").glob("filemapd_*.deb")
     shutil.copy(built, debian.root / "root")
     return f"/root/{built.name}"
 
 
 def repacked(debian: Machine, package: str, version: str) -> str:
-    """Make the same package with another version, which its program tells too."""
+    """Build the same package with another version, also in the program's own version."""
     debian.run("dpkg-deb", "--raw-extract", package, "/root/next")
     folder = debian.root / "root/next"
     (metadata,) = folder.glob("usr/lib/filemapd/lib/python3*/site-packages/filemapd-*.dist-info/METADATA")
@@ -62,19 +62,19 @@ def repacked(debian: Machine, package: str, version: str) -> str:
 
 
 def status(debian: Machine) -> dict[str, Any]:
-    """Return what `filemapd status` says."""
-    answer: dict[str, Any] = json.loads(debian.run("filemapd", "status", "--json"))
-    return answer
+    """Return the output of `filemapd status --json`."""
+    status: dict[str, Any] = json.loads(debian.run("filemapd", "status", "--json"))
+    return status
 
 
 def filemap(debian: Machine, name: str) -> dict[str, Any]:
-    """Return the status of a file, empty where there is none."""
+    """Return the status of a file, empty if there is none."""
     filemaps: dict[str, dict[str, Any]] = {one["name"]: one for one in status(debian)["filemaps"]}
     return filemaps.get(name, {})
 
 
 def the_file(debian: Machine, reads: int) -> dict[str, Any]:
-    """Return the status of the file db01.img once it is RUNNING with so many reads."""
+    """Return the status of db01.img once it is RUNNING with that many reads."""
 
     def there() -> dict[str, Any]:
         found = filemap(debian, "db01.img")
@@ -86,7 +86,7 @@ def the_file(debian: Machine, reads: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def installed(debian: Machine, package: str, fs: Filesystem) -> Iterator[Machine]:
-    """The same with the package installed, which has two files to follow."""
+    """The same with the package installed and two files to follow."""
     for name in ("web01.qcow2", "web02.qcow2"):
         write(fs.mountpoint / name, 1)
     debian.run("dpkg", "--install", package)
@@ -94,8 +94,9 @@ def installed(debian: Machine, package: str, fs: Filesystem) -> Iterator[Machine
     debian.run("dpkg", "--purge", "filemapd")
 
 
-def test_who_may_ask(installed: Machine) -> None:
-    """A member of the group filemapd may ask the supervisor; the web process runs as filemapd-web, who may not."""
+def test_access_to_the_control_socket(installed: Machine) -> None:
+    """Members of the group filemapd may use the control socket. The web process runs as filemapd-web, which
+    may not."""
     ask = ("--clear-groups", "filemapd", "status")
     installed.run("setpriv", "--reuid=nobody", "--regid=filemapd", *ask)
     refused = installed.call("setpriv", "--reuid=filemapd-web", "--regid=filemapd-web", *ask)
@@ -112,7 +113,7 @@ def test_who_may_ask(installed: Machine) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_the_page() -> None:
-    """The page is served with all that it loads, and so are the metrics."""
+    """The page is served with all its assets, and so are the metrics."""
 
     def get(path: str) -> str:
         return fetch(9737, path).decode()
@@ -136,7 +137,8 @@ def test_completion_in_bash(installed: Machine) -> None:
 
 
 def test_yields_to_lvm2(installed: Machine) -> None:
-    """Where another package brings a dmfilemapd with its page, both install, and that one is found first."""
+    """If another package ships dmfilemapd and its man page, both install, and the other one comes first in
+    PATH."""
     ours = installed.run("sh", "-c", "command -v dmfilemapd").strip()
     assert "dmfilemapd <fd>" in installed.call(ours).stdout
     other = installed.root / "root/other"
@@ -155,8 +157,8 @@ def test_yields_to_lvm2(installed: Machine) -> None:
     assert installed.run("sh", "-c", "command -v dmfilemapd").strip() == ours
 
 
-def test_what_systemd_says_of_the_unit(installed: Machine) -> None:
-    """Nothing: it knows all that the unit has. A reload of a wrong configuration fails, and says why."""
+def test_systemd_accepts_the_unit(installed: Machine) -> None:
+    """systemd accepts the unit without warnings. A reload of an invalid configuration fails with a reason."""
     assert installed.run("systemd-analyze", "verify", "--man=no", "filemapd.service") == ""
     config = installed.root / "etc/filemapd/filemaps.yaml"
     right = config.read_text()
@@ -169,10 +171,10 @@ def test_what_systemd_says_of_the_unit(installed: Machine) -> None:
 
 
 def test_what_the_unit_allows(installed: Machine, fs: Filesystem) -> None:
-    """Little, by systemd's own reckoning and in truth; it is enough to follow a file that comes and grows, whose
-    worker is killed along with what forks workers."""
-    told = installed.run("systemd-analyze", "security", "--offline=true", "--no-pager", "filemapd.service")
-    assert float(re.findall(r"Overall exposure level for \S+: (\d+\.\d)", told)[0]) < 4.0
+    """The unit allows little, by systemd's rating and in truth. It suffices to follow a file that appears and
+    grows, whose worker is killed together with the fork server."""
+    rating = installed.run("systemd-analyze", "security", "--offline=true", "--no-pager", "filemapd.service")
+    assert float(re.findall(r"Overall exposure level for \S+: (\d+\.\d)", rating)[0]) < 4.0
 
     main = int(installed.run("systemctl", "show", "--value", "--property=MainPID", "filemapd"))
     children = wait_for("the files are followed", lambda: lasting_children(installed, main))
@@ -194,23 +196,23 @@ def test_what_the_unit_allows(installed: Machine, fs: Filesystem) -> None:
 
 
 def lasting_children(debian: Machine, main: int) -> dict[int, str]:
-    """Return the commands of the supervisor's children by pid, of those that don't end by themselves, as searches
-    for virtual machines do."""
+    """Return the commands of the supervisor's lasting children by pid, without short-lived ones such as
+    searches for virtual machines."""
     found = {}
     for pid in debian.run("cat", f"/proc/{main}/task/{main}/children").split():
         command = debian.call("cat", f"/proc/{pid}/cmdline").stdout
         if "workers.fork_server" in command or "supervisor.web" in command:
             found[int(pid)] = command
-    assert len(found) >= 4, "what forks workers, two of those, the web process"
+    assert len(found) >= 4, "the fork server, two workers, the web process"
     return found
 
 
 def test_life_of_a_package(installed: Machine, package: str, fs: Filesystem) -> None:
-    """Installed it runs and counts; upgraded it goes on with the same group and totals; removed it leaves groups and
-    configuration, purged nothing."""
+    """Installed it runs and counts. Upgraded it continues with the same group and totals. Removed it leaves
+    groups and configuration, purged nothing."""
     file = fs.mountpoint / "db01.img"
     write(file, 4)
-    assert installed.called("direct_url.json") == [], "it doesn't tell where it was made"
+    assert installed.called("direct_url.json") == [], "it doesn't reveal where it was built"
     assert installed.run("systemctl", "is-enabled", "filemapd").strip() == "enabled"
     assert installed.run("systemctl", "is-active", "filemapd").strip() == "active"
     the_file(installed, 0)
@@ -226,7 +228,7 @@ def test_life_of_a_package(installed: Machine, package: str, fs: Filesystem) -> 
     assert (now["group_id"], now["moves_total"]) == (counted["group_id"], 0)
     assert (old["version"], new["version"]) == (package.split("_")[1], "9.9")
     assert new["pid"] != old["pid"]
-    assert "sample: 1s" in config.read_text(), "what the administrator wrote stays"
+    assert "sample: 1s" in config.read_text(), "the administrator's changes stay"
     oracle.assert_exact_cover(file, fs.device.name)
 
     installed.run("dpkg", "--remove", "filemapd")

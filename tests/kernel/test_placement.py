@@ -1,4 +1,4 @@
-"""A worker tells where its regions lie and how much I/O each had, as the kernel has it."""
+"""A worker reports where its regions lie and how much I/O each had, as the kernel counts it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def worker(path: Path) -> Iterator[Child]:
 
 
 def next_of(child: Child, kind: type[M]) -> M:
-    """Return the worker's next message of a kind; those of others are passed over."""
+    """Return the worker's next message of a kind; skip others."""
     while select.select([child.channel], [], [], DEADLINE)[0]:
         message = child.channel.receive()
         assert message is not None, f"the worker ended before {kind.__name__}"
@@ -57,18 +57,18 @@ def places(placed: messages.Placed) -> list[tuple[int, int]]:
 
 
 def on_disk(path: Path) -> list[tuple[int, int]]:
-    """Return start and length of each extent that filefrag finds, by where they lie, in bytes."""
+    """Return start and length of each of filefrag's extents, in disk order, in bytes."""
     return sorted((one.physical, one.length) for one in oracle.extents(path))
 
 
 @pytest.fixture
 def scattered(disk: Disk) -> Path:
-    """A file of four extents, of 64 KiB each, every 128 KiB of the file."""
+    """A file of four extents of 64 KiB each, every 128 KiB of the file."""
     return disk.pieces("disk.img", 4)
 
 
-def test_io_is_told_where_it_was(scattered: Path) -> None:
-    """Each read is told once, with the extent that it was from."""
+def test_io_is_reported_by_place(scattered: Path) -> None:
+    """Each read is reported once, with its extent."""
     with worker(scattered) as child:
         extents = places(next_of(child, messages.Placed))
         assert extents == on_disk(scattered)
@@ -81,12 +81,13 @@ def test_io_is_told_where_it_was(scattered: Path) -> None:
         assert next_of(child, messages.Sampled).ios == []
 
 
-def test_places_are_told_when_they_change(disk: Disk, scattered: Path) -> None:
-    """An extent more is told, and what is read from it from then on; a look that changes nothing tells nothing."""
+def test_places_are_reported_when_they_change(disk: Disk, scattered: Path) -> None:
+    """A new extent is reported, and reads from it from then on. A reconcile without changes reports
+    nothing."""
     with worker(scattered) as child:
         before = places(next_of(child, messages.Placed))
         child.channel.send(messages.Reconcile(verify=True))
-        # Else that look might see the file while it is written.
+        # Otherwise that reconcile might see the file half-written.
         assert not next_of(child, messages.Mapped).changed
         disk.write("disk.img", KIB64, offset=9 * KIB64)
         child.channel.send(messages.Reconcile())
@@ -95,12 +96,12 @@ def test_places_are_told_when_they_change(disk: Disk, scattered: Path) -> None:
         assert len(after) == len(before) + 1
         read_direct(scattered, 9 * KIB64, 3)
         child.channel.send(messages.Sample())
-        told = dict(zip(after, next_of(child, messages.Sampled).ios, strict=True))
-        assert [told[place] for place in set(after) - set(before)] == [3]
+        ios = dict(zip(after, next_of(child, messages.Sampled).ios, strict=True))
+        assert [ios[place] for place in set(after) - set(before)] == [3]
 
 
-def test_a_successor_tells_only_what_is_new(scattered: Path) -> None:
-    """A worker that takes a group over tells where it lies, and no I/O of before its time."""
+def test_a_successor_reports_only_new_io(scattered: Path) -> None:
+    """A worker that takes a group over reports its places, but no earlier I/O."""
     with worker(scattered) as child:
         before = places(next_of(child, messages.Placed))
         read_direct(scattered, 0, 5)

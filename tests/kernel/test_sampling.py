@@ -1,4 +1,4 @@
-"""When counters are read, what that costs the workers, and what the status tells of their age."""
+"""When counters are sampled, what that costs the workers, and what the status shows of their age."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ MIB = 1 << 20
 
 
 def sample(supervisor: Running, device: str | None = None) -> int:
-    """Ask for a sample now and return how many workers were asked."""
-    answer = call(
+    """Request a sample now and return how many workers got a request."""
+    response = call(
         supervisor.runtime_dir, "POST", "/v1/sample", None if device is None else {"device": device}
     )
-    return int(answer["asked"])
+    return int(response["asked"])
 
 
 def rare(*files: Path) -> dict[str, Any]:
-    """Return a configuration whose own samples are an hour apart."""
+    """Return a configuration whose interval between samples is an hour."""
     return {"filemaps": [{"path": str(file)} for file in files], "defaults": {"sample": "1h"}}
 
 
 def sampled(supervisor: Running, file: Path, after: str = "") -> dict[str, Any]:
-    """Return a file's status once its counters are as of later than `after`."""
+    """Return a file's status once its counters are newer than `after`."""
 
     def told() -> dict[str, Any]:
         filemap = supervisor.filemap(file)
@@ -39,8 +39,9 @@ def sampled(supervisor: Running, file: Path, after: str = "") -> dict[str, Any]:
     return wait_for(f"the counters of {file.name} are as of after {after}", told)
 
 
-def test_counters_are_read_when_somebody_asks(disk: Disk, tmp_path: Path) -> None:
-    """POST /v1/sample has exact counters in the status long before the interval is over; of that device only."""
+def test_counters_are_sampled_on_request(disk: Disk, tmp_path: Path) -> None:
+    """POST /v1/sample updates the counters in the status long before the interval is over, of one device
+    only."""
     file = disk.write("db01.img", MIB)
     with running(tmp_path, rare(file)) as supervisor:
         first = sampled(supervisor, file)
@@ -52,13 +53,13 @@ def test_counters_are_read_when_somebody_asks(disk: Disk, tmp_path: Path) -> Non
 
 
 def test_an_idle_device_costs_no_worker_a_wake(disk: Disk, tmp_path: Path) -> None:
-    """Where nothing was done no worker is asked; that the counters hold still is told by their time."""
+    """On an idle device no worker gets a request; the time of the counters shows that they still hold."""
     file = disk.write("db01.img", MIB)
     with running(tmp_path, rare(file)) as supervisor:
         first = sampled(supervisor, file)
 
         def idle() -> bool:
-            """See the time move on three times, in which no worker was asked nor woke up."""
+            """Check that the time moves on three times without a request to a worker or a wake-up."""
             before = supervisor.filemap(file)
             wakes = wakes_of(before["pid"])
             for _ in range(3):
@@ -68,19 +69,19 @@ def test_an_idle_device_costs_no_worker_a_wake(disk: Disk, tmp_path: Path) -> No
             assert (after["pid"], after["reads"]) == (before["pid"], first["reads"])
             return True
 
-        # The file system may have something left to write at first.
+        # The file system may still have something to write at first.
         wait_for("an idle while costs nothing", idle)
 
 
 def moved_on(supervisor: Running, file: Path) -> bool:
-    """Ask and tell whether the counters are as of later than before; no worker may be asked."""
+    """Request a sample and return whether the counters have a later time. No worker may get a request."""
     before = supervisor.filemap(file)["sampled_at"]
     assert sample(supervisor) == 0
     return bool(supervisor.filemap(file)["sampled_at"] > before)
 
 
-def test_no_worker_is_asked_twice_within_a_second(disk: Disk, tmp_path: Path) -> None:
-    """However often somebody asks while there is I/O, a file is sampled once a second at most."""
+def test_no_worker_is_sampled_twice_within_a_second(disk: Disk, tmp_path: Path) -> None:
+    """However many samples are requested during I/O, a file is sampled at most once a second."""
     file = disk.write("db01.img", MIB)
     with running(tmp_path, rare(file)) as supervisor:
         sampled(supervisor, file)
@@ -101,7 +102,7 @@ def test_no_worker_is_asked_twice_within_a_second(disk: Disk, tmp_path: Path) ->
     ids=str,
 )
 def test_another_body_is_refused(disk: Disk, tmp_path: Path, body: object, reason: str) -> None:
-    """The error says what would be right."""
+    """The error shows what would be valid."""
     file = disk.write("db01.img", MIB)
     with running(tmp_path, rare(file)) as supervisor:
         sampled(supervisor, file)
@@ -109,8 +110,9 @@ def test_another_body_is_refused(disk: Disk, tmp_path: Path, body: object, reaso
             call(supervisor.runtime_dir, "POST", "/v1/sample", body)
 
 
-def test_the_status_tells_what_the_device_did(disk: Disk, tmp_path: Path) -> None:
-    """Its counters are those in /proc/diskstats, its regions those that dmsetup lists, other programs' too."""
+def test_the_status_has_the_devices_counters(disk: Disk, tmp_path: Path) -> None:
+    """The device's counters equal /proc/diskstats, its number of regions dmsetup's list, including other
+    programs' regions."""
     file = disk.write("db01.img", MIB)
     disk.others_region()
     with running(tmp_path, rare(file)) as supervisor:
@@ -130,7 +132,7 @@ def test_the_status_tells_what_the_device_did(disk: Disk, tmp_path: Path) -> Non
 
 
 def diskstats(name: str) -> list[int]:
-    """Return reads, bytes read, writes and bytes written of a dm device, as /proc/diskstats tells them."""
+    """Return reads, bytes read, writes and bytes written of a dm device in /proc/diskstats."""
     number = oracle.run(
         "dmsetup", "info", "-c", "--noheadings", "--separator", " ", "-o", "major,minor", name
     ).split()

@@ -1,4 +1,4 @@
-"""The supervisor as systemd sees it: a socket that listens as systemd's does."""
+"""The supervisor as systemd sees it: the test listens on the notify socket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fs() -> Iterator[Filesystem]:
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """What listens where NOTIFY_SOCKET says, with a watchdog that is to be fed every second."""
+    """The socket at NOTIFY_SOCKET, with a watchdog that expects a message every second."""
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
@@ -34,8 +34,8 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
         yield listener
 
 
-def told(manager: socket.socket, what: str, seen: list[str]) -> list[str]:
-    """Return all that was told, with what was `seen` before, once `what` is among what is new."""
+def notified(manager: socket.socket, what: str, seen: list[str]) -> list[str]:
+    """Return all notifications, appended to `seen`, once one contains `what`."""
 
     def there() -> bool:
         while True:
@@ -44,49 +44,50 @@ def told(manager: socket.socket, what: str, seen: list[str]) -> list[str]:
             except BlockingIOError:
                 return any(what in message for message in seen)
 
-    wait_for(f"systemd is told {what}", there)
+    wait_for(f"systemd is notified: {what}", there)
     return seen
 
 
 def test_life_of_a_service(fs: Filesystem, tmp_path: Path, manager: socket.socket) -> None:
-    """READY, the states and the watchdog; RELOADING and READY around a reload, a wrong one too; STOPPING."""
+    """READY, the states and the watchdog; RELOADING and READY around a reload, also an invalid one;
+    STOPPING."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
-        told(manager, "STATUS=1 file: 1 RUNNING", told(manager, "READY=1", []))
-        told(manager, "WATCHDOG=1", [])
+        notified(manager, "STATUS=1 file: 1 RUNNING", notified(manager, "READY=1", []))
+        notified(manager, "WATCHDOG=1", [])
         supervisor.process.send_signal(signal.SIGHUP)
-        order = told(manager, "READY=1", told(manager, "RELOADING=1\nMONOTONIC_USEC=", []))
+        order = notified(manager, "READY=1", notified(manager, "RELOADING=1\nMONOTONIC_USEC=", []))
         assert [m.split("=")[0] for m in order if m.startswith(("READY", "RELOADING"))] == [
             "RELOADING",
             "READY",
         ]
         supervisor.config.write_text("version: 2\n")
         assert supervisor.command("reload").returncode == 78
-        told(manager, "READY=1", told(manager, "RELOADING=1", []))
+        notified(manager, "READY=1", notified(manager, "RELOADING=1", []))
         supervisor.process.send_signal(signal.SIGTERM)
-        told(manager, "STOPPING=1", [])
+        notified(manager, "STOPPING=1", [])
 
 
 def test_no_watchdog_for_a_supervisor_that_hangs(
     fs: Filesystem, tmp_path: Path, manager: socket.socket
 ) -> None:
-    """A supervisor that doesn't turn says nothing; once it does again it feeds the watchdog."""
+    """A hanging supervisor sends nothing; once it runs again it feeds the watchdog."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
-        told(manager, "WATCHDOG=1", [])
+        notified(manager, "WATCHDOG=1", [])
         with stopped(supervisor.process.pid):
-            told(manager, "", ["what came before"])
+            notified(manager, "", ["what came before"])
             manager.settimeout(3)
             with pytest.raises(TimeoutError):
                 manager.recv(4096)
             manager.setblocking(False)
-        told(manager, "WATCHDOG=1", [])
+        notified(manager, "WATCHDOG=1", [])
 
 
 def test_level_of_the_log_follows_a_reload(fs: Filesystem, tmp_path: Path) -> None:
-    """A worker that runs says after a reload what it would not have said before, without a restart."""
+    """After a reload a running worker logs at the new level, without a restart."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     quiet, usual = (
@@ -103,14 +104,15 @@ def test_level_of_the_log_follows_a_reload(fs: Filesystem, tmp_path: Path) -> No
         wait_for("the region is back", lambda: bool(oracle.assert_exact_cover(file, fs.device.name)))
         oracle.message(fs.device.name, "@stats_delete 0")
         wait_for(
-            "the worker says so",
+            "the worker logs it",
             lambda: f"disk.img[{pid}]: group 0 lost regions" in supervisor.log.read_text(),
         )
         assert supervisor.filemap(file)["pid"] == pid
 
 
-def test_json_records_tell_the_file(fs: Filesystem, tmp_path: Path) -> None:
-    """What concerns a file has its name, its device, its group and a pid as fields, whoever says it."""
+def test_json_records_have_the_file(fs: Filesystem, tmp_path: Path) -> None:
+    """Records about a file have its name, device, group and a pid as fields, from workers and supervisor
+    alike."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     config = {"filemaps": [{"path": str(file)}], "supervisor": {"log": {"format": "json"}}}
@@ -124,14 +126,14 @@ def test_json_records_tell_the_file(fs: Filesystem, tmp_path: Path) -> None:
             assert records
             return dict(records[0])
 
-        def said(text: str) -> dict[str, object]:
+        def fields_of(text: str) -> dict[str, object]:
             return {name: found(text)[name] for name in ("level", "file", "device", "group_id", "pid")}
 
         about = {"file": "disk.img", "device": fs.device.name, "group_id": 0}
-        assert wait_for("the worker says so", lambda: said("group 0 lost regions")) == {
+        assert wait_for("the worker logs it", lambda: fields_of("group 0 lost regions")) == {
             **about,
             "level": "warning",
             "pid": pid,
         }
-        assert said("disk.img: RUNNING") == {**about, "level": "info", "pid": supervisor.process.pid}
+        assert fields_of("disk.img: RUNNING") == {**about, "level": "info", "pid": supervisor.process.pid}
         assert not found("filemapd started").keys() & about.keys()

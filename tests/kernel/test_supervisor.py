@@ -1,4 +1,4 @@
-"""The supervisor's promises: moves, restarts, reload, directories, stopping."""
+"""The supervisor's guarantees: moves, restarts, reload, directories, stopping."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def fs() -> Iterator[Filesystem]:
 
 
 def exact(file: Path, device: str) -> bool:
-    """Tell that the file's group covers it exactly."""
+    """Return whether the file's group covers it exactly."""
     oracle.assert_exact_cover(file, device)
     return True
 
 
 @pytest.mark.parametrize("group_id", [0, 7])
 def test_leader_freed(fs: Filesystem, tmp_path: Path, group_id: int) -> None:
-    """An adopted group whose leader's extent is freed lives on under another id, which status shows."""
+    """An adopted group whose leader's extent is freed continues under another id, which status shows."""
     file, name = fs.mountpoint / "disk.img", fs.device.name
     write(file, 4)
     write(fs.mountpoint / "apart", 4)
@@ -57,15 +57,14 @@ def test_leader_freed(fs: Filesystem, tmp_path: Path, group_id: int) -> None:
         assert filemap["configured_group_id"] == group_id
         assert filemap["moves"][0]["from"] == group_id
         assert filemap["pid"] == start["pid"]
-        assert "DMS_GROUP=disk.img:" in oracle.table(name)[filemap["group_id"]], (
-            "the alias and its form are kept"
-        )
+        assert "DMS_GROUP=disk.img:" in oracle.table(name)[filemap["group_id"]], "the alias and its form stay"
         assert {n for n, row in oracle.table(name).items() if row.endswith(" dmstats -")} == set(others)
         assert supervisor.stop() == 0
 
 
 def test_killed_worker_is_followed_by_another(fs: Filesystem, tmp_path: Path) -> None:
-    """kill -9 on a worker: another takes over the same group, follows on, and nothing is orphaned."""
+    """kill -9 on a worker: another takes over the same group and follows the file, and nothing is
+    orphaned."""
     file, name = fs.mountpoint / "disk.img", fs.device.name
     write(file, 4)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
@@ -89,7 +88,7 @@ def test_killed_worker_is_followed_by_another(fs: Filesystem, tmp_path: Path) ->
 
 
 def test_supervisor_killed(fs: Filesystem, tmp_path: Path) -> None:
-    """kill -9 on the supervisor: its workers go too; the next one takes the groups over as they are."""
+    """kill -9 on the supervisor: its workers end too, and the next one takes the groups over unchanged."""
     file, name = fs.mountpoint / "disk.img", fs.device.name
     write(file, 4)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
@@ -100,13 +99,13 @@ def test_supervisor_killed(fs: Filesystem, tmp_path: Path) -> None:
         supervisor.again()
         after = supervisor.wait_state(file)
         assert after["group_id"] == before["group_id"]
-        assert oracle.table(name) == table, "nothing was made anew"
+        assert oracle.table(name) == table, "nothing was recreated"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("on_stop", ["keep", "delete"])
 def test_stops_cleanly(fs: Filesystem, tmp_path: Path, number: int, on_stop: str) -> None:
-    """SIGTERM and SIGINT end it with status 0; groups are kept or deleted as configured."""
+    """SIGTERM and SIGINT end it with status 0; groups are retained or deleted as configured."""
     file, name = fs.mountpoint / "disk.img", fs.device.name
     write(file, 2)
     with running(
@@ -120,7 +119,8 @@ def test_stops_cleanly(fs: Filesystem, tmp_path: Path, number: int, on_stop: str
 
 
 def test_reload(fs: Filesystem, tmp_path: Path) -> None:
-    """SIGHUP takes in a new configuration: unchanged files keep their process, a wrong one changes nothing."""
+    """SIGHUP loads a new configuration: unchanged files keep their process, an invalid configuration changes
+    nothing."""
     one, two = fs.mountpoint / "one.img", fs.mountpoint / "two.img"
     write(one, 1)
     write(two, 1)
@@ -131,12 +131,12 @@ def test_reload(fs: Filesystem, tmp_path: Path) -> None:
         supervisor.wait_state(two)
         assert supervisor.filemap(one)["pid"] == pid
         supervisor.config.write_text("version: 1\nfilemaps:\n  - pth: /x\n")
-        answer = supervisor.command("reload")
-        assert answer.returncode == 78
-        assert ":3:" in answer.stderr
-        assert "pth" in answer.stderr
+        done = supervisor.command("reload")
+        assert done.returncode == 78
+        assert ":3:" in done.stderr
+        assert "pth" in done.stderr
         supervisor.process.send_signal(signal.SIGHUP)
-        wait_for("it is told by the log, too", lambda: "not reloaded: " in supervisor.log.read_text())
+        wait_for("it is logged, too", lambda: "not reloaded: " in supervisor.log.read_text())
         assert supervisor.filemap(two)["state"] == "RUNNING"
         supervisor.write({"filemaps": [{"path": str(two)}]})
         assert "removed: one.img" in supervisor.command("reload").stdout
@@ -148,11 +148,11 @@ def test_reload(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_directory(fs: Filesystem, tmp_path: Path) -> None:
-    """Images of a directory are taken in when they appear, by any way, and dropped when they go."""
+    """Images of a directory are selected when they appear, in any way, and dropped when they vanish."""
     folder = fs.mountpoint / "images"
     directory = {"path": str(folder), "include": ["*.img"], "exclude": ["tmp*"], "mode": "path"}
     with running(tmp_path, {"directories": [directory]}) as supervisor:
-        wait_for("the supervisor answers", lambda: "version" in supervisor.status())
+        wait_for("the supervisor responds", lambda: "version" in supervisor.status())
         folder.mkdir()
         write(folder / "a.img", 1)
         supervisor.wait_state(folder / "a.img")
@@ -192,7 +192,7 @@ def test_unmappable_is_one_files_state(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_renamed_device(fs: Filesystem, tmp_path: Path) -> None:
-    """A device that gets another name while it is in use is told by that one; worker and group stay."""
+    """A device that is renamed while in use is reported under its new name; worker and group stay."""
     file, name = fs.mountpoint / "disk.img", f"{fs.device.name}-renamed"
     write(file, 1)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
@@ -200,7 +200,7 @@ def test_renamed_device(fs: Filesystem, tmp_path: Path) -> None:
         assert before["device"] == fs.device.name
         oracle.run("dmsetup", "rename", fs.device.name, name)
         try:
-            wait_for("the new name is told", lambda: supervisor.filemap(file)["device"] == name)
+            wait_for("the new name is reported", lambda: supervisor.filemap(file)["device"] == name)
             after = supervisor.filemap(file)
         finally:
             oracle.run("dmsetup", "rename", name, fs.device.name)
@@ -208,7 +208,7 @@ def test_renamed_device(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_commands(fs: Filesystem, tmp_path: Path) -> None:
-    """status, status --json, a second run, stop; and what they say where no supervisor runs."""
+    """status, status --json, a second run, stop, and their output without a supervisor."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, {"filemaps": [{"path": str(file), "group_id": 5}]}) as supervisor:
@@ -241,11 +241,11 @@ def test_commands(fs: Filesystem, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_configuration(tmp_path: Path, text: str, expected: str) -> None:
-    """A wrong configuration ends run and check with 78 and names file, line and key."""
+    """An invalid configuration ends run and check with 78 and names file, line and key."""
     with running(tmp_path, {}) as supervisor:
         wrong = tmp_path / "wrong.yaml"
         wrong.write_text(text)
         for command in ("run", "check"):
-            answer = supervisor.command(command, "-c", str(wrong))
-            assert answer.returncode == 78
-            assert f"{wrong}{expected}" in answer.stderr
+            done = supervisor.command(command, "-c", str(wrong))
+            assert done.returncode == 78
+            assert f"{wrong}{expected}" in done.stderr

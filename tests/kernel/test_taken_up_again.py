@@ -1,5 +1,4 @@
-"""Files that are let go and taken up again within a moment, or get another name: nothing that was remembered of them
-stands in the way."""
+"""Files that are dropped and selected again within a moment, or renamed: no stale state interferes."""
 
 from __future__ import annotations
 
@@ -46,7 +45,7 @@ def directory(fs: Filesystem, **keys: Any) -> dict[str, Any]:
 
 
 def reload(supervisor: Running, *configs: dict[str, Any]) -> None:
-    """Have one configuration after the other taken."""
+    """Load one configuration after the other."""
     for config in configs:
         supervisor.write(config)
         done = supervisor.command("reload")
@@ -54,7 +53,7 @@ def reload(supervisor: Running, *configs: dict[str, Any]) -> None:
 
 
 def followed(supervisor: Running, file: Path, fs: Filesystem, also: Callable[[dict[str, Any]], bool]) -> None:
-    """Wait until a file is followed, its group covers it, and its status is as `also` tells."""
+    """Wait until a file is followed, its group covers it, and `also` holds for its status."""
 
     def found() -> bool:
         filemap = supervisor.filemap(file)
@@ -67,7 +66,8 @@ def followed(supervisor: Running, file: Path, fs: Filesystem, also: Callable[[di
 
 
 def test_a_restart_later_keeps_the_group(fs: Filesystem, tmp_path: Path) -> None:
-    """That its group was to go when the file left the configuration is over once that has it again."""
+    """A group that was to be deleted, as its file left the configuration, stays once the configuration has
+    the file again."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, listed(file)) as supervisor:
@@ -93,7 +93,7 @@ def fallocate_apart(file: Path) -> None:
 
 
 def test_with_another_name_while_its_worker_dies(fs: Filesystem, tmp_path: Path) -> None:
-    """It is followed again, also where the worker that was to end was killed."""
+    """A renamed file is followed again, also if its ending worker was killed."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, listed(file)) as supervisor:
@@ -106,8 +106,8 @@ def test_with_another_name_while_its_worker_dies(fs: Filesystem, tmp_path: Path)
         followed(supervisor, file, fs, lambda f: f["changes"] > 0)
 
 
-def test_renamed_while_what_was_written_has_not_landed(fs: Filesystem, tmp_path: Path) -> None:
-    """What comes to lie on disk after the rename, of which nobody tells, is followed."""
+def test_renamed_before_delayed_writes_land(fs: Filesystem, tmp_path: Path) -> None:
+    """Delayed writes that land after the rename, without an event, are followed."""
     file = fs.mountpoint / "part.img"
     write(file, 1)
     with running(tmp_path, directory(fs)) as supervisor:
@@ -120,8 +120,8 @@ def test_renamed_while_what_was_written_has_not_landed(fs: Filesystem, tmp_path:
 
 
 def test_renamed_and_another_in_its_place(fs: Filesystem, tmp_path: Path) -> None:
-    """Files that were rotated before a scan saw it keep their workers under their new names, and the new one gets
-    its own."""
+    """Files that were rotated before a scan noticed keep their workers under their new names, and the new
+    file gets its own."""
     one, two, three = (fs.mountpoint / f"{n}.img" for n in "abc")
     write(one, 1)
     write(two, 2)
@@ -139,7 +139,7 @@ def test_renamed_and_another_in_its_place(fs: Filesystem, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("how", ["restart", "reload"])
 def test_a_new_worker_of_a_renamed_file(fs: Filesystem, tmp_path: Path, how: str) -> None:
-    """Mode inode: that a worker is asked to make room for another changes nothing of which file is followed."""
+    """Mode inode: which file is followed doesn't change when its worker is replaced."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, listed(file)) as supervisor:
@@ -156,14 +156,15 @@ def test_a_new_worker_of_a_renamed_file(fs: Filesystem, tmp_path: Path, how: str
 
 
 def covered(file: Path, fs: Filesystem) -> bool:
-    """Tell that the file's group covers it exactly and nothing is left behind."""
+    """Return whether the file's group covers it exactly and nothing is left behind."""
     oracle.assert_exact_cover(file, fs.device.name)
     oracle.assert_no_orphan(fs.device.name)
     return True
 
 
 def test_unlinked_while_no_worker_runs(fs: Filesystem, tmp_path: Path) -> None:
-    """A directory's file that somebody has open still is followed on by the next worker, and let go at its end."""
+    """An unlinked file of a directory that is still open is followed by the next worker, and dropped at its
+    last close."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     config = {**directory(fs), "supervisor": {"restart": {"initial": "3s"}}}
@@ -181,7 +182,7 @@ def test_unlinked_while_no_worker_runs(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_from_the_list_into_a_directory(fs: Filesystem, tmp_path: Path) -> None:
-    """A file that nobody lists any more, as its directory has it, is followed through no link from then on."""
+    """A file that is no longer listed but found in its directory is followed without links from then on."""
     file, elsewhere = fs.mountpoint / "disk.img", fs.mountpoint / "elsewhere"
     write(file, 1)
     write(elsewhere, 2)
@@ -197,7 +198,7 @@ def test_from_the_list_into_a_directory(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_sampled_more_often_after_a_reload(fs: Filesystem, tmp_path: Path) -> None:
-    """The interval that was long does not have to pass before the short one counts."""
+    """A shorter interval takes effect at once, not after the longer one."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, listed(file, sample="1h")) as supervisor:
@@ -209,8 +210,8 @@ def test_sampled_more_often_after_a_reload(fs: Filesystem, tmp_path: Path) -> No
         wait_for("they are counted", lambda: supervisor.filemap(file)["reads"] == 7)
 
 
-def test_running_again_is_told(fs: Filesystem, tmp_path: Path) -> None:
-    """Whoever was told that a file is not followed any more is told that it is again."""
+def test_running_again_is_reported(fs: Filesystem, tmp_path: Path) -> None:
+    """After an event that a file isn't followed any more another one reports that it is again."""
     file = fs.mountpoint / "disk.img"
     write(file, 1)
     with running(tmp_path, listed(file)) as supervisor:
@@ -220,12 +221,12 @@ def test_running_again_is_told(fs: Filesystem, tmp_path: Path) -> None:
         reload(supervisor, listed(file))
         supervisor.wait_state(file)
         lines = supervisor.command("events", "--json", "disk.img").stdout.splitlines()
-        told = [event["details"] for event in map(json.loads, lines) if event["kind"] == "state"]
-        assert [one["to"] for one in told] == ["STOPPED", "RUNNING"]
+        events = [event["details"] for event in map(json.loads, lines) if event["kind"] == "state"]
+        assert [one["to"] for one in events] == ["STOPPED", "RUNNING"]
 
 
-def test_changed_by_others_before_it_was_told(disk: Disk, tmp_path: Path) -> None:
-    """What a device's regions were when they were last compared is no news of a file that was not known by then."""
+def test_changed_by_others_before_it_was_known(disk: Disk, tmp_path: Path) -> None:
+    """Regions that changed before a file was known are not reported as changes of that file."""
     others = disk.others_region()
     ours, theirs = pair()
     with small_fleet(tmp_path) as fleet, closing(ours), closing(theirs):
@@ -242,7 +243,7 @@ def test_changed_by_others_before_it_was_told(disk: Disk, tmp_path: Path) -> Non
             others,
         )
         turns.check_regions()
-        assert select.select([theirs], [], [], 0)[0], "its worker is not asked"
+        assert select.select([theirs], [], [], 0)[0], "its worker gets no request"
         assert isinstance(theirs.receive(), messages.Reconcile)
         for one in (filemap, known):
             fleet.release_file(one)

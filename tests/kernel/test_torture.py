@@ -12,7 +12,8 @@ from tests.torture.run import Kind, torture
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_nothing_is_missed(kind: Kind, tmp_path: Path) -> None:
-    """A stream of changes, kills and interference leaves nothing uncovered, orphaned, uncounted or restarted."""
+    """A stream of changes, kills and interference leaves nothing uncovered, orphaned, uncounted or
+    restarted."""
     tally = torture(kind, seed=20, count=25, folder=tmp_path)
     assert tally.passed, tally.table()
     assert tally.done >= 25

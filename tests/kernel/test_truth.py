@@ -1,4 +1,4 @@
-"""What is exported is what was done: exact numbers for each of two images at once."""
+"""The exported numbers equal the I/O done, exactly, for each of two images at once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NAMES = ("reads_completed", "writes_completed", "read_bytes", "written_bytes")
 
 @pytest.fixture
 def fs() -> Iterator[Filesystem]:
-    """A file system of its own."""
+    """A file system of its own for each test."""
     with filesystem("ext4", size_mb=200) as made:
         yield made
 
 
 class Scrapes:
-    """Scrapes without a pause, beside the test; no counter may go back from one scrape to the next."""
+    """Scrapes without a pause during the test; no counter may decrease from one scrape to the next."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -58,8 +58,8 @@ class Scrapes:
 
 
 def at_once(*work: tuple[Driver, int, int, int]) -> None:
-    """Have each driver write and then read so many blocks at an offset in MiB, all at the same time. What was never
-    written is read without any I/O."""
+    """Make all drivers write and then read that many blocks at an offset in MiB, at the same time. Blocks
+    never written would be read without I/O."""
 
     def run(drive: Driver, writes: int, reads: int, at: int) -> None:
         drive.write(writes, at)
@@ -73,7 +73,8 @@ def at_once(*work: tuple[Driver, int, int, int]) -> None:
 
 
 def exported(port: int, *drives: Driver) -> bool:
-    """Fail unless just what was done is exported: in number, in bytes, and in the histogram with its sum."""
+    """Fail unless exactly the I/O done is exported: in number, in bytes, and in the histogram with its
+    sum."""
     found = scrape(port)
     for drive in drives:
         name = drive.file.name
@@ -87,7 +88,7 @@ def exported(port: int, *drives: Driver) -> bool:
 
 
 def followed(fs: Filesystem, *files: Path) -> bool:
-    """Fail unless the groups cover the files, and nothing else."""
+    """Fail unless the groups cover exactly the files."""
     for file in files:
         oracle.assert_exact_cover(file, fs.device.name)
     oracle.assert_no_orphan(fs.device.name)
@@ -95,7 +96,7 @@ def followed(fs: Filesystem, *files: Path) -> bool:
 
 
 def images(fs: Filesystem) -> tuple[Path, Path]:
-    """Return two files of two extents each, whose own making no region counted."""
+    """Return two files of two extents each, whose initial writes no region counted."""
     one, two = fs.mountpoint / "one.img", fs.mountpoint / "two.img"
     for at in (0, 8):
         for file in (one, two):
@@ -106,7 +107,7 @@ def images(fs: Filesystem) -> tuple[Path, Path]:
 
 
 def grow(supervisor: Running, fs: Filesystem, *files: Path) -> None:
-    """Give each file two further extents."""
+    """Add two extents to each file."""
     for at in (14, 18):
         for file in files:
             with opened(file) as fd:
@@ -116,7 +117,7 @@ def grow(supervisor: Running, fs: Filesystem, *files: Path) -> None:
 
 
 def move(supervisor: Running, fs: Filesystem, *files: Path) -> None:
-    """Free the start of each file, where its group's leader lies."""
+    """Free the start of each file, the place of its group's leader."""
     for file in files:
         with opened(file) as fd:
             fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 0, 4 * MIB)
@@ -125,8 +126,8 @@ def move(supervisor: Running, fs: Filesystem, *files: Path) -> None:
 
 
 def test_two_images_at_once(fs: Filesystem, tmp_path: Path) -> None:
-    """Each image's exported numbers are exactly what was done to it, while both are read and written at once in
-    blocks of different size, over growth and over a move of both groups; and no counter ever goes back."""
+    """Each image's exported numbers equal its I/O exactly, while both are read and written at once in blocks
+    of different size, over growth and a move of both groups. No counter ever decreases."""
     one, two = images(fs)
     first, second = Driver(one), Driver(two, 65536)
     port = free_port()

@@ -1,4 +1,4 @@
-"""The virtual machines of images on a real device, as users are told of them."""
+"""The virtual machines of images on a real device, as reported to users."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def machine(name: str, role: str = "disk", uuid: str | None = UUID, others: int 
     return {"name": name, "uuid": uuid, "role": role, "others": others}
 
 
-def told(supervisor: Running) -> dict[str, Any]:
+def machines_of(supervisor: Running) -> dict[str, Any]:
     """Return each file's machine, by the file's name."""
     return {f["name"]: f["vm"] for f in supervisor.status()["filemaps"]}
 
 
-def wait_told(supervisor: Running, **machines: dict[str, Any] | None) -> None:
-    """Wait until just these machines are told, by the files' names without their ending."""
+def wait_for_machines(supervisor: Running, **machines: dict[str, Any] | None) -> None:
+    """Wait until exactly these machines are reported, by the files' names without extension."""
     wanted = {f"{name}.img": vm for name, vm in machines.items()}
 
     def so() -> bool:
-        assert told(supervisor) == wanted
+        assert machines_of(supervisor) == wanted
         return True
 
     wait_for(f"the machines are {machines}", so)
@@ -44,7 +44,7 @@ def config(disk: Disk, *folders: Path) -> dict[str, Any]:
 
 
 def test_machines_of_libvirt(disk: Disk, tmp_path: Path) -> None:
-    """Overlay, backing file and defined disk, over links; what changes is picked up while it runs."""
+    """Overlay, backing file and defined disk, through links. Changes are noticed while it runs."""
     live, defined = tmp_path / "live", tmp_path / "defined"
     live.mkdir()
     defined.mkdir()
@@ -57,23 +57,25 @@ def test_machines_of_libvirt(disk: Disk, tmp_path: Path) -> None:
     (live / "bad.xml").write_text("<!DOCTYPE x><domain/>")
     with running(tmp_path, config(disk, live, defined)) as supervisor:
         name = "web\\x7f[31m"
-        wait_told(supervisor, overlay=machine(name), base=machine(name, "backing"), old=machine("old"))
-        # A second machine with the same backing file, as libvirt writes it: another file that takes the name.
+        wait_for_machines(
+            supervisor, overlay=machine(name), base=machine(name, "backing"), old=machine("old")
+        )
+        # A second machine with the same backing file. Like libvirt, write a new file and rename it.
         (live / "clone.xml.new").write_text(
             libvirt.running("clone", libvirt.disk("/none", str(base)), uuid="2")
         )
         (live / "clone.xml.new").rename(live / "clone.xml")
         (defined / "old.xml").unlink()
         shared = machine("clone", "backing", "2", others=1)
-        wait_told(supervisor, overlay=machine(name), base=shared, old=None)
+        wait_for_machines(supervisor, overlay=machine(name), base=shared, old=None)
         overlay.unlink()
         (disk.folder / "hard.qcow2").rename(overlay)
-        wait_told(supervisor, overlay=machine(name), base=shared, old=None)
+        wait_for_machines(supervisor, overlay=machine(name), base=shared, old=None)
 
         def shown() -> bool:
-            """What the command prints is as of a moment before: the file with another name may just be taken up."""
+            """The command prints an earlier state: the renamed file may just be selected."""
             text = supervisor.command("status", "--json").stdout
-            assert {f["name"]: f["vm"] for f in json.loads(text)["filemaps"]} == told(supervisor)
+            assert {f["name"]: f["vm"] for f in json.loads(text)["filemaps"]} == machines_of(supervisor)
             assert "\x7f" not in text
             return True
 
@@ -81,29 +83,29 @@ def test_machines_of_libvirt(disk: Disk, tmp_path: Path) -> None:
 
 
 def test_machines_without_libvirt(disk: Disk, tmp_path: Path) -> None:
-    """A QEMU process that has the image open, for as long as it has."""
+    """A QEMU process is the machine of its open image, until it closes it."""
     one, two = disk.write("one.img", MIB), disk.write("two.img", MIB)
     with running(tmp_path, config(disk, tmp_path / "none")) as supervisor:
         supervisor.wait_state(one)
-        wait_told(supervisor, one=None, two=None)
+        wait_for_machines(supervisor, one=None, two=None)
         words = ("-name", "guest=plain,debug-threads=on", "-uuid", UUID)
         with process(f"rw:{one}", f"ro:{two}", words=words):
-            wait_told(supervisor, one=machine("plain"), two=machine("plain", "backing"))
-        wait_told(supervisor, one=None, two=None)
+            wait_for_machines(supervisor, one=machine("plain"), two=machine("plain", "backing"))
+        wait_for_machines(supervisor, one=None, two=None)
 
 
 def test_a_file_that_is_taken_up_again(disk: Disk, tmp_path: Path) -> None:
-    """Taken out of the configuration and put in again between two looks for machines."""
+    """A file is removed from the configuration and added again between two searches for machines."""
     image, live = disk.write("one.img", MIB), tmp_path / "live"
     live.mkdir()
     (live / "web.xml").write_text(libvirt.running("web", libvirt.disk(str(image))))
     without = {"vms": {"folders": [str(live)], "processes": False}}
     settings = {**without, "filemaps": [{"path": str(image)}]}
     with running(tmp_path, settings) as supervisor:
-        wait_told(supervisor, one=machine("web"))
+        wait_for_machines(supervisor, one=machine("web"))
         for _ in range(2):
             for written in (without, settings):
                 supervisor.write(written)
                 done = supervisor.command("reload")
                 assert done.returncode == 0, done.stderr
-            wait_told(supervisor, one=machine("web"))
+            wait_for_machines(supervisor, one=machine("web"))

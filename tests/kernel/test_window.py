@@ -1,4 +1,4 @@
-"""How much I/O escapes or is counted twice while regions are replaced under load: see ARCHITECTURE.md."""
+"""How much I/O is missed or counted twice while regions are replaced under load: see ARCHITECTURE.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 4096
 
 
 def _load(file: Path, stop: Event, done: multiprocessing.SimpleQueue[int]) -> None:
-    """Write one block after the other into the file's second half until told to stop; tell how many."""
+    """Write block after block into the file's second half until stopped; report the number of writes."""
     buffer, count = mmap.mmap(-1, _BLOCK), 0
     with opened(file, os.O_WRONLY | os.O_DIRECT) as fd:
         while not stop.is_set():
@@ -28,8 +28,8 @@ def _load(file: Path, stop: Event, done: multiprocessing.SimpleQueue[int]) -> No
 
 
 def test_replacing_regions_under_load(tmp_path: Path) -> None:
-    """The region under the load is replaced again and again: what is missed or counted twice is what completes
-    between two prints, here less than one I/O in 500."""
+    """The region under the load is replaced again and again. Only I/O that completes between two prints is
+    missed or counted twice, here less than one in 500."""
     context = multiprocessing.get_context("fork")
     stop, done = context.Event(), context.SimpleQueue()
     with filesystem("ext4", size_mb=200) as fs:
@@ -43,7 +43,7 @@ def test_replacing_regions_under_load(tmp_path: Path) -> None:
             load.start()
             with opened(file) as fd:
                 for i in range(_CHANGES):
-                    # The end of the piece with the load is cut, so that its region has to be made anew.
+                    # The end of the extent under load is cut off, so that its region must be recreated.
                     fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 40 * MIB - (i + 1) * 16 * _BLOCK, 16 * _BLOCK)
                     wait_for(
                         "the change is followed",

@@ -1,4 +1,4 @@
-"""HTTP over a Unix socket, for those who know it over TCP."""
+"""HTTP over a Unix socket, with requests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Adapter(HTTPAdapter):
 
 
 def session(path: Path) -> requests.Session:
-    """Return a session whose every request goes to the socket at `path`."""
+    """Return a session that sends every request to the socket at `path`."""
     one = requests.Session()
     one.trust_env = False
     one.mount("http://", _Adapter(path))

@@ -1,4 +1,4 @@
-"""What keeps regions, as far as the configuration and the ledger tell."""
+"""The owners of regions according to configuration and ledger."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ GONE = FileIdentity(0xFD00, 12, 7)
 
 
 def config_of(folder: Path, **content: Any) -> Config:
-    """Return a configuration whose supervisor doesn't run."""
+    """Return a configuration whose supervisor isn't running."""
     folders = {"runtime_dir": str(folder / "run"), "state_dir": str(folder / "state")}
     return parse(yaml.safe_dump({"version": 1, **folders, **content}).encode(), "x.yaml", lambda _path: None)
 
 
 def remember(folder: Path, path: str, file: FileIdentity) -> Ledger:
-    """Return an open ledger that knows the file at a path."""
+    """Return an open ledger with an entry for the file at a path."""
     ledger = Ledger(folder / "state", ChildReaper())
     ledger.record_file(path, "vg-lv", FileOpened(file.dev, file.inode, file.generation, 3))
     ledger.flush()
@@ -35,7 +35,7 @@ def remember(folder: Path, path: str, file: FileIdentity) -> Ledger:
 
 
 def test_files_by_identity(tmp_path: Path) -> None:
-    """Those that are listed or in a directory are known by what they are; what is in neither is not named."""
+    """Listed files and those of a directory are known by identity; others are not."""
     folder = tmp_path / "images"
     folder.mkdir()
     for path in (tmp_path / "listed", folder / "a.img", folder / "b.raw"):
@@ -53,7 +53,8 @@ def test_files_by_identity(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    """It is known by what the ledger has at its path, and by its alias; what the ledger has of others is not kept."""
+    """A missing file is known by the ledger's entry for its path, and by its alias; entries of other files
+    don't count."""
     path, other = str(tmp_path / "my vm.img"), str(tmp_path / "other.img")
     config = config_of(tmp_path, filemaps=[{"path": path}, {"path": other, "alias": "named"}])
     known = {path: GONE, "/elsewhere": FileIdentity(0xFD00, 13, 7)}
@@ -65,7 +66,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_can_not_be_read(tmp_path: Path) -> None:
-    """Then nobody knows what is wanted."""
+    """An unreadable directory makes the wanted files unknown."""
     config = config_of(tmp_path, directories=[{"path": str(tmp_path / "none")}])
     with pytest.raises(
         UnknownError, match="none: No such file or directory: which files are wanted is not known"
@@ -74,7 +75,7 @@ def test_a_directory_that_can_not_be_read(tmp_path: Path) -> None:
 
 
 def test_the_ledger_is_only_read(tmp_path: Path) -> None:
-    """What is in it is known while it is open and after it was closed; where there is none, none is made."""
+    """Its entries are read while it is open and after it was closed. A missing ledger isn't created."""
     state = tmp_path / "state"
     assert read_known(state) == {}
     assert not state.exists()
@@ -89,7 +90,7 @@ def test_the_ledger_is_only_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 4096])
 def test_a_ledger_that_can_not_be_read(tmp_path: Path, damage: bytes) -> None:
-    """One of another version, or that is none, is told of."""
+    """A ledger of another version and a file that is none are reported."""
     remember(tmp_path, "/x", GONE).close()
     path = tmp_path / "state" / "ledger.sqlite3"
     path.write_bytes(damage)

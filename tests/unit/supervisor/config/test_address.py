@@ -1,4 +1,4 @@
-"""Addresses of the configuration, and what is said where one can't be listened on."""
+"""Addresses in the configuration, and the errors when listening on one fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supervisor.config.address import Address, _advice, listening, parse_address
     ],
 )
 def test_an_address_and_back(text: str, address: Address) -> None:
-    """IPv4 as it is, IPv6 in brackets; what is written again is read as the same."""
+    """IPv4 without brackets, IPv6 with them. A formatted address parses to the same one."""
     assert parse_address(text) == address
     assert parse_address(str(address)) == address
 
@@ -30,15 +30,15 @@ def test_an_address_and_back(text: str, address: Address) -> None:
     ["localhost:9737", ":9737", "9737", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "[127.0.0.1]:9737",
      "::1:9737", "[::1]", "1.2.3:9737", "127.0.0.1:9737 ", "[fe80::1%eth0]:9737", "", None, True, 9737],
 )  # fmt: skip
-def test_what_is_none(value: object) -> None:
-    """Anything else is an error that shows what would be right."""
+def test_no_address(value: object) -> None:
+    """Anything else is an error that shows what would be valid."""
     with pytest.raises(ValueError, match=r"no address to listen on: .*127\.0\.0\.1:9737"):
         parse_address(value)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_port_in_use(host: str) -> None:
-    """The error names the address, the reason, and how to find out who has it."""
+    """The error names the address, the reason, and how to find the process that uses it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as others:
         address = Address(host, others.getsockname()[1])
@@ -50,13 +50,13 @@ def test_a_port_in_use(host: str) -> None:
 
 
 def test_an_address_that_is_not_there() -> None:
-    """An address of no interface: the error says so (192.0.2.0/24 is nobody's, RFC 5737)."""
+    """An address of no interface is reported as such (192.0.2.0/24 is unassigned, RFC 5737)."""
     with pytest.raises(OSError, match="no interface has it"):
         listening(Address("192.0.2.1", 9737))
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "hint"),
     [
         (
             errno.EACCES,
@@ -65,13 +65,13 @@ def test_an_address_that_is_not_there() -> None:
         (errno.EMFILE, "Too many open files"),
     ],
 )
-def test_what_to_do_about_it(number: int, told: str) -> None:
-    """A port that takes a privilege is told of; of what else fails the system's reason is all there is to say."""
-    assert _advice(OSError(number, "x"), Address("127.0.0.1", 80)) == told
+def test_hints_for_errors(number: int, hint: str) -> None:
+    """A port that needs a privilege gets a hint; other errors get the system's reason only."""
+    assert _advice(OSError(number, "x"), Address("127.0.0.1", 80)) == hint
 
 
 def test_all_addresses() -> None:
-    """[::] takes connections over IPv4 too."""
+    """[::] accepts IPv4 connections too."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with listening(Address("::", port)) as ours:

@@ -1,4 +1,4 @@
-"""Reading the configuration: every problem at once, each with its line, its key and what would be right."""
+"""Loading the configuration: all problems at once, each with line, key and what would be valid."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ EXAMPLE = Path(__file__).parents[4] / "config" / "filemaps.yaml"
 
 
 def check(text: str | bytes, devices: dict[str, int] | None = None) -> Config:
-    """Parse `text` as the file f; `devices` are the device numbers of the files that exist."""
+    """Parse `text` as the file f; `devices` are the device numbers of the existing files."""
     content = text if isinstance(text, bytes) else textwrap.dedent(text).encode()
     return parse(content, "f", (devices or {}).get)
 
 
 def attempt(text: str | bytes) -> ConfigError | None:
-    """Return what is wrong with `text`, None where it is valid."""
+    """Return the error of `text`, None if it is valid."""
     try:
         check(text)
     except ConfigError as error:
@@ -35,21 +35,21 @@ def attempt(text: str | bytes) -> ConfigError | None:
 
 
 def problems(text: str | bytes, devices: dict[str, int] | None = None) -> list[str]:
-    """Return the lines that an operator reads about `text`."""
+    """Return the lines that an operator sees for `text`."""
     with pytest.raises(ConfigError) as caught:
         check(text, devices)
     return str(caught.value).splitlines()
 
 
 def test_the_example_is_valid() -> None:
-    """The configuration that the project runs is one that it accepts."""
+    """The shipped example configuration is valid."""
     config = load(str(EXAMPLE))
     assert config.filemaps[0].labels == {"tenant": "acme"}
     assert config.supervisor.health.max_rss == 128 << 20
 
 
 def test_all_problems_at_once_in_the_order_of_the_lines() -> None:
-    """One look tells all that is wrong, each with its place, key and remedy."""
+    """All problems are reported at once, each with place, key and remedy."""
     assert problems("""\
         version: 1
         defaults:
@@ -138,19 +138,19 @@ def test_all_problems_at_once_in_the_order_of_the_lines() -> None:
     ],
 )
 def test_one_problem(text: str | bytes, line: str) -> None:
-    """Whatever is wrong with the text, the first line says where and what."""
+    """Whatever the error in the text, the first line has its place and reason."""
     assert problems(text)[0].startswith(line)
 
 
 def test_a_bomb_of_aliases_is_refused_quickly() -> None:
-    """A few lines that stand for billions of values are not expanded."""
+    """A few lines that expand to billions of values are not expanded."""
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     assert "more than 200000 values, counting each use of an alias" in problems("\n".join(lines))[0]
 
 
 def test_anchors_and_merge_keys() -> None:
-    """An entry can take its keys from another, and its own count more."""
+    """An entry can merge another's keys, and its own keys take precedence."""
     config = check("""\
         version: 1
         filemaps:
@@ -163,8 +163,8 @@ def test_anchors_and_merge_keys() -> None:
     ]
 
 
-def test_what_is_named_twice() -> None:
-    """A file, a directory or a name that comes twice is reported with the line where it came first."""
+def test_duplicates() -> None:
+    """A duplicate file, directory or name is reported with the line of its first occurrence."""
     assert problems("""\
         version: 1
         filemaps:
@@ -184,7 +184,7 @@ def test_what_is_named_twice() -> None:
 
 
 def test_histogram_finer_than_the_clock() -> None:
-    """Bounds below a millisecond need precise timestamps; the error stands at what the operator wrote."""
+    """Bounds below a millisecond need precise timestamps; the error has the line of the bounds."""
     lines = problems("""\
         version: 1
         defaults: {precise: false, histogram: [1ms]}
@@ -205,7 +205,7 @@ def test_histogram_finer_than_the_clock() -> None:
 
 
 def test_group_id_twice_on_one_device() -> None:
-    """Ids count from 0 on each device, so only on the same one are two alike a mistake."""
+    """Ids count from 0 on each device, so only duplicates on one device are an error."""
     text = """\
         version: 1
         filemaps:
@@ -220,8 +220,8 @@ def test_group_id_twice_on_one_device() -> None:
     )
 
 
-def test_which_disks_are_asked(tmp_path: Path) -> None:
-    """Without a wait two files share a group only where the kernel knows both."""
+def test_only_cached_files_are_compared(tmp_path: Path) -> None:
+    """Without waiting for a disk, duplicates are found only among files that the kernel has cached."""
     config, known, unknown = tmp_path / "config", tmp_path / "known", tmp_path / "never" / "asked for"
     known.touch()
 
@@ -236,7 +236,7 @@ def test_which_disks_are_asked(tmp_path: Path) -> None:
 
 
 def test_duplicate_group_ids() -> None:
-    """Each later one is paired with the first; an unknown device says nothing."""
+    """Each duplicate is paired with the first; files on unknown devices have none."""
     entries = [
         (("a",), 0, 1),
         (("b",), 0, 1),
@@ -248,8 +248,8 @@ def test_duplicate_group_ids() -> None:
     assert duplicate_group_ids(entries) == [(("b",), ("a",)), (("e",), ("a",))]
 
 
-def test_load_asks_the_file_system_for_devices(tmp_path: Path) -> None:
-    """Two files of one file system that adopt one group are found when the file is loaded."""
+def test_load_looks_up_the_devices(tmp_path: Path) -> None:
+    """Two files of one file system that adopt one group are found at load."""
     for name in ("a", "b"):
         (tmp_path / name).touch()
     file = tmp_path / "filemaps.yaml"
@@ -263,7 +263,7 @@ def test_load_asks_the_file_system_for_devices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gone.yaml", "", "gone/below", "nul\0"])
 def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
-    """No file, a directory and a name that can't be are problems of the file as a whole."""
+    """A missing file, a directory and an impossible name are problems of the file as a whole."""
     with pytest.raises(ConfigError) as caught:
         load(os.path.join(tmp_path, name))
     [problem] = caught.value.problems
@@ -272,7 +272,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """A supervisor's configuration may be no pipe, whether or not somebody writes to it; `check` reads one."""
+    """A supervisor's configuration may not be a pipe, with or without a writer; `check` reads pipes."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading, writing = os.pipe()
@@ -286,7 +286,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
-    """Nobody writes so much configuration: it is not even taken apart."""
+    """A configuration too large to be real is not parsed."""
     file = tmp_path / "filemaps.yaml"
     file.write_bytes(b"#" * (MAX_BYTES + 1))
     with pytest.raises(ConfigError, match=r"filemaps\.yaml: is larger than \d+ MiB"):
@@ -294,7 +294,7 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
 
 
 def test_group_ids_of_files_that_are_not_there(tmp_path: Path) -> None:
-    """On which device they will be is not known: both may adopt the group with one id."""
+    """The devices of missing files are unknown: two of them may adopt the same group id."""
     file = tmp_path / "filemaps.yaml"
     entries = [f"{{path: {tmp_path}/{name}, group_id: 3}}" for name in ("a", "b")]
     file.write_text(f"version: 1\nfilemaps: [{', '.join(entries)}]\n")
@@ -302,7 +302,7 @@ def test_group_ids_of_files_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_problem() -> None:
-    """What editors put in front is not held against the operator."""
+    """A byte order mark, as some editors write it, is accepted."""
     assert check(b"\xef\xbb\xbfversion: 1\r\n").version == 1
 
 
@@ -316,7 +316,7 @@ def test_a_problem_is_one_line() -> None:
     | st.text(alphabet=" \n\t-:[]{}&*!|>'\"#%@,?<a1\u2028\x85\r", max_size=60).map(str.encode)
 )
 def test_any_bytes_are_a_configuration_or_a_problem(content: bytes) -> None:
-    """Nothing that the file holds raises anything but ConfigError, and that always says something."""
+    """Arbitrary content raises only ConfigError, which always has a text."""
     found = attempt(content)
     assert found is None or found.problems
     assert found is None or len(str(found).splitlines()) == len(found.problems)
@@ -339,7 +339,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*Config.model_fields, "y"]), VALUES))
 def test_any_structure_is_a_configuration_or_a_problem(sections: dict[str, str]) -> None:
-    """Values of the wrong kind in any place are explained too."""
+    """Values of the wrong type are explained at any place."""
     text = "version: 1\n" + "".join(
         f"{key}: {value}\n" for key, value in sections.items() if key != "version"
     )

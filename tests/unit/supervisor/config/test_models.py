@@ -1,4 +1,4 @@
-"""The models of the configuration, its units, and what a file's options come to."""
+"""The models of the configuration, its units, and a file's effective options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from supervisor.config.units import format_duration, parse_duration, parse_perce
     ("text", "seconds"), [("500ms", 0.5), ("10s", 10), ("1.5s", 1.5), ("10m", 600), ("1h", 3600), ("2 s", 2)]
 )
 def test_duration(text: str, seconds: float) -> None:
-    """A number with its unit is seconds."""
+    """A number with its unit is a duration in seconds."""
     assert parse_duration(text) == seconds
 
 
@@ -26,13 +26,13 @@ def test_duration(text: str, seconds: float) -> None:
     ("text", "size"), [("64kB", 64_000), ("128MiB", 134_217_728), ("1GiB", 1 << 30), ("7 B", 7)]
 )
 def test_size(text: str, size: int) -> None:
-    """A number with its unit is bytes; k is 1000 and Ki is 1024."""
+    """A number with its unit is a size in bytes; k is 1000 and Ki is 1024."""
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("value", [10, 0.5, "10"])
-def test_a_bare_number_is_told_to_take_a_unit(value: object) -> None:
-    """Nobody has to guess whether 10 means seconds or milliseconds: it means nothing."""
+def test_a_bare_number_needs_a_unit(value: object) -> None:
+    """A number without a unit is refused: 10 could be seconds or milliseconds."""
     with pytest.raises(ValueError, match="has no unit: write it with one, as in 10s"):
         parse_duration(value)
     with pytest.raises(ValueError, match="has no unit: write it with one, as in 128MiB"):
@@ -43,7 +43,7 @@ def test_a_bare_number_is_told_to_take_a_unit(value: object) -> None:
     "value", ["0s", "-1s", "1d", "s", "", True, None, [], "9" * 5000 + "s", "1e3s", "٣s"]
 )
 def test_no_duration(value: object) -> None:
-    """Everything else is refused with an example, and shown short."""
+    """Anything else is refused with an example, and shown shortened."""
     with pytest.raises(ValueError, match="as in 500ms or 10m") as caught:
         parse_duration(value)
     assert len(str(caught.value)) < 150
@@ -51,19 +51,19 @@ def test_no_duration(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["0B", "128M", "1.5GiB", "", True, None])
 def test_no_size(value: object) -> None:
-    """128M could be either thousand: it is refused with the units there are."""
+    """128M is ambiguous and refused with the list of units."""
     with pytest.raises(ValueError, match="kB, MB, GB, KiB, MiB, GiB"):
         parse_size(value)
 
 
 @given(st.integers(1, 10**9))
 def test_format_duration_is_read_back(milliseconds: int) -> None:
-    """What is shown as a duration could stand in the configuration, and means the same."""
+    """A formatted duration is valid in a configuration and has the same value."""
     assert parse_duration(format_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    """A configuration that says nothing means what the documentation says."""
+    """An empty configuration has the documented defaults."""
     config = Config.model_validate({"version": 1})
     assert config.defaults.histogram == (100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
     assert (config.defaults.mode, config.defaults.program_id) == (FilemapdMode.INODE, "dmstats")
@@ -74,7 +74,7 @@ def test_defaults_are_the_documented_ones() -> None:
 
 
 def test_an_entry_overrides_the_defaults() -> None:
-    """What an entry says holds, false and [] included; what it doesn't say comes from the defaults."""
+    """An entry's keys take precedence, false and [] included; missing ones come from the defaults."""
     defaults = Defaults.model_validate({"sample": "1m", "mode": "path", "max_regions": 7})
     entry = Filemap.model_validate(
         {"path": "/a", "precise": False, "histogram": [], "mode": "inode", "labels": {"tenant": "acme"}}
@@ -90,7 +90,7 @@ def test_an_entry_overrides_the_defaults() -> None:
     [("/a/../b", "/b"), ("//a//b/", "/a/b"), ("/./a", "/a"), ("/../a", "/a"), ("/ä", "/ä")],
 )
 def test_paths_are_normalised(path: str, normal: str) -> None:
-    """One file has one spelling, so that it is found when it is named twice."""
+    """A file has one spelling, so that duplicates are found."""
     assert Filemap.model_validate({"path": path}).path == normal
 
 
@@ -134,7 +134,7 @@ def test_paths_are_normalised(path: str, normal: str) -> None:
     ],
 )
 def test_bad_values(key: str, value: Any, message: str) -> None:
-    """Each value that would do harm further on is refused, with the reason."""
+    """Each invalid value that would do harm later is refused with the reason."""
     with pytest.raises(ValidationError, match=message) as caught:
         Filemap.model_validate({"path": "/a", key: value})
     assert [error["loc"][0] for error in caught.value.errors()] == [key]
@@ -154,14 +154,14 @@ def test_bad_values(key: str, value: Any, message: str) -> None:
     ],
 )
 def test_bad_values_of_the_supervisor(key: str, value: Any, message: str) -> None:
-    """So is each of the supervisor's."""
+    """So are those of the supervisor section."""
     with pytest.raises(ValidationError, match=message) as caught:
         Supervisor.model_validate({key: value})
     assert {error["loc"][0] for error in caught.value.errors()} == {key}
 
 
 def test_group_by_name_or_id() -> None:
-    """A name stands for the id that the system knows for it; an id may be of a group without a name."""
+    """A name is resolved to the system's group id; an id may be of a group without a name."""
     assert Supervisor.model_validate({"control_group": "root"}).control_group == 0
     assert Supervisor.model_validate({"control_group": 4242}).control_group == 4242
     assert Supervisor.model_validate({"on_move": ["/bin/echo", "a b"]}).on_move == ("/bin/echo", "a b")
@@ -169,20 +169,20 @@ def test_group_by_name_or_id() -> None:
 
 @pytest.mark.parametrize("program_id", ["dmstats", "filemapd", "12a", "a-b"])
 def test_good_program_ids(program_id: str) -> None:
-    """A number is only one as a whole, a dash only in front."""
+    """Numbers are refused only as the whole id, dashes only in front."""
     assert Defaults.model_validate({"program_id": program_id}).program_id == program_id
 
 
 @pytest.mark.parametrize("patterns", [[], [""], ["/a/*.img"], "*.img"])
 def test_patterns_that_match_nothing(patterns: object) -> None:
-    """A directory that could never select a file is a mistake."""
+    """A directory that could never select a file is an error."""
     with pytest.raises(ValidationError):
         Directory.model_validate({"path": "/a", "include": patterns})
 
 
 @pytest.mark.parametrize("key", ["group_id", "alias", "name"])
-def test_what_is_one_files_is_not_a_directorys(key: str) -> None:
-    """A group, an alias and a name belong to a single file."""
+def test_keys_of_files_are_no_keys_of_directories(key: str) -> None:
+    """Group, alias and name are valid for a single file only."""
     with pytest.raises(ValidationError, match="Extra inputs"):
         Directory.model_validate({"path": "/a", key: "1"})
 
@@ -195,6 +195,6 @@ def test_percent(text: str, percent: float) -> None:
 
 @pytest.mark.parametrize("value", ["0%", "101%", "-1%", "%", "", None, True])
 def test_no_percent(value: object) -> None:
-    """A share is above nothing and at most the whole."""
+    """A share is above 0 and at most 100%."""
     with pytest.raises(ValueError, match="as in 90%"):
         parse_percent(value)

@@ -1,4 +1,4 @@
-"""The configuration of the port: TLS, who may ask, and as whom it is served."""
+"""The configuration of the port: TLS, users, and the account of the web process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ HASH = "$2y$10$" + "a" * 21 + "u" + "b" * 31
 
 
 def test_tls_and_users() -> None:
-    """Paths begin at the configuration's folder; what may be left out has the exporters' defaults."""
+    """Paths are relative to the configuration's folder; optional keys have the defaults of Prometheus
+    exporters."""
     tls = "tls_server_config: {cert_file: a/b.pem, key_file: /c}"
     text = f"version: 1\nweb: {{{tls}, basic_auth_users: {{d: {HASH}}}}}\n"
     web = parse(text.encode(), "/etc/filemapd/filemaps.yaml", lambda _path: None).web
@@ -25,7 +26,8 @@ def test_tls_and_users() -> None:
 
 
 def test_wrong_tls() -> None:
-    """What the exporters have and Python's ssl or filemapd has not is said, and what belongs together."""
+    """Options of Prometheus exporters that Python's ssl or filemapd lacks are reported, and so are missing
+    companions."""
     assert problems("""\
         version: 1
         web:
@@ -55,7 +57,7 @@ def test_wrong_tls() -> None:
 
 
 def test_the_web_process_is_some_user_without_privileges() -> None:
-    """Root is refused, as is a user who is not there."""
+    """Root is refused, and so is an unknown user."""
     for name, told in (
         ("root", "'root' has all privileges"),
         ("no-such-user", "there is no user 'no-such-user'"),
@@ -65,7 +67,7 @@ def test_the_web_process_is_some_user_without_privileges() -> None:
 
 
 def test_wrong_users() -> None:
-    """What is no hash may be a password: it is not shown."""
+    """A value that is no hash may be a password: it is not shown."""
     for wrong in ("secret", "4711", "[secret]", HASH[:-1], HASH.replace("2y", "2x"), f"'{HASH}\\n'"):
         (told,) = problems(f"version: 1\nweb: {{basic_auth_users: {{anna: {wrong}}}}}")
         assert "web.basic_auth_users.anna: is no bcrypt hash, as in '$2y$10$...' with 60 characters" in told

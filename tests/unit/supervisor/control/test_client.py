@@ -1,4 +1,4 @@
-"""What is asked and answered over the control socket."""
+"""Requests and responses over the control socket."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tests.unit.controlling import Loop, ask, connect, raw, running
 
 @pytest.fixture
 def loop(tmp_path: Path) -> Iterator[Loop]:
-    """A loop whose socket is control.sock in tmp_path."""
+    """A loop with its socket at control.sock in tmp_path."""
     with running(tmp_path / "control.sock") as one:
         yield one
 
 
-def test_questions_and_answers(loop: Loop, tmp_path: Path) -> None:
-    """JSON goes both ways, also a body that has to be sent in pieces."""
+def test_requests_and_responses(loop: Loop, tmp_path: Path) -> None:
+    """JSON goes both ways, also a body that must be sent in pieces."""
     assert ask(loop, tmp_path, "GET", "/v1/status") == {"filemaps": []}
     assert ask(loop, tmp_path, "POST", "/v1/echo", {"name": "\udcff"}) == {"name": "\udcff"}
     assert ask(loop, tmp_path, "POST", "/v1/echo") == {}
     assert len(ask(loop, tmp_path, "GET", "/v1/large")) == 2_000_000
 
 
-def test_an_answer_in_pieces(loop: Loop, tmp_path: Path) -> None:
-    """One that is made piece by piece leaves the loop its turns in between, and arrives whole, by HTTP/1.0 too."""
+def test_a_response_in_pieces(loop: Loop, tmp_path: Path) -> None:
+    """A response made in pieces lets the loop run in between, and arrives complete, over HTTP/1.0 too."""
     assert ask(loop, tmp_path, "GET", "/v1/pieces") == [*range(50), "x" * 500_000]
     with connect(loop, tmp_path) as client:
         client.sendall(b"GET /v1/pieces HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -43,8 +43,8 @@ def test_an_answer_in_pieces(loop: Loop, tmp_path: Path) -> None:
     assert old.endswith(b'x"]')
 
 
-def test_an_answer_that_breaks_off(loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A fault in the middle is logged, and the client sees that the end is missing."""
+def test_an_incomplete_response(loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An error in the middle is logged, and the client sees that the response is incomplete."""
     error = ask(loop, tmp_path, "GET", "/v1/breaks")
     assert isinstance(error, ControlError)
     assert "broke" in str(error)
@@ -64,7 +64,7 @@ def test_an_answer_that_breaks_off(loop: Loop, tmp_path: Path, caplog: pytest.Lo
     ],
 )
 def test_bodies_are_validated(loop: Loop, tmp_path: Path, body: object, text: str) -> None:
-    """What is wrong in a body is told by its key, with what would be right."""
+    """An error in a body names the key and what would be valid."""
     error = ask(loop, tmp_path, "POST", "/v1/particular", body)
     assert isinstance(error, ControlError)
     assert (error.status, str(error)) == (400, text)
@@ -81,7 +81,7 @@ def test_bodies_are_validated(loop: Loop, tmp_path: Path, body: object, text: st
     ],
 )
 def test_queries_are_validated(loop: Loop, tmp_path: Path, query: str, text: str) -> None:
-    """So is a query."""
+    """An error in a query names the key and what would be valid."""
     error = ask(loop, tmp_path, "GET", f"/v1/particular{query}")
     assert isinstance(error, ControlError)
     assert (error.status, str(error)) == (400, text)
@@ -99,8 +99,10 @@ def test_queries_are_validated(loop: Loop, tmp_path: Path, query: str, text: str
         ("POST", "/v1/odd", 500, "a fault in filemapd: 799 is not a valid HTTPStatus"),
     ],
 )
-def test_errors_are_told(loop: Loop, tmp_path: Path, method: str, path: str, status: int, text: str) -> None:
-    """The client gets the status and the text, and the supervisor goes on, whatever a route does."""
+def test_errors_are_reported(
+    loop: Loop, tmp_path: Path, method: str, path: str, status: int, text: str
+) -> None:
+    """The client gets the status and the text, and the supervisor goes on, whatever a route raises."""
     error = ask(loop, tmp_path, method, path)
     assert isinstance(error, ControlError)
     assert (error.status, str(error)) == (status, text)
@@ -126,11 +128,11 @@ def test_errors_are_told(loop: Loop, tmp_path: Path, method: str, path: str, sta
     ],
 )
 def test_bad_requests(loop: Loop, tmp_path: Path, request_: bytes, status: int) -> None:
-    """What is no request, or too large, is answered as such, and the connection ends."""
+    """Invalid or too large requests get an error response, and the connection is closed."""
     assert raw(loop, tmp_path, request_).startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_methods_there_are(loop: Loop, tmp_path: Path) -> None:
-    """Who uses another method is told those that there are, as HTTP has it (RFC 9110, 15.5.6)."""
-    answer = raw(loop, tmp_path, b"PUT /v1/particular HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert b"\r\nallow: get, post\r\n" in answer.lower()
+def test_allowed_methods(loop: Loop, tmp_path: Path) -> None:
+    """A wrong method gets a response with the allowed ones (RFC 9110, 15.5.6)."""
+    response = raw(loop, tmp_path, b"PUT /v1/particular HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"\r\nallow: get, post\r\n" in response.lower()

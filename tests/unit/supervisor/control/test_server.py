@@ -1,4 +1,4 @@
-"""The control socket itself: who may use it, how many, and what happens to it; and its client."""
+"""The control socket: access, number of clients, failures; and its client."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tests.unit.controlling import ROUTES, Loop, ask, connect, raw, running
 
 @pytest.fixture
 def loop(tmp_path: Path) -> Iterator[Loop]:
-    """A loop whose socket is control.sock in tmp_path."""
+    """A loop with its socket at control.sock in tmp_path."""
     with running(tmp_path / "control.sock") as one:
         yield one
 
 
 def test_clients_that_leave(loop: Loop, tmp_path: Path) -> None:
-    """A client that says nothing, half a request, or doesn't take its answer leaves nothing behind."""
+    """A client that sends nothing or half a request, or doesn't read its response, leaves nothing behind."""
     assert raw(loop, tmp_path, b"", end=True) == b""
     half = b"POST /v1/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n[1"
     assert raw(loop, tmp_path, half, end=True).startswith(b"HTTP/1.1 400 ")
@@ -46,7 +46,7 @@ def test_clients_that_leave(loop: Loop, tmp_path: Path) -> None:
 
 
 def test_slow_clients_are_closed(loop: Loop, tmp_path: Path) -> None:
-    """A client has ten seconds for all of its request; tick() says when it has to be called."""
+    """A client has ten seconds for all of its request; tick() returns when to call it next."""
     assert loop.control.tick(time.monotonic()) is None
     with connect(loop, tmp_path) as client:
         now = time.monotonic()
@@ -61,21 +61,22 @@ def test_slow_clients_are_closed(loop: Loop, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("asks", [b"GET /v1/large", b"GET /v1/pieces"])
 def test_a_busy_loop_closes_nobody(loop: Loop, tmp_path: Path, asks: bytes) -> None:
-    """A client that did its part in time gets its answer, whatever the loop was busy with until its time was up."""
+    """A client that sent its request in time gets its response, even if the loop was busy past the
+    deadline."""
     with connect(loop, tmp_path) as client:
         client.sendall(asks + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         late = time.monotonic() + 3600
-        answer = b""
-        while not answer.endswith((b'x"', b"\r\n0\r\n\r\n")):
+        response = b""
+        while not response.endswith((b'x"', b"\r\n0\r\n\r\n")):
             loop.control.tick(late)
             data = client.recv(1 << 20)
-            assert data, answer[-100:]
-            answer += data
-    assert len(answer) > 500_000
+            assert data, response[-100:]
+            response += data
+    assert len(response) > 500_000
 
 
 def test_a_crowd_waits(loop: Loop, tmp_path: Path) -> None:
-    """More than 32 clients wait for their turn, and don't keep the loop busy meanwhile."""
+    """Clients beyond 32 wait for their turn, and don't keep the loop busy meanwhile."""
     clients = [connect(loop, tmp_path) for _ in range(32)]
     with connect(loop, tmp_path) as late:
         late.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -89,7 +90,7 @@ def test_a_crowd_waits(loop: Loop, tmp_path: Path) -> None:
 
 
 def test_out_of_descriptors(loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a descriptor for a client the loop isn't kept busy; tick() has it tried again."""
+    """Without a descriptor for a client the loop isn't kept busy; tick() retries."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
@@ -111,7 +112,7 @@ def test_out_of_descriptors(loop: Loop, tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_the_socket_is_for_owner_and_group(loop: Loop, tmp_path: Path) -> None:
-    """Others may not connect; the file goes when the supervisor does."""
+    """Others may not connect; the file is removed when the supervisor ends."""
     path = tmp_path / "control.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert path.stat().st_gid == os.getegid()
@@ -120,7 +121,7 @@ def test_the_socket_is_for_owner_and_group(loop: Loop, tmp_path: Path) -> None:
 
 
 def test_the_socket_is_for_a_group(tmp_path: Path) -> None:
-    """One of the process's own groups can be given without privileges; any other takes root."""
+    """The socket can be given to one of the process's own groups without privileges; any other needs root."""
     path, groups = tmp_path / "control.sock", [*os.getgroups(), os.getegid()]
     control = ControlServer(path, ROUTES, groups[0])
     assert path.stat().st_gid == groups[0]
@@ -131,7 +132,7 @@ def test_the_socket_is_for_a_group(tmp_path: Path) -> None:
 
 
 def test_one_supervisor_at_a_time(loop: Loop, tmp_path: Path) -> None:
-    """A second supervisor on the same socket is an error, also while nobody has the time to accept."""
+    """A second supervisor on the same socket is an error, even while the first one doesn't accept."""
     with pytest.raises(AlreadyRunning, match="another filemapd listens on"):
         ControlServer(tmp_path / "control.sock", ROUTES)
     crowd = [socket.socket(socket.AF_UNIX) for _ in range(40)]
@@ -146,18 +147,18 @@ def test_one_supervisor_at_a_time(loop: Loop, tmp_path: Path) -> None:
 
 
 def test_a_dead_supervisors_socket_is_replaced(tmp_path: Path) -> None:
-    """The socket file of a supervisor that was killed is in nobody's way."""
+    """The socket file of a killed supervisor is replaced."""
     path = tmp_path / "control.sock"
-    ready, tell = os.pipe()
+    ready, wake = os.pipe()
     pid = os.fork()
     if pid == 0:
         ControlServer(path, ROUTES)
-        os.write(tell, b"x")
+        os.write(wake, b"x")
         signal.pause()
         os._exit(0)
     os.read(ready, 1)
     os.close(ready)
-    os.close(tell)
+    os.close(wake)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     with pytest.raises(NotRunning, match="no process listens"):
@@ -166,8 +167,8 @@ def test_a_dead_supervisors_socket_is_replaced(tmp_path: Path) -> None:
         assert ask(loop, tmp_path, "GET", "/v1/status") == {"filemaps": []}
 
 
-def test_no_socket_to_be_had(tmp_path: Path) -> None:
-    """A path that is too long for a socket is refused, and what it changed meanwhile is as before."""
+def test_a_path_too_long(tmp_path: Path) -> None:
+    """A path too long for a socket is refused, and nothing stays changed."""
     before = os.umask(0o022)
     try:
         with pytest.raises(OSError, match=r"the control socket /.*/x+ can't be had: .*too long"):
@@ -177,8 +178,8 @@ def test_no_socket_to_be_had(tmp_path: Path) -> None:
         os.umask(before)
 
 
-def test_a_socket_that_somebody_removed(loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It can't be given to another group: that is told, and those go on who are connected."""
+def test_a_removed_socket(loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A removed socket can't be given to another group: this is logged, and connected clients stay."""
     with connect(loop, tmp_path) as client:
         (tmp_path / "control.sock").unlink()
         loop.control.set_group(os.getegid())
@@ -189,7 +190,7 @@ def test_a_socket_that_somebody_removed(loop: Loop, tmp_path: Path, caplog: pyte
 
 
 def test_what_is_no_socket_stays(tmp_path: Path) -> None:
-    """A file at the socket's place is not removed."""
+    """A regular file at the socket's path is not removed."""
     path = tmp_path / "control.sock"
     path.write_text("mine")
     with pytest.raises(FileExistsError, match="not a socket"):
@@ -198,7 +199,7 @@ def test_what_is_no_socket_stays(tmp_path: Path) -> None:
 
 
 def test_a_successors_socket_stays(tmp_path: Path) -> None:
-    """A supervisor that ends late doesn't remove the socket of the one that replaced it."""
+    """A supervisor that ends late doesn't remove its successor's socket."""
     path = tmp_path / "control.sock"
     first = ControlServer(path, ROUTES)
     path.rename(tmp_path / "old.sock")
@@ -208,7 +209,7 @@ def test_a_successors_socket_stays(tmp_path: Path) -> None:
 
 
 def test_not_running(tmp_path: Path) -> None:
-    """Where nobody is, the client says so, and where it looked."""
+    """Without a supervisor the client reports so, with the path of the socket."""
     with pytest.raises(NotRunning) as caught:
         call(tmp_path, "GET", "/v1/status")
     assert (
@@ -216,15 +217,15 @@ def test_not_running(tmp_path: Path) -> None:
     )
 
 
-def test_no_answer(loop: Loop, tmp_path: Path) -> None:
-    """A supervisor that doesn't answer is waited for so long and no longer."""
+def test_no_response(loop: Loop, tmp_path: Path) -> None:
+    """The client stops waiting for a hanging supervisor after its timeout."""
     with pytest.raises(ControlError, match=r"did not respond on .* within 0\.05 s"):
         call(tmp_path, "GET", "/v1/status", timeout=0.05)
     loop.settle()
 
 
-def test_somebody_else_answers(tmp_path: Path) -> None:
-    """What is no JSON is told as such, with its beginning."""
+def test_a_response_that_is_not_json(tmp_path: Path) -> None:
+    """A response that isn't JSON is reported with its beginning."""
     with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as thread:
         listener.bind(str(tmp_path / "control.sock"))
         listener.listen()
@@ -238,7 +239,7 @@ def test_somebody_else_answers(tmp_path: Path) -> None:
 
 
 def test_names_are_completed(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By those of the running supervisor's files; where it can't be asked there are none."""
+    """Names of the running supervisor's files are completed; without a supervisor there are none."""
     status = {"filemaps": [{"name": "db01.img"}, {"name": "web01.img"}]}
     monkeypatch.setitem(ROUTES, ("GET", "/v1/status"), Route(Request, lambda _: Response(200, status)))
     context = click.Context(main)
@@ -253,30 +254,30 @@ def test_names_are_completed(loop: Loop, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_events_by_the_page(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All after an event are walked, however many there are more than an answer holds."""
+    """All events after a given one are returned, also if they are more than one response holds."""
 
-    def answer(query: EventsRequest) -> Response:
+    def respond(query: EventsRequest) -> Response:
         first = (query.after or 0) + 1
         events = [{"id": number} for number in range(first, min(first + query.limit, 2501))]
         return Response(200, {"events": events, "last": 2500})
 
-    monkeypatch.setitem(ROUTES, ("GET", "/v1/events"), Route(EventsRequest, answer))
+    monkeypatch.setitem(ROUTES, ("GET", "/v1/events"), Route(EventsRequest, respond))
     lines = command(loop, tmp_path, "events", "--since", "0", "--json").output.splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(1, 2501))
 
 
 def test_events_of_any_path(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file's events can be asked for by its path, of whatever bytes that is; a name that none has is told of."""
+    """A file's events can be requested by its path of any bytes; an unknown name is an error."""
     path = os.fsdecode(b"/images/a&b=c \xe9\n\xff.img")
     asked = []
 
-    def answer(query: EventsRequest) -> Response:
+    def respond(query: EventsRequest) -> Response:
         asked.append(query.name)
         return Response(200, {"events": [], "last": 0})
 
     status = {"filemaps": [{"name": "a.img", "path": path}]}
     monkeypatch.setitem(ROUTES, ("GET", "/v1/status"), Route(Request, lambda _: Response(200, status)))
-    monkeypatch.setitem(ROUTES, ("GET", "/v1/events"), Route(EventsRequest, answer))
+    monkeypatch.setitem(ROUTES, ("GET", "/v1/events"), Route(EventsRequest, respond))
     assert command(loop, tmp_path, "events", path).exit_code == 0
     assert set(asked) == {path}
     assert command(loop, tmp_path, "events", "a.img").output == ""
@@ -288,15 +289,15 @@ def test_events_of_any_path(loop: Loop, tmp_path: Path, monkeypatch: pytest.Monk
     assert command(loop, tmp_path, "events", "-n", "0", "b.img").exit_code == 0
 
 
-def test_changes_for_machines(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a reload changed, as JSON."""
+def test_changes_as_json(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The changes of a reload as JSON."""
     changes = {"added": ["a.img"], "removed": [], "changed": []}
     monkeypatch.setitem(ROUTES, ("POST", "/v1/reload"), Route(Request, lambda _: Response(200, changes)))
     assert json.loads(command(loop, tmp_path, "reload", "--json").output) == changes
 
 
 def command(loop: Loop, directory: Path, *words: str) -> Result:
-    """Run a command of filemapd's against the loop's socket."""
+    """Run a filemapd command against the loop's socket."""
     with ThreadPoolExecutor(1) as thread:
         done = thread.submit(CliRunner().invoke, main, ["--runtime-dir", str(directory), *words])
         loop.until(done.done)
@@ -304,7 +305,7 @@ def command(loop: Loop, directory: Path, *words: str) -> Result:
 
 
 def test_no_permission(loop: Loop, tmp_path: Path) -> None:
-    """Who is neither root nor in the group is told so."""
+    """A user who is neither root nor in the group gets an error."""
     assert loop.control is not None
     for directory in [tmp_path, *tmp_path.parents][:3]:
         directory.chmod(directory.stat().st_mode | 0o011)

@@ -22,16 +22,16 @@ DEADLINE = 60.0
 
 
 class Scans:
-    """A scanner and what it answered."""
+    """A scanner and its results."""
 
     def __init__(self) -> None:
         self.watches = InotifyWatches()
         self.children = ChildReaper()
-        self.answers: list[ScanResult] = []
-        self.scanner = Scanner(self.watches, self.children, lambda _directory, one: self.answers.append(one))
+        self.results: list[ScanResult] = []
+        self.scanner = Scanner(self.watches, self.children, lambda _directory, one: self.results.append(one))
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Take in what scans tell until a condition holds."""
+        """Handle scan results until a condition holds."""
         until = time.monotonic() + DEADLINE
         while not condition():
             assert time.monotonic() < until
@@ -39,14 +39,14 @@ class Scans:
             self.children.reap()
 
     def scan(self, directory: Directory, followed: object = frozenset()) -> ScanResult:
-        """Return what a scan answers."""
-        self.scanner.begin(directory, followed)  # type: ignore[arg-type] # what only `in` is used of
-        self.until(lambda: self.answers)
-        return self.answers.pop()
+        """Return the result of a scan."""
+        self.scanner.begin(directory, followed)  # type: ignore[arg-type] # only `in` is used
+        self.until(lambda: self.results)
+        return self.results.pop()
 
 
 class Signalled:
-    """The paths that are followed: a scan that asks for one gets a signal."""
+    """The followed paths: a scan process that checks one gets a signal."""
 
     def __init__(self, number: signal.Signals) -> None:
         self._number = number
@@ -58,7 +58,7 @@ class Signalled:
 
 @pytest.fixture
 def scans() -> Iterator[Scans]:
-    """One for each test."""
+    """A scanner for each test."""
     made = Scans()
     yield made
     made.scanner.close()
@@ -66,39 +66,39 @@ def scans() -> Iterator[Scans]:
 
 
 def directory(path: Path) -> Directory:
-    """Return a directory whose folders are looked into."""
+    """Return a recursive directory."""
     return Directory(path=str(path), include=("*.img",), recursive=True)
 
 
 def test_files_and_folders(scans: Scans, tmp_path: Path) -> None:
-    """Names of any bytes are found; what happens in a folder is told from before it was read, also while the answer
-    is on its way."""
+    """Names of any bytes are found. A folder's changes are noticed from before it was read, also while the
+    result is in transit."""
     below = tmp_path / "below"
     below.mkdir()
     odd = os.fsdecode(bytes(below) + b"/\xff\n.img")
     Path(odd).touch()
-    answer = scans.scan(directory(tmp_path))
+    result = scans.scan(directory(tmp_path))
     found = tmp_path.stat()
-    assert (answer.scan, answer.identity) == (Scan((odd,)), (found.st_dev, found.st_ino))
+    assert (result.scan, result.identity) == (Scan((odd,)), (found.st_dev, found.st_ino))
     (below / "new.img").touch()
     assert scans.watches.read().folders == [FolderEvent("", "new.img")]
-    assert [folder for folder, _ in answer.folders] == [str(tmp_path), str(below)]
-    for folder, wd in answer.folders:
+    assert [folder for folder, _ in result.folders] == [str(tmp_path), str(below)]
+    for folder, wd in result.folders:
         scans.watches.add_folder(folder, wd)
     (below / "new.img").unlink()
     assert scans.watches.read().folders == [FolderEvent(str(below), "new.img")]
 
 
 def test_no_directory(scans: Scans, tmp_path: Path) -> None:
-    """What is not there has no identity and no folders."""
-    answer = scans.scan(directory(tmp_path / "none"))
-    assert (answer.identity, answer.folders, answer.scan.files) == (None, (), ())
-    assert answer.scan.reason is not None
-    assert answer.scan.reason.endswith("No such file or directory")
+    """A missing directory has no identity and no folders."""
+    result = scans.scan(directory(tmp_path / "none"))
+    assert (result.identity, result.folders, result.scan.files) == (None, (), ())
+    assert result.scan.reason is not None
+    assert result.scan.reason.endswith("No such file or directory")
 
 
 def test_one_that_was_stopped_goes_on(scans: Scans, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is waited for no longer than others are to wait, told of once, and had go on."""
+    """A stopped scan is waited for up to the limit, logged once, and continued."""
     caplog.set_level(logging.INFO, "filemapd.supervisor")
     file = tmp_path / "a.img"
     file.touch()
@@ -112,53 +112,51 @@ def test_one_that_was_stopped_goes_on(scans: Scans, tmp_path: Path, caplog: pyte
 
     def goes_on() -> bool:
         scans.scanner.check_overdue(now + 60)
-        return bool(scans.answers)
+        return bool(scans.results)
 
     scans.until(goes_on)
-    assert scans.answers.pop().scan == Scan((str(file),))
-    told = [
+    assert scans.results.pop().scan == Scan((str(file),))
+    logged = [
         f"directory {tmp_path}: {what}" for what in ("does not respond: waiting for it", "responds again")
     ]
-    assert caplog.messages == told
+    assert caplog.messages == logged
     assert not scans.scanner.running()
 
 
-def test_a_busy_loop_is_no_scan_that_takes_long(
-    scans: Scans, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One that has answered since, while nobody had time for it, is not told of."""
+def test_a_busy_loop_is_no_slow_scan(scans: Scans, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A scan that responded while the loop was busy is not logged."""
     scans.scanner.begin(directory(tmp_path), frozenset())
     (pid,) = scans.children._callbacks
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     scans.scanner.check_overdue(time.monotonic() + 60)
-    (answer,) = scans.answers
-    assert answer.scan == Scan(())
+    (result,) = scans.results
+    assert result.scan == Scan(())
     assert not caplog.messages
 
 
 def test_one_that_is_killed(scans: Scans, tmp_path: Path) -> None:
-    """It found nothing, which is a reason to drop nothing; the next one does."""
+    """A killed scan finds nothing, so nothing is dropped; the next one succeeds."""
     file = tmp_path / "a.img"
     file.touch()
-    answer = scans.scan(directory(tmp_path), Signalled(signal.SIGKILL))
-    assert answer == ScanResult(Scan((), reason="the scan did not end"))
+    result = scans.scan(directory(tmp_path), Signalled(signal.SIGKILL))
+    assert result == ScanResult(Scan((), reason="the scan did not end"))
     assert scans.scan(directory(tmp_path)).scan == Scan((str(file),))
 
 
-def test_no_descriptor_to_be_had(scans: Scans, tmp_path: Path) -> None:
-    """A scan that can't be begun is answered at once."""
+def test_out_of_descriptors(scans: Scans, tmp_path: Path) -> None:
+    """A scan that can't be started ends at once."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         scans.scanner.begin(directory(tmp_path), ())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert scans.answers == [ScanResult(Scan((), reason="can't be scanned: Too many open files"))]
+    assert scans.results == [ScanResult(Scan((), reason="can't be scanned: Too many open files"))]
     assert not scans.scanner.running()
 
 
 def test_none_is_left(tmp_path: Path) -> None:
-    """Who ends waits for no scan, and leaves none."""
+    """close() doesn't wait for scans, and leaves none."""
     (tmp_path / "a.img").touch()
     scans = Scans()
     scans.scanner.begin(directory(tmp_path), Signalled(signal.SIGSTOP))

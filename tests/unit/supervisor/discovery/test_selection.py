@@ -1,4 +1,4 @@
-"""Which files a configuration wants, and what they are called."""
+"""The files that a configuration selects, and their names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def directory(path: object = "/d", **keys: Any) -> Directory:
 
 
 def touch(top: Path, *names: str) -> list[str]:
-    """Make empty files below `top`; return their paths."""
+    """Create empty files below `top`; return their paths."""
     for name in names:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).touch()
@@ -46,12 +46,12 @@ def touch(top: Path, *names: str) -> list[str]:
     ],
 )
 def test_selects(include: list[str], exclude: list[str], path: str, selected: bool) -> None:
-    """A pattern without a slash is for the basename, one with a slash for the path below the directory."""
+    """A pattern without a slash matches the basename, one with a slash the path below the directory."""
     assert selects(directory(include=include, exclude=exclude), path) == selected
 
 
 def test_scan_takes_regular_files_only(tmp_path: Path) -> None:
-    """Links, directories and pipes are no disk images, whatever their names are."""
+    """Links, directories and pipes are no disk images, whatever their names."""
     [image] = touch(tmp_path, "a.img")
     (tmp_path / "link.img").symlink_to(image)
     (tmp_path / "dir.img").mkdir()
@@ -60,7 +60,7 @@ def test_scan_takes_regular_files_only(tmp_path: Path) -> None:
 
 
 def test_scan_is_recursive_when_asked(tmp_path: Path) -> None:
-    """Directories below are entered when they are asked for, links to directories never."""
+    """Subdirectories are entered only if configured, links to directories never."""
     files = touch(tmp_path, "a", "sub/b", "sub/deeper/c")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert scan(directory(tmp_path)).files == (files[0],)
@@ -68,28 +68,28 @@ def test_scan_is_recursive_when_asked(tmp_path: Path) -> None:
 
 
 def test_scan_follows_its_own_path(tmp_path: Path) -> None:
-    """The operator may name a directory by a link."""
+    """The configured path may be a link to a directory."""
     touch(tmp_path, "real/a")
     (tmp_path / "link").symlink_to("real")
     assert scan(directory(tmp_path / "link")).files == (f"{tmp_path}/link/a",)
 
 
 def test_scan_keeps_to_the_limit(tmp_path: Path) -> None:
-    """The first in order are taken, the rest is counted."""
+    """The first files in order are selected, the rest is counted."""
     files = touch(tmp_path, "c", "a", "b", "d")
     found = scan(directory(tmp_path, max_files=2))
     assert (found.files, found.truncated) == ((files[1], files[2]), 2)
 
 
 def test_scan_stays_on_its_file_system(tmp_path: Path) -> None:
-    """What lies on another device than the directory is not the directory's."""
+    """Files on another device than the directory are not selected."""
     touch(tmp_path, "a", "sub/b")
     walk = selection._Listing(directory(tmp_path, recursive=True), lambda _folder: None)
     assert list(walk.files(tmp_path.stat().st_dev + 1)) == []
 
 
 def test_what_is_followed_keeps_its_place(tmp_path: Path) -> None:
-    """Those followed already come first, in order, and gone ones hold no place."""
+    """Followed files come first, in order; vanished ones take no place."""
     files = touch(tmp_path, "c", "a", "b", "d")
     followed = {files[3], files[0], f"{tmp_path}/gone"}
     assert scan(directory(tmp_path, max_files=2), followed) == Scan((files[0], files[3]), 2)
@@ -98,7 +98,7 @@ def test_what_is_followed_keeps_its_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gone", "file"])
 def test_scan_of_no_directory_is_a_reason(tmp_path: Path, name: str) -> None:
-    """A directory that isn't there is not an exception, and nothing was found."""
+    """A missing directory raises no exception, and nothing is found."""
     touch(tmp_path, "file")
     found = scan(directory(tmp_path / name))
     assert found.files == ()
@@ -108,8 +108,8 @@ def test_scan_of_no_directory_is_a_reason(tmp_path: Path, name: str) -> None:
     }
 
 
-def test_scan_tells_what_it_could_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory below that can't be read leaves its files out, and says so."""
+def test_scan_reports_unreadable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of an unreadable subdirectory are left out, and the error is reported."""
     files = touch(tmp_path, "a", "locked/b")
     real = os.scandir
 
@@ -124,7 +124,7 @@ def test_scan_tells_what_it_could_not_read(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_hostile_names(tmp_path: Path) -> None:
-    """Names with newlines and undecodable bytes are found, opened by what was found, and shown on one line."""
+    """Names with newlines and undecodable bytes are found, can be opened, and are shown on one line."""
     for name in (b"a\nb.img", b"\xff.img", b"\x1b[2J.img"):
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).touch()
     config = Config.model_validate({"version": 1, "directories": [{"path": str(tmp_path)}]})
@@ -134,7 +134,7 @@ def test_hostile_names(tmp_path: Path) -> None:
 
 
 def test_wanted_merges_the_lists() -> None:
-    """A listed file is taken as listed; of two directories that hold a file the first counts."""
+    """A listed file has its listed options; of two directories with the same file the first counts."""
     config = Config.model_validate(
         {
             "version": 1,
@@ -161,7 +161,7 @@ def test_wanted_merges_the_lists() -> None:
 
 
 def test_given_names_are_kept() -> None:
-    """A name from the configuration stays; a file that would be called the same is called more exactly."""
+    """A configured name stays; another file with the same basename gets a longer name."""
     config = Config.model_validate(
         {"version": 1, "filemaps": [{"path": "/x/y", "name": "disk.img"}, {"path": "/vm/disk.img"}]}
     )
@@ -178,7 +178,7 @@ def test_given_names_are_kept() -> None:
     ],
 )
 def test_unique_names(paths: list[str], names: list[str]) -> None:
-    """The shortest end of the path that tells the file from all others."""
+    """The name is the shortest end of the path that distinguishes the file from all others."""
     assert unique_names(paths, ()) == dict(zip(paths, names, strict=True))
 
 
@@ -189,7 +189,7 @@ PATHS = st.lists(st.sampled_from(["a", "b", "\n", "\\n", "\udcff", "é"]), min_s
 
 @given(st.sets(PATHS), st.sets(st.sampled_from(["a", "b", "a/b", "b/a"])))
 def test_names_are_unique_whatever_the_paths(paths: set[str], taken: set[str]) -> None:
-    """No two files share a name, none has a taken one, and each can be printed."""
+    """No two files share a name, none has a taken one, and each is printable."""
     names = unique_names(paths, taken)
     assert names.keys() == paths
     assert len(set(names.values())) == len(paths)

@@ -1,4 +1,4 @@
-"""What the ledger's log holds is carried into the database by a process of its own."""
+"""SQLite's write-ahead log is carried into the database by a separate process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.ledgers import PATH, fill
 
 
 def test_written_to_disk_by_another_process(tmp_path: Path) -> None:
-    """What was written goes from SQLite's log into the database, once for all that was written meanwhile."""
+    """Writes go from SQLite's log into the database, in one checkpoint for all."""
     children = ChildReaper()
     ledger = Ledger(tmp_path, children)
     log, file = tmp_path / "ledger.sqlite3-wal", tmp_path / "ledger.sqlite3"
@@ -39,8 +39,8 @@ def test_written_to_disk_by_another_process(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_no_process_to_be_had() -> None:
-    """It is told, and to be tried again."""
+def test_failed_fork() -> None:
+    """A failed fork is logged, and the checkpoint is due again."""
     program = """\
 import os, resource, sys
 from pathlib import Path
@@ -65,10 +65,10 @@ print(ledger._checkpoint.running, ledger._database.written)
     assert done.stdout == "False True\n"
 
 
-def test_no_program_to_be_had(
+def test_failed_exec(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that can't become the program is told of, and another one made the next time."""
+    """A process that can't execute the program is logged, and the next checkpoint gets another process."""
     children = ChildReaper()
     ledger = Ledger(tmp_path, children)
     fill(ledger)
@@ -84,7 +84,7 @@ def test_no_program_to_be_had(
 
 
 def finish(ledger: Ledger, children: ChildReaper) -> None:
-    """Wait for the end of a checkpoint that may be under way."""
+    """Wait until no checkpoint runs."""
     deadline = time.monotonic() + 60
     while ledger._checkpoint.running:
         assert time.monotonic() < deadline
@@ -92,8 +92,8 @@ def finish(ledger: Ledger, children: ChildReaper) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_the_process_that_writes_to_disk_is_disturbed(tmp_path: Path, number: signal.Signals) -> None:
-    """One that was stopped goes on the next time, one that was killed is followed by another."""
+def test_checkpoint_process_stopped_or_killed(tmp_path: Path, number: signal.Signals) -> None:
+    """A stopped process is continued for the next checkpoint, a killed one is replaced."""
     children = ChildReaper()
     ledger = Ledger(tmp_path, children)
     fill(ledger)
@@ -113,8 +113,7 @@ def test_the_process_that_writes_to_disk_is_disturbed(tmp_path: Path, number: si
 
 
 def test_it_ends_with_the_supervisor(tmp_path: Path) -> None:
-    """One that somebody has stopped is not left where the supervisor is killed, and nothing that was written is
-    lost."""
+    """A stopped checkpoint process doesn't outlive a killed supervisor, and no write is lost."""
     program = """\
 import os, signal, sys
 from pathlib import Path
@@ -159,7 +158,7 @@ signal.pause()
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process is there, and not only its status for whoever asks."""
+    """Return whether a process exists and isn't a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

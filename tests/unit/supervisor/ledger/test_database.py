@@ -1,4 +1,4 @@
-"""What the ledger does where its files can't be written, are damaged, or have gone."""
+"""The ledger when its files can't be written, are damaged, or vanish."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.ledgers import PATH, assert_full, fill, reads, stored
 
 
 def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
-    """It says what is wrong, goes on in memory, and carries all to disk once that works."""
+    """The ledger reports the error, continues in memory, and writes everything to disk once it can."""
     (tmp_path / "file").write_text("no folder")
     ledger = Ledger(tmp_path / "file" / "state", ChildReaper())
     assert str(tmp_path) in str(ledger.problem)
@@ -34,7 +34,7 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
 
 
 def test_what_could_not_be_read_at_the_start_is_added(tmp_path: Path) -> None:
-    """Totals and events from before are joined with those of a supervisor that began without them."""
+    """Earlier totals and events are merged with those of a supervisor that started without them."""
     folder = tmp_path / "state"
     first = Ledger(folder, ChildReaper())
     first.record_counters(PATH, reads(5))
@@ -59,8 +59,8 @@ def test_what_could_not_be_read_at_the_start_is_added(tmp_path: Path) -> None:
     second.close()
 
 
-def test_what_was_let_go_meanwhile_is_added_too(tmp_path: Path) -> None:
-    """A file that left the configuration before the ledger could be read keeps what was counted of it till then."""
+def test_what_was_dropped_meanwhile_is_added_too(tmp_path: Path) -> None:
+    """A file dropped before the ledger could be read retains its counts."""
     folder = tmp_path / "state"
     first = Ledger(folder, ChildReaper())
     first.record_counters(PATH, reads(5))
@@ -80,7 +80,7 @@ def test_what_was_let_go_meanwhile_is_added_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["ledger.sqlite3*", "ledger.sqlite3", "ledger.sqlite3-wal"])
 def test_deleted_while_in_use(tmp_path: Path, what: str) -> None:
-    """A ledger of which files were deleted under us is written anew, with all that was in it."""
+    """A ledger whose files are deleted while in use is rewritten completely."""
     ledger = Ledger(tmp_path, ChildReaper())
     fill(ledger)
     for file in tmp_path.glob(what):
@@ -95,8 +95,8 @@ def test_deleted_while_in_use(tmp_path: Path, what: str) -> None:
     again.close()
 
 
-def test_mending_what_is_whole_changes_nothing(tmp_path: Path) -> None:
-    """The files stay what they are."""
+def test_repairing_an_intact_ledger_changes_nothing(tmp_path: Path) -> None:
+    """Checking an intact ledger doesn't change its files."""
     ledger = Ledger(tmp_path, ChildReaper())
     fill(ledger)
     files = {file.name: file.stat().st_ino for file in tmp_path.iterdir()}
@@ -106,7 +106,7 @@ def test_mending_what_is_whole_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_overwritten_while_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A ledger that somebody wrote over is set aside, and what is known of followed files is written anew."""
+    """An overwritten ledger is set aside, and the entries of followed files are written to a new one."""
     ledger = Ledger(tmp_path, ChildReaper())
     fill(ledger)
     file = tmp_path / "ledger.sqlite3"
@@ -115,7 +115,7 @@ def test_overwritten_while_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixtu
             damaged.write(b"\xff" * (tmp_path / name).stat().st_size)
     with pytest.raises(sqlite3.DatabaseError):
         stored(tmp_path, "SELECT * FROM files")
-    # Pages that SQLite has in memory would hide it for a while.
+    # SQLite's cached pages would hide it for a while.
     ledger._database._db.execute("PRAGMA shrink_memory")
     ledger.record_intended_move(PATH, 9, "later")
     ledger.flush()
@@ -131,7 +131,7 @@ def test_overwritten_while_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_of_another_version(tmp_path: Path) -> None:
-    """A ledger that another filemapd wrote in another form is set aside, not misread."""
+    """A ledger of another version is set aside, not misread."""
     db = sqlite3.connect(tmp_path / "ledger.sqlite3")
     db.executescript("CREATE TABLE files (path TEXT PRIMARY KEY, what TEXT); PRAGMA user_version = 99")
     db.close()
@@ -144,7 +144,7 @@ def test_of_another_version(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
-    """What can't be opened at all is left alone, and told; the ledger is in memory until it can."""
+    """A path that can't be opened is left alone and reported; the ledger is in memory until it can."""
     (tmp_path / "ledger.sqlite3").mkdir()
     ledger = Ledger(tmp_path, ChildReaper())
     assert "unable to open" in str(ledger.problem)
@@ -159,7 +159,7 @@ def test_a_folder_in_its_place(tmp_path: Path) -> None:
 
 
 def test_damaged_in_the_middle(tmp_path: Path) -> None:
-    """One that opens well, but has a page that is none, is set aside with what lies beside it."""
+    """A ledger with a corrupt page is set aside with its companion files."""
     ledger = Ledger(tmp_path, ChildReaper())
     fill(ledger)
     ledger.close()
@@ -177,7 +177,7 @@ def test_damaged_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_a_copy_of_the_folder_is_whole_after_any_write(tmp_path: Path) -> None:
-    """A copy of the files, as a machine's crash would leave them, is a sound ledger."""
+    """A copy of the files, as after a machine's crash, is an intact ledger."""
     ledger = Ledger(tmp_path / "one", ChildReaper())
     for count in range(1, 20):
         ledger.record_counters(PATH, reads(count))

@@ -1,4 +1,4 @@
-"""What the ledger keeps: counters added up once and never going back, moves, and events."""
+"""The ledger's content: counters that add up once and never decrease, moves, and events."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.unit.ledgers import PATH, assert_full, fill, reads, stored
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """An empty one."""
+    """An empty ledger."""
     made = Ledger(tmp_path, ChildReaper())
     yield made
     made.close()
 
 
 def test_retired_counts_once_its_region_has_gone(ledger: Ledger) -> None:
-    """What is pending does not count; said to be gone, it does, and only once."""
+    """Pending counters don't count; once their region is gone they count exactly once."""
     ledger.record_counters(PATH, reads(10))
     ledger.add_pending(PATH, [("1:0+8", reads(6)), ("2:8+8", reads(5))])
     assert ledger.entry(PATH).account.retired == Counters()
@@ -36,7 +36,7 @@ def test_retired_counts_once_its_region_has_gone(ledger: Ledger) -> None:
 
 
 def test_unfinished_retirements_are_settled(ledger: Ledger) -> None:
-    """Of what a killed worker was to retire, that whose region is still there is forgotten, the rest counts."""
+    """After a worker was killed pending counters of existing regions are discarded, the rest count."""
     ledger.record_counters(PATH, reads(10))
     ledger.add_pending(PATH, [("1:0+8", reads(6)), ("2:8+8", reads(4))])
     account = ledger.resolve_pending(PATH, ["2:8+8"])
@@ -45,7 +45,7 @@ def test_unfinished_retirements_are_settled(ledger: Ledger) -> None:
 
 
 def test_a_total_never_goes_back(ledger: Ledger) -> None:
-    """Counters that somebody cleared, or took along with a region, count on as they were last seen."""
+    """Counters that were cleared, or lost with a region, continue from their last sample."""
     ledger.record_counters(PATH, reads(10))
     account = ledger.record_counters(PATH, reads(3))
     assert (account.retired.reads, account.live.reads) == (7, 3)
@@ -53,8 +53,8 @@ def test_a_total_never_goes_back(ledger: Ledger) -> None:
     assert (account.retired.reads, account.live.reads) == (7, 4)
 
 
-def test_changed_bounds_begin_a_histogram_anew(ledger: Ledger) -> None:
-    """What was counted with other bounds stays in the totals but not in the histogram, nor in its sum."""
+def test_changed_bounds_reset_the_histogram(ledger: Ledger) -> None:
+    """Counts with other bounds stay in the totals but not in the histogram or its sum."""
     ledger.record_counters(PATH, reads(10))
     ledger.add_pending(PATH, [("1:0+8", reads(12))])
     fresh = Counters(reads=2, histogram=(1, 1), histogram_ns=50, bounds_ns=(2_000,))
@@ -63,7 +63,7 @@ def test_changed_bounds_begin_a_histogram_anew(ledger: Ledger) -> None:
 
 
 def test_outlives_its_process_and_a_rename(tmp_path: Path) -> None:
-    """All is there when it is opened again, under the name that the file has now."""
+    """A reopened ledger is complete, under the file's current name."""
     first = Ledger(tmp_path, ChildReaper())
     fill(first)
     first.rename(PATH, "/images/b.img")
@@ -76,8 +76,8 @@ def test_outlives_its_process_and_a_rename(tmp_path: Path) -> None:
 
 
 def test_samples_wait_for_each_other(ledger: Ledger, tmp_path: Path) -> None:
-    """Counters are written together, at the latest 10 s after they were read; what else happens is written at the
-    end of the turn, and takes them along."""
+    """Samples are written together, at most 10 s after they were read. Other changes are written at the end
+    of the event loop's turn, and samples with them."""
     fill(ledger)
     before = stored(tmp_path, "SELECT live FROM files")
     ledger.record_counters(PATH, reads(20))
@@ -91,8 +91,8 @@ def test_samples_wait_for_each_other(ledger: Ledger, tmp_path: Path) -> None:
     assert stored(tmp_path, "SELECT live ->> 0, moving_to FROM files") == [(30, 8)]
 
 
-def test_a_sample_of_what_did_nothing_costs_nothing(ledger: Ledger) -> None:
-    """Counters that are what they were are not written again."""
+def test_an_unchanged_sample_costs_nothing(ledger: Ledger) -> None:
+    """Unchanged counters are not written again."""
     fill(ledger)
     statements: list[str] = []
     ledger._database._db.set_trace_callback(statements.append)
@@ -105,8 +105,8 @@ def test_a_sample_of_what_did_nothing_costs_nothing(ledger: Ledger) -> None:
     assert [statement.split(" ")[0] for statement in statements] == ["BEGIN", "UPDATE", "COMMIT"]
 
 
-def test_moves_get_the_reason_that_was_given_for_them(ledger: Ledger) -> None:
-    """A move that nobody announced was somebody else's."""
+def test_moves_get_their_announced_reason(ledger: Ledger) -> None:
+    """A move without an announced reason is attributed to another program."""
     ledger.record_group(PATH, {"group_id": 1})
     ledger.record_intended_move(PATH, 2, "ours")
     assert ledger.record_move(PATH, "a", "lv", 1, 2).reason == "ours"
@@ -117,7 +117,7 @@ def test_moves_get_the_reason_that_was_given_for_them(ledger: Ledger) -> None:
 
 
 def test_events_are_numbered_and_bounded(ledger: Ledger) -> None:
-    """Ids only grow, a file that has many events loses its oldest, and no other file's."""
+    """Ids only grow. A file with many events loses its oldest, other files lose none."""
     first = ledger.add_event("state", "/images/quiet.img", "quiet.img", "once")
     for i in range(300):
         ledger.add_event("state", PATH, "a.img", str(i))
@@ -131,8 +131,9 @@ def test_events_are_numbered_and_bounded(ledger: Ledger) -> None:
     assert ledger.last_event == 301
 
 
-def test_the_last_state_that_was_told(ledger: Ledger) -> None:
-    """The last state event names it, also a state of another version's; one without a state names none."""
+def test_the_last_reported_state(ledger: Ledger) -> None:
+    """It is that of the last state event, also a state of another version; without such an event there is
+    none."""
     assert ledger.last_state("/a") is None
     for state in ("FAILED", "RUNNING"):
         ledger.add_event(events.STATE, "/a", "a", "why", details={"from": "STARTING", "to": state})
@@ -145,8 +146,8 @@ def test_the_last_state_that_was_told(ledger: Ledger) -> None:
     assert ledger.last_state("/b") is None
 
 
-def test_event_ids_are_not_given_twice(tmp_path: Path) -> None:
-    """A ledger that is opened again, or begins anew after a loss, goes on above the ids of before."""
+def test_event_ids_are_not_reused(tmp_path: Path) -> None:
+    """A ledger that is reopened, or restarted after a loss, continues above its earlier ids."""
     first = Ledger(tmp_path, ChildReaper())
     last = first.add_event("state", PATH, "a.img", "").id
     first.close()
@@ -161,7 +162,7 @@ def test_event_ids_are_not_given_twice(tmp_path: Path) -> None:
 
 
 def test_moves_are_bounded(ledger: Ledger) -> None:
-    """The entry has the last twenty, and how many there were."""
+    """The entry has the last twenty moves and their total."""
     ledger.record_group(PATH, {"group_id": 0})
     for new in range(1, 31):
         ledger.record_move(PATH, "a.img", "lv", new - 1, new)
@@ -175,7 +176,7 @@ def test_moves_are_bounded(ledger: Ledger) -> None:
     "path", ["/images/\udcff.img", "/images/\ud800", "/images/a\nb\\udcff", "/images/\u00fc"]
 )
 def test_awkward_paths(tmp_path: Path, path: str) -> None:
-    """Files whose names are not text are kept like any others, and found again; so is what happened to them."""
+    """Files whose names are not text are stored like others, and found again; so are their events."""
     first = Ledger(tmp_path, ChildReaper())
     first.record_counters(path, reads(3))
     first.add_pending(path, [("1:0+8", reads(6))])
@@ -194,8 +195,8 @@ def test_awkward_paths(tmp_path: Path, path: str) -> None:
 
 
 def test_what_others_cleared_counts(ledger: Ledger, tmp_path: Path) -> None:
-    """Counters that a worker saw set to zero are retired as they were, and what came after is added; at once, as
-    nobody can read them again."""
+    """Counters that a worker found reset are retired at their last values, and later counts are added. This
+    is written at once, as the old values can't be read again."""
     ledger.record_counters(PATH, reads(10))
     ledger.flush()
     account = ledger.record_counters(PATH, reads(4), cleared=reads(10))
@@ -205,7 +206,7 @@ def test_what_others_cleared_counts(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_changed_bounds_retire_no_histogram(ledger: Ledger) -> None:
-    """A histogram that begins anew is not taken for one that somebody cleared."""
+    """A histogram reset by new bounds is not taken for a cleared one."""
     ledger.record_counters(PATH, reads(10))
     fresh = Counters(reads=12, histogram=(12, 0), histogram_ns=50, bounds_ns=(2_000,))
     assert ledger.record_counters(PATH, fresh).retired == Counters()

@@ -1,4 +1,4 @@
-"""Who is told of a child's end, with real processes."""
+"""Callbacks for the end of children, with real processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from supervisor.runtime.child_reaper import ChildReaper
 
 
 def child(status: int = 0, killed_by: int | None = None) -> int:
-    """Return the process id of a child that ends so."""
+    """Return the process id of a child that ends with this status or signal."""
     pid = os.fork()
     if pid == 0:
         if killed_by is not None:
@@ -19,16 +19,16 @@ def child(status: int = 0, killed_by: int | None = None) -> int:
     return pid
 
 
-def test_each_is_told_of_its_own() -> None:
-    """Whoever expects a child is told its status once; one that nobody expects is in nobody's way."""
-    children, told = ChildReaper(), []
+def test_each_callback_gets_its_own_child() -> None:
+    """Each expected child's status is reported once, to its own callback; unexpected children do no harm."""
+    children, statuses = ChildReaper(), []
     first, second, nobodys = child(3), child(killed_by=signal.SIGKILL), child()
-    children.register(first, lambda status: told.append(("first", status)))
-    children.register(second, lambda status: told.append(("second", status)))
+    children.register(first, lambda status: statuses.append(("first", status)))
+    children.register(second, lambda status: statuses.append(("second", status)))
     deadline = time.monotonic() + 60
-    while os.path.exists(f"/proc/{nobodys}") or len(told) < 2:
-        assert time.monotonic() < deadline, told
+    while os.path.exists(f"/proc/{nobodys}") or len(statuses) < 2:
+        assert time.monotonic() < deadline, statuses
         children.reap()
-    assert sorted(told) == [("first", 3), ("second", -signal.SIGKILL)]
+    assert sorted(statuses) == [("first", 3), ("second", -signal.SIGKILL)]
     children.reap()
-    assert len(told) == 2
+    assert len(statuses) == 2

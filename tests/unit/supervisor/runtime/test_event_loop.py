@@ -1,4 +1,4 @@
-"""The main loop's turns: in which order what is ready is called."""
+"""The event loop: the order in which ready callbacks run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from supervisor.runtime.event_loop import EventLoop
 
 @pytest.fixture
 def loop() -> Iterator[EventLoop]:
-    """One whose every call takes long."""
+    """An event loop whose every callback takes long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_LONGEST", -1.0)
         one = EventLoop()
@@ -31,7 +31,7 @@ def ready() -> int:
 
 
 def test_clients_have_a_turn_in_between(loop: EventLoop) -> None:
-    """However much there is to do, it is not all done before a client is served."""
+    """However many callbacks are due, clients are served in between."""
     called: list[str] = []
     files, client = [ready() for _ in range(3)], ready()
     for fd in files:
@@ -44,8 +44,8 @@ def test_clients_have_a_turn_in_between(loop: EventLoop) -> None:
         os.close(fd)
 
 
-def test_answers_that_came_meanwhile(loop: EventLoop) -> None:
-    """What is due knows since when nobody has looked at what comes: it may be an answer."""
+def test_responses_that_came_meanwhile(loop: EventLoop) -> None:
+    """Due callbacks know since when input hasn't been read: a response may be waiting."""
     fd, called, done = ready(), list[float](), list[float]()
     loop.selector.register(fd, EVENT_READ, lambda _: called.append(time.monotonic()))
     loop.timers.at(time.monotonic(), lambda: done.append(loop.timers.as_of))
@@ -55,8 +55,9 @@ def test_answers_that_came_meanwhile(loop: EventLoop) -> None:
     os.close(fd)
 
 
-def test_a_number_that_is_another_descriptor_by_now(loop: EventLoop) -> None:
-    """What has been closed in the same turn is not called, nor is who has its number for what it was ready for."""
+def test_a_reused_descriptor(loop: EventLoop) -> None:
+    """A descriptor closed in the same turn isn't called, nor is a new one with its number for the old one's
+    event."""
     fds = [ready(), ready()]
     called: list[str] = []
 

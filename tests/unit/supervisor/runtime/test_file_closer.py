@@ -1,4 +1,4 @@
-"""Deleted files are closed by other processes, real ones."""
+"""Deleted files are closed by separate, real processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEADLINE = 60.0
 
 
 class Bench:
-    """A closer, and what it needs of a main loop."""
+    """A closer in a minimal main loop."""
 
     def __init__(self) -> None:
         self.children = ChildReaper()
@@ -27,7 +27,7 @@ class Bench:
         self.closer = FileCloser(self.timers, self.children)
 
     def until(self, condition: Callable[[], object], ahead: float = 0.0) -> None:
-        """Do what is due, by a clock that is so many seconds ahead, until a condition holds."""
+        """Run what is due, with the clock `ahead` seconds ahead, until a condition holds."""
         until = time.monotonic() + DEADLINE
         while not condition():
             assert time.monotonic() < until
@@ -37,12 +37,12 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Bench:
-    """One for each test."""
+    """A bench for each test."""
     return Bench()
 
 
 def deleted(folder: Path) -> int:
-    """Return a descriptor of a file that has no name any more, as the supervisor has it."""
+    """Return a descriptor of a deleted file, as the supervisor holds it."""
     file = folder / "a.img"
     file.touch()
     fd = os.open(file, os.O_PATH | os.O_CLOEXEC)
@@ -51,12 +51,12 @@ def deleted(folder: Path) -> int:
 
 
 def is_open(fd: int) -> bool:
-    """Return whether this process has such a descriptor."""
+    """Return whether this process has the descriptor open."""
     return Path(f"/proc/self/fd/{fd}").is_symlink()
 
 
 def test_a_file_that_has_a_name(bench: Bench, tmp_path: Path) -> None:
-    """It is closed at once, and nobody else is needed."""
+    """It is closed at once, without a process."""
     fd = os.open(tmp_path, os.O_PATH)
     bench.closer.close(fd)
     assert not is_open(fd)
@@ -64,7 +64,7 @@ def test_a_file_that_has_a_name(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_deleted_ones(bench: Bench, tmp_path: Path) -> None:
-    """One process at a time closes those of a file system; what comes meanwhile is for the next one."""
+    """Each file system has one closing process at a time; files that come meanwhile wait for the next one."""
     first, second = deleted(tmp_path), deleted(tmp_path)
     bench.closer.close(first)
     (pid,) = bench.closer._busy.values()
@@ -77,7 +77,7 @@ def test_deleted_ones(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_one_that_was_stopped_goes_on(bench: Bench, tmp_path: Path) -> None:
-    """Whoever has stopped it."""
+    """A stopped process is continued."""
     bench.closer.close(deleted(tmp_path))
     (pid,) = bench.closer._busy.values()
     assert pid is not None
@@ -85,8 +85,8 @@ def test_one_that_was_stopped_goes_on(bench: Bench, tmp_path: Path) -> None:
     bench.until(lambda: not bench.closer._busy, ahead=10.0)
 
 
-def test_no_process_to_be_had(bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The file stays open until there is one."""
+def test_failed_fork(bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The file stays open until a fork succeeds."""
     fd = deleted(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
@@ -101,7 +101,7 @@ def test_no_process_to_be_had(bench: Bench, tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_the_end(bench: Bench, tmp_path: Path) -> None:
-    """Nothing that waits for its turn is left to be closed by the end of this process."""
+    """Files still waiting are not closed by this process's exit."""
     first, second = deleted(tmp_path), deleted(tmp_path)
     bench.closer.close(first)
     bench.closer.close(second)

@@ -1,4 +1,4 @@
-"""What a fork of the supervisor has of it."""
+"""What a forked child inherits from the supervisor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.exit_codes import Exit
 
 
 def mapped(folder: Path) -> bool:
-    """Return whether this process has anything in a folder mapped."""
+    """Return whether this process has mapped a file of the folder."""
     return str(folder) in Path("/proc/self/maps").read_text()
 
 
@@ -25,7 +25,8 @@ def opened(folder: Path) -> bool:
 
 
 def test_a_fault_in_a_child() -> None:
-    """It is told on stderr and ends the child there, which goes on with nothing of its parent's."""
+    """An exception is printed to stderr and ends the child there; it doesn't return into its parent's
+    code."""
     program = """\
 import os
 from supervisor.runtime.fork import fork
@@ -38,7 +39,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def test_nothing_of_the_ledgers_file_system(tmp_path: Path) -> None:
-    """A child is in nobody's way who wants to unmount it; the ledger goes on being written."""
+    """A child doesn't block unmounting the ledger's file system; the ledger stays writable."""
     ledger = Ledger(tmp_path, ChildReaper())
     ledger.add_event("restarted", "/a", "a", "")
     ledger.flush()

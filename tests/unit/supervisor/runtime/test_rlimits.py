@@ -1,4 +1,4 @@
-"""The limit on descriptors, as a process finds and sets it; what helps where something is used up."""
+"""The limit on descriptors at start, and hints when a resource is exhausted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOO_FEW = (
 
 
 def limits_after(work: Callable[[], None]) -> tuple[tuple[int, int], str]:
-    """Do something in a child that may raise no limit above the hard one; return its limits then, and its log."""
+    """Run `work` in a child that may not raise hard limits; return its limits afterwards, and its log."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -41,7 +41,7 @@ def limits_after(work: Callable[[], None]) -> tuple[tuple[int, int], str]:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "log"),
     [
         ((64, 4096), (2128, 4096), ""),
         ((4096, 4096), (4096, 4096), ""),
@@ -49,15 +49,15 @@ def limits_after(work: Callable[[], None]) -> tuple[tuple[int, int], str]:
         ((512, 512), (512, 512), TOO_FEW),
     ],
 )
-def test_as_many_as_the_files_take(before: tuple[int, int], after: tuple[int, int], told: str) -> None:
-    """The soft limit is raised where the hard one allows it; else the log says what to set."""
+def test_as_many_as_the_files_take(before: tuple[int, int], after: tuple[int, int], log: str) -> None:
+    """The soft limit is raised if the hard one allows it; otherwise the log has what to set."""
 
     def work() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         raise_descriptors(1000)
 
     assert needed_descriptors(1000) == 2128
-    assert limits_after(work) == (after, told)
+    assert limits_after(work) == (after, log)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_as_many_as_the_files_take(before: tuple[int, int], after: tuple[int, in
     ],
 )
 def test_what_to_raise(number: int, limit: str) -> None:
-    """Where a limit was reached, it is named."""
+    """The hint names the limit that was reached."""
     text = advice(OSError(number, os.strerror(number)))
     assert limit in text
     assert bool(text) == bool(limit)

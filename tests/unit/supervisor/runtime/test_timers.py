@@ -1,4 +1,4 @@
-"""How late things are done."""
+"""The lag of timers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from supervisor.runtime.timers import Timers
 
 
 def test_lag_is_of_the_latest() -> None:
-    """The lag is that of what was done latest, told once; what was cancelled is late for nobody."""
+    """The lag is that of the latest timer, reported once; cancelled timers don't count."""
     timers, now = Timers(), time.monotonic()
     timers.at(now - 5, lambda: None)
     timers.at(now - 2, lambda: None)

@@ -1,4 +1,4 @@
-"""One supervisor for each runtime_dir."""
+"""One supervisor per runtime_dir."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from supervisor.service import instance_lock
 
 
 def test_the_second_is_refused(tmp_path: Path) -> None:
-    """While one has the lock another is told who that is; after it, the lock is free."""
+    """While one process has the lock, the error of a second one names it; afterwards the lock is free."""
     held = instance_lock.acquire(tmp_path / "made")
     with pytest.raises(instance_lock.AnotherSupervisorError, match=rf"runs already .*\(pid {os.getpid()}\)"):
         instance_lock.acquire(tmp_path / "made")
@@ -19,8 +19,8 @@ def test_the_second_is_refused(tmp_path: Path) -> None:
     os.close(instance_lock.acquire(tmp_path / "made"))
 
 
-def test_no_folder_to_be_had(tmp_path: Path) -> None:
-    """It is told that it is runtime_dir, and what is wrong with it."""
+def test_invalid_runtime_dir(tmp_path: Path) -> None:
+    """The error names runtime_dir and the reason."""
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match=r"^runtime_dir /.*/file can't be used: File exists$"):
         instance_lock.acquire(tmp_path / "file")

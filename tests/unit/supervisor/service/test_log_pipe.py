@@ -27,7 +27,7 @@ def output() -> Iterator[Output]:
 
 
 def test_the_supervisors_records_are_written_at_once(output: Output) -> None:
-    """A record of the supervisor's own is a line with its time, level and process."""
+    """A record of the supervisor is a line with time, level and process."""
     with logging_to(output.writer):
         _log.info("started %d", 3)
         _log.debug("not asked for")
@@ -37,22 +37,22 @@ def test_the_supervisors_records_are_written_at_once(output: Output) -> None:
     )
 
 
-def test_a_fault_is_told_with_its_place(output: Output) -> None:
-    """The traceback comes along, whichever form lines have."""
+def test_a_fault_is_logged_with_its_traceback(output: Output) -> None:
+    """The traceback is included, in either format."""
     for form in ("text", "json"):
         with logging_to(output.writer, format=form):
             try:
                 int("none")
             except ValueError:
                 _log.exception("a fault")
-        told = "\n".join(output.lines())
-        assert "a fault" in told
-        assert "ValueError: invalid literal" in told
-        assert "test_a_fault_is_told_with_its_place" in told
+        text = "\n".join(output.lines())
+        assert "a fault" in text
+        assert "ValueError: invalid literal" in text
+        assert "test_a_fault_is_logged_with_its_traceback" in text
 
 
 def test_neither_thread_nor_queue(output: Output) -> None:
-    """The handler has no thread, and two descriptors, which close() gives back."""
+    """The handler has no thread, and two descriptors, which close() closes."""
     before = (threading.active_count(), os.listdir("/proc/self/fd"))
     root = (logging.root.level, logging.root.handlers[:])
     with logging_to(output.writer):
@@ -63,7 +63,8 @@ def test_neither_thread_nor_queue(output: Output) -> None:
 
 
 def test_a_slow_reader_of_stderr_blocks_nothing(output: Output) -> None:
-    """A full stderr, shared with others and so a blocking one, costs records, which are counted and told."""
+    """When stderr is full, and blocking because it is shared, records are dropped, counted and the count
+    logged."""
     with logging_to(output.writer) as pipe:
         for number in range(3000):
             _log.info("record %d", number)
@@ -79,7 +80,7 @@ def test_a_slow_reader_of_stderr_blocks_nothing(output: Output) -> None:
 
 
 def test_no_line_is_torn(output: Output) -> None:
-    """What doesn't fit of a line comes before anything else, so all lines together are whole."""
+    """The rest of a partly written line is written before anything else, so all lines are whole."""
     content = b""
     with logging_to(output.writer, format="json") as pipe:
         for number in range(300):
@@ -95,7 +96,7 @@ def test_no_line_is_torn(output: Output) -> None:
 
 
 def test_nobody_reads_stderr(output: Output) -> None:
-    """A closed pipe behind stderr is no fault of the supervisor's."""
+    """A closed pipe behind stderr is no error of the supervisor."""
     with logging_to(output.writer) as pipe:
         output.reader.close()
         _log.info("one")
@@ -104,7 +105,7 @@ def test_nobody_reads_stderr(output: Output) -> None:
 
 
 def test_a_reload_changes_level_and_format(output: Output) -> None:
-    """The new level and format hold at once, for the records of workers forked before too."""
+    """New level and format apply at once, also to records of workers forked before."""
     with logging_to(output.writer) as pipe:
         go = os.pipe()
 
@@ -128,7 +129,7 @@ def test_a_reload_changes_level_and_format(output: Output) -> None:
 
 
 def test_the_journal_gets_levels(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal keeps time and process itself; it takes the level from a prefix, and strips that."""
+    """The journal has its own time and process; it reads the level from a prefix, and strips that."""
     about = os.fstat(output.writer.fileno())
     monkeypatch.setenv("JOURNAL_STREAM", f"{about.st_dev}:{about.st_ino}")
     with logging_to(output.writer, level="debug") as pipe:
@@ -143,7 +144,7 @@ def test_the_journal_gets_levels(output: Output, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_stale_journal_stream_is_no_journal(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With stderr redirected, what systemd said of it doesn't hold any more."""
+    """With stderr redirected, JOURNAL_STREAM no longer applies."""
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
     with logging_to(output.writer):
         _log.info("said")
@@ -152,7 +153,8 @@ def test_a_stale_journal_stream_is_no_journal(output: Output, monkeypatch: pytes
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_hostile_names_stay_on_their_line(output: Output, form: str) -> None:
-    """A file's name can't end a line or steer a terminal, be it in the message or as the worker's name."""
+    """A file's name can't end a line or send control sequences, neither in the message nor as the worker's
+    name."""
     name = "a\n<0>forged\x1b[2J\u2028\x85\udcff"
     with logging_to(output.writer, format=form) as pipe:
         _log.info("found %s", name, extra={"filemap": name})
@@ -167,8 +169,8 @@ def test_hostile_names_stay_on_their_line(output: Output, form: str) -> None:
         assert lines[0].endswith("found a\\n<0>forged\\x1b[2J\\u2028\\x85\\udcff")
 
 
-def test_a_wrong_log_call_is_told(output: Output) -> None:
-    """A log call that can't be formatted is logged as such, with its place, and harms nothing."""
+def test_a_wrong_log_call_is_logged(output: Output) -> None:
+    """A log call that can't be formatted is logged as such, with its place, and does no harm."""
     with logging_to(output.writer) as pipe:
         call: Any = _log.info
         call("%d of %d", "x")

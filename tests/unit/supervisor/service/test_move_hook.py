@@ -1,4 +1,4 @@
-"""The command that is run for each move: real programs, in a real loop."""
+"""The command that runs for each move: real programs in a real loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from supervisor.service.move_hook import MoveHook
 
 
 class Bench:
-    """A loop with an OnMove in it."""
+    """A loop with a MoveHook."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
@@ -32,13 +32,13 @@ class Bench:
         self._id = 0
 
     def move(self, path: str = "/images/a.img", reason: str = "because") -> None:
-        """Tell of a move."""
+        """Report a move."""
         self._id += 1
         details = {"from": self._id - 1, "to": self._id, "device": "vg-lv"}
         self.on_move.handle_event(Event(self._id, 1.5, MOVED, path, path.rpartition("/")[2], reason, details))
 
     def until(self, done: Callable[[], bool]) -> None:
-        """Run the loop until something is so."""
+        """Run the loop until a condition holds."""
         deadline = time.monotonic() + 60
         while not done():
             assert time.monotonic() < deadline, self.on_move.status()
@@ -46,14 +46,14 @@ class Bench:
             self.children.reap()
 
     def settle(self) -> dict[str, int]:
-        """Run the loop until nothing runs or waits, and return the figures."""
+        """Run the loop until nothing runs or waits, and return the counters."""
         self.until(lambda: not (self.on_move.status()["running"] or self.on_move.status()["waiting"]))
         return self.on_move.status()
 
 
 @pytest.fixture
 def bench(caplog: pytest.LogCaptureFixture) -> Iterator[Bench]:
-    """One without a command yet."""
+    """A bench without a command yet."""
     caplog.set_level(logging.INFO)
     made = Bench(())
     yield made
@@ -67,9 +67,9 @@ def script(text: str) -> tuple[str, ...]:
     return (sys.executable, "-I", "-c", text)
 
 
-def test_what_it_gets(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The facts stand in the environment, not in the arguments; stdin is empty, no descriptor is left, no signal is
-    ignored, what systemd says to filemapd is not passed on."""
+def test_environment_of_the_command(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts are in the environment, not in the arguments. stdin is empty, no other descriptor is open, no
+    signal is ignored, and systemd's variables are not passed on."""
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/secret")
     kept = os.open("/", os.O_RDONLY)
     os.set_inheritable(kept, True)
@@ -81,7 +81,7 @@ def test_what_it_gets(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "ignored = [line for line in open('/proc/self/status') if line.startswith('SigIgn')]\n"
         "fds = sorted(int(n) for n in os.listdir('/proc/self/fd'))\n"
         "print(facts, 'NOTIFY_SOCKET' in os.environ, sys.stdin.read(), len(fds) - 5, os.getcwd(), file=out)\n"
-        # Those above 31 are the C library's own, which nobody can set.
+        # Those above 31 are reserved by the C library.
         "ignored = hex(int(ignored[0].split()[1], 16) & 0x7fffffff)\n"
         "print(ignored, sys.argv[1:], os.getsid(0) == os.getpid(), file=out)\n"
     )
@@ -98,35 +98,36 @@ def test_what_it_gets(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "FILEMAPD_NEW": "1",
         "FILEMAPD_REASON": "the file was empty",
     }
-    # Beside stdio and its own file there is the descriptor that lists them.
+    # Besides stdio and its own file there is the descriptor of the listing.
     assert first == f"{facts} False  0 /"
-    # SIGPIPE and SIGXFSZ are Python's own to ignore.
+    # Python itself ignores SIGPIPE and SIGXFSZ.
     assert second == "0x1001000 ['one', '$two'] True"
 
 
 def test_no_command_no_process(bench: Bench) -> None:
-    """Without one configured nothing happens."""
+    """Without a configured command nothing runs."""
     bench.move()
     assert bench.on_move.status()["running"] == 0
 
 
-def test_what_it_says_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Line by line, the last one without an end too, each cut and not too many; what fails is logged."""
+def test_output_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Output is logged by line, also an unterminated last one, with limits on length and number; failures are
+    logged."""
     bench.command = script(
         "import sys; print('x' * 2000); print('two', file=sys.stderr); print('end', end='')"
     )
     bench.move()
     assert bench.settle()["failed"] == 0
-    said = [record.getMessage().partition(" for a.img: ")[2] for record in caplog.records]
-    assert sorted(said) == ["end", "two", "x" * 500]
+    messages = [record.getMessage().partition(" for a.img: ")[2] for record in caplog.records]
+    assert sorted(messages) == ["end", "two", "x" * 500]
     caplog.clear()
     bench.command = script("[print(n) for n in range(1000)]; raise SystemExit(3)")
     bench.move()
     assert bench.settle()["failed"] == 1
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 102
-    assert said[-2].endswith("(the rest is left out)")
-    assert said[-1] == "on_move for a.img (event 2): exit status 3"
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 102
+    assert messages[-2].endswith("(the rest is left out)")
+    assert messages[-1] == "on_move for a.img (event 2): exit status 3"
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,8 @@ def test_what_it_says_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) 
         (script("import os; os.kill(os.getpid(), 9)"), "killed by SIGKILL"),
     ],
 )
-def test_what_fails(bench: Bench, caplog: pytest.LogCaptureFixture, command: Sequence[str], why: str) -> None:
-    """It is counted and told with its reason; one that can't be run says so itself."""
+def test_failures(bench: Bench, caplog: pytest.LogCaptureFixture, command: Sequence[str], why: str) -> None:
+    """A failure is counted and logged with its reason; so is a command that can't be executed."""
     bench.command = command
     bench.move()
     assert bench.settle()["failed"] == 1
@@ -148,8 +149,8 @@ def test_what_fails(bench: Bench, caplog: pytest.LogCaptureFixture, command: Seq
 def test_one_that_takes_too_long(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is killed together with what it started, though it closed its output."""
-    # Enough to begin for the command.
+    """It is killed with its descendants, though it closed its output."""
+    # Enough for the command to start.
     monkeypatch.setattr(move_hook, "LIMIT", 5.0)
     bench.command = script(
         "import os, subprocess, sys, time\n"
@@ -173,9 +174,10 @@ def alive(pid: int) -> bool:
 
 
 def test_bounded_and_in_order(bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Four at once, of different files; a file's own moves one after the other; what is too much is dropped."""
+    """Four run at once, for different files; a file's own moves run in turn; those beyond the queue's limit
+    are dropped."""
     log = tmp_path / "log"
-    # The first four end only when all of them have begun.
+    # The first four end only when all of them have started.
     bench.command = script(
         "import os, time\n"
         f"log = os.open({str(log)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n"
@@ -214,17 +216,17 @@ def test_bounded_and_in_order(bench: Bench, tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_a_line_without_an_end(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """What is too long for a line is cut."""
+    """A line that is too long is cut."""
     bench.command = (sys.executable, "-c", "print('x' * 20_000, end='')")
     bench.move()
     bench.settle()
-    told = [text.count("x") for text in caplog.messages if text.endswith("x")]
-    assert told
-    assert max(told) < 20_000
+    lengths = [text.count("x") for text in caplog.messages if text.endswith("x")]
+    assert lengths
+    assert max(lengths) < 20_000
 
 
-def test_told_to_end_at_once() -> None:
-    """A command that is told to end before it runs ends so: what this process does at SIGTERM is not for it."""
+def test_terminated_before_exec() -> None:
+    """A SIGTERM before the exec ends the command: this process's handler doesn't apply to it."""
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     try:
         for _ in range(20):
@@ -237,7 +239,7 @@ def test_told_to_end_at_once() -> None:
 
 
 def test_filemapd_stops(caplog: pytest.LogCaptureFixture) -> None:
-    """What runs is told to end, what waits is dropped, and nobody waits for them."""
+    """Running commands get SIGTERM, waiting ones are dropped, and the supervisor doesn't wait for them."""
     bench = Bench(("/bin/sleep", "1000"))
     bench.move()
     bench.move()

@@ -1,4 +1,4 @@
-"""What is told while many files are mapped for the first time."""
+"""Progress reports while many files are mapped for the first time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DONE = [State.RUNNING, State.FAILED, State.RUNNING, State.WAITING]
 
 
 def test_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """After two seconds and then every five; the end is told too."""
+    """After two seconds and then every five; the end is logged too."""
     caplog.set_level(logging.INFO)
     progress = Progress(None)
     for now in (0.0, 1.0, 2.0, 3.0, 6.0, 7.0):
@@ -28,7 +28,7 @@ def test_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_a_quick_start_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_quick_start_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Nor is the restart of one worker."""
     caplog.set_level(logging.INFO)
     shown: list[str] = []
@@ -40,7 +40,7 @@ def test_a_quick_start_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_bar_on_a_terminal() -> None:
-    """It is drawn each second, and taken away at the end."""
+    """It is redrawn each second, and erased at the end."""
     shown: list[str] = []
     progress = Progress(shown.append)
     for now in (0.0, 2.0, 3.0):
@@ -51,5 +51,5 @@ def test_bar_on_a_terminal() -> None:
 
 @pytest.mark.parametrize(("done", "full"), [(0, 0), (499, 14), (500, 15), (1000, 30)])
 def test_bar(done: int, full: int) -> None:
-    """It is as full as the start is far."""
+    """Its length shows the share of files mapped."""
     assert bar(done, 1000) == f"[{'#' * full}{'.' * (30 - full)}] {done} of 1000 files"

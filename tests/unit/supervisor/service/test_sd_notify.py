@@ -13,8 +13,8 @@ from supervisor.service.sd_notify import notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told(abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message arrives at the manager's socket, be it a file or an abstract name."""
+def test_systemd_is_notified(abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message arrives at the manager's socket, a file or an abstract name."""
     name = f"filemapd-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
         manager.settimeout(10)
@@ -26,6 +26,6 @@ def test_systemd_is_told(abstract: bool, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Started by hand there is nobody to tell, and that is no error."""
+    """Without NOTIFY_SOCKET nothing is sent, and that is no error."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert not notify("READY=1")

@@ -1,4 +1,4 @@
-"""What systemd is told, received on a real socket."""
+"""Notifications to systemd, received on a real socket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from supervisor.service.systemd import SystemdNotifier, summary, watchdog_interv
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A service manager that listens, with a watchdog of two seconds."""
+    """A service manager's socket, with a watchdog of two seconds."""
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
@@ -27,8 +27,8 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
         yield listener
 
 
-def heard(manager: socket.socket) -> list[str]:
-    """Return what has arrived."""
+def received(manager: socket.socket) -> list[str]:
+    """Return the messages that have arrived."""
     messages = []
     while True:
         try:
@@ -37,42 +37,42 @@ def heard(manager: socket.socket) -> list[str]:
             return messages
 
 
-def test_reload_is_told_with_its_time(manager: socket.socket) -> None:
-    """A reload is RELOADING=1 with the monotonic time in microseconds, and READY=1 at the end."""
+def test_reload_is_sent_with_its_time(manager: socket.socket) -> None:
+    """A reload sends RELOADING=1 with the monotonic time in microseconds, and READY=1 at the end."""
     service = SystemdNotifier()
     before = time.monotonic_ns() // 1000
     service.reloading()
     service.ready()
-    reloading, ready = heard(manager)
+    reloading, ready = received(manager)
     assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert before <= int(reloading.rpartition("=")[2]) <= time.monotonic_ns() // 1000
     assert ready == "READY=1"
 
 
 def test_watchdog_is_fed_only_while_all_is_sound(manager: socket.socket) -> None:
-    """Every second of the two at most, and not at all while the workers aren't seen to."""
+    """It is fed every second of the two, and not at all while workers aren't supervised."""
     service = SystemdNotifier()
     service.tick(100.0, [], sound=True)
     service.tick(100.5, [], sound=True)
     service.tick(101.0, [], sound=True)
-    assert heard(manager) == ["STATUS=0 files", "WATCHDOG=1", "WATCHDOG=1"]
+    assert received(manager) == ["STATUS=0 files", "WATCHDOG=1", "WATCHDOG=1"]
     service.tick(103.0, [], sound=False)
-    assert heard(manager) == []
+    assert received(manager) == []
     service.tick(104.0, [], sound=True)
-    assert heard(manager) == ["WATCHDOG=1"]
+    assert received(manager) == ["WATCHDOG=1"]
 
 
-def test_status_is_told_when_it_changes(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fleet at rest says nothing."""
+def test_status_is_sent_when_it_changes(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet at rest sends nothing."""
     monkeypatch.delenv("WATCHDOG_USEC")
     service = SystemdNotifier()
     for states in ([State.STARTING], [State.RUNNING], [State.RUNNING], []):
         service.tick(1.0, states, sound=True)
-    assert heard(manager) == ["STATUS=1 file: 1 STARTING", "STATUS=1 file: 1 RUNNING", "STATUS=0 files"]
+    assert received(manager) == ["STATUS=1 file: 1 STARTING", "STATUS=1 file: 1 RUNNING", "STATUS=0 files"]
 
 
 def test_summary() -> None:
-    """The states stand in the order of a worker's life."""
+    """The states are in the order of a worker's life."""
     assert summary([State.FAILED, State.RUNNING, State.RUNNING]) == "3 files: 2 RUNNING, 1 FAILED"
 
 
@@ -88,5 +88,5 @@ def test_summary() -> None:
     ],
 )
 def test_watchdog_interval(environment: dict[str, str], interval: float | None) -> None:
-    """Half of what the manager waits; nothing where the watchdog is off or another process's."""
+    """Half of the manager's timeout; none if the watchdog is off or meant for another process."""
     assert watchdog_interval(environment, 7) == interval

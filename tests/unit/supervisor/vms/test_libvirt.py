@@ -1,4 +1,4 @@
-"""What is read from libvirt's XML, and what is refused."""
+"""Parsing of libvirt's XML, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.unit.libvirt import UUID, disk, domain, running
 
 
 def read(text: str) -> Domain:
-    """Return the domain in a text."""
+    """Return the domain of a text."""
     return parse(text.encode())
 
 
 def test_a_machine_that_runs() -> None:
-    """Its process, its overlay, and its chain of backing files told apart; nothing of metadata, jobs, ports."""
+    """Process, overlay and chain of backing files are distinguished; metadata, jobs and ports are ignored."""
     overlay = disk("/images/web01.qcow2", "/images/base.qcow2", "/images/golden.qcow2")
     assert read(running("web01", overlay, disk("/images/data.img"), pid=4711)) == Domain(
         "web01",
@@ -36,13 +36,13 @@ def test_a_machine_that_runs() -> None:
 
 
 def test_a_machine_that_is_defined() -> None:
-    """It has no process; of its backing files nothing is said there, mostly."""
+    """A defined machine has no process, and mostly no backing files in its XML."""
     text = domain("web01", "<disk type='file'><source file='/images/web01.qcow2'/><target dev='vda'/></disk>")
     assert read(text) == Domain("web01", UUID, False, None, (("/images/web01.qcow2", "disk"),), True)
 
 
 def test_every_file_of_a_disk() -> None:
-    """The file that a job copies to, and a data file, are the machine's too; that of a backing file is backing."""
+    """A job's target and a data file belong to the machine too; those of a backing file are backing."""
     copied = """
       <disk type='file' device='disk'>
         <source file='/a.qcow2'>
@@ -77,13 +77,13 @@ def test_every_file_of_a_disk() -> None:
     ],
 )
 def test_disks_that_are_no_file_with_a_path(other: str, whole: bool) -> None:
-    """They are passed over; where libvirt alone knows the file, that is told."""
+    """They are ignored; if only libvirt knows the file, the domain is marked incomplete."""
     found = read(running("x", other, disk("/a.img")))
     assert (found.disks, found.whole) == ((("/a.img", "disk"),), whole)
 
 
 def test_names_are_as_written() -> None:
-    """XML's own escapes are undone, others' are nobody's business here."""
+    """XML's own escapes are decoded, others left alone."""
     name = "<&\"' \x1b".rstrip("\x1b") + "ü\u202e"
     assert read(domain(name, disk("/a&b<c>'d\".img"))) == Domain(
         name, UUID, False, None, (("/a&b<c>'d\".img", "disk"),), True
@@ -114,7 +114,7 @@ BOMB = '<!DOCTYPE d [<!ENTITY a "aaaaaaaaaa">' + "".join(
     ids=["plain", "bomb", "file", "dtd", "parameter"],
 )
 def test_document_types_are_refused(head: str) -> None:
-    """So nothing is expanded and nothing is read from elsewhere."""
+    """Nothing is expanded, and nothing is read from elsewhere."""
     text = domain("x").partition("-->\n\n")[2].replace("<name>x", "<name>&a;")
     with pytest.raises(ValueError, match="has a document type"):
         read(head + text)
@@ -135,28 +135,28 @@ def test_document_types_are_refused(head: str) -> None:
         (domain("x" * MAX_BYTES), f"larger than {MAX_BYTES} bytes"),
     ],
 )
-def test_what_is_no_domain(text: str, reason: str) -> None:
-    """The error says what is wrong with it."""
+def test_no_domain(text: str, reason: str) -> None:
+    """The error has the reason."""
     with pytest.raises(ValueError, match=reason):
         read(text)
 
 
 def test_deep_nesting() -> None:
-    """As deep as the size allows costs no recursion."""
+    """Nesting as deep as the size allows needs no recursion."""
     depth = (MAX_BYTES - 100) // 7
     assert read(f"<domain><name>x</name>{'<a>' * depth}{'</a>' * depth}</domain>").name == "x"
 
 
 @given(st.binary(max_size=300) | st.text(alphabet="<>/='&;! abdomeinstu\n", max_size=300).map(str.encode))
 def test_anything_is_a_domain_or_an_error(data: bytes) -> None:
-    """No other exception, whatever is in the file."""
+    """Arbitrary content raises no other exception."""
     with contextlib.suppress(ValueError):
         assert parse(data).name
 
 
 @given(st.data())
 def test_a_cut_or_broken_file_is_a_domain_or_an_error(data: st.DataObject) -> None:
-    """One that is written just now, or was damaged."""
+    """The same for files half-written or damaged."""
     whole = bytearray(running("web01", disk("/a.img", "/b.img")).encode())
     at = data.draw(st.integers(0, len(whole) - 1))
     whole[at] = data.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""QEMU's processes: their names, and the files that they have open. The processes are real, but for what they run."""
+"""QEMU processes: their names and open files. The processes are real, except for their program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _HOLD = (
 
 @contextlib.contextmanager
 def process(*files: str, words: tuple[str, ...] = (), program: str = "qemu-system-x86_64") -> Iterator[int]:
-    """Have a process of that program's name, with `words` on its command line, hold files open ("rw:/path")."""
+    """Run a process under that program's name, with `words` on its command line and files open
+    ("rw:/path")."""
     command = [program, "-c", _HOLD, ";".join(files), *words]
     with subprocess.Popen(
         command, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -37,7 +38,7 @@ def process(*files: str, words: tuple[str, ...] = (), program: str = "qemu-syste
 
 
 def identity(path: Path) -> Identity:
-    """Return which file it is."""
+    """Return the file's identity."""
     found = path.stat()
     return found.st_dev, found.st_ino
 
@@ -67,7 +68,7 @@ def test_names(words: str, name: str | None) -> None:
 
 
 def test_programs() -> None:
-    """The emulator by its names, as the kernel cuts them too; not its tools."""
+    """The emulator by its names, also as truncated by the kernel; not its tools."""
     machines = ("qemu-system-x86_64", "qemu-system-x86", "qemu-system-aarch64", "qemu-kvm", "kvm")
     assert all(is_machine(program) for program in machines)
     others = ("qemu-img", "qemu-nbd", "qemu-ga", "kvm-clock", "qemu", "python3", "", "libvirtd")
@@ -75,7 +76,8 @@ def test_programs() -> None:
 
 
 def test_open_files(tmp_path: Path) -> None:
-    """By device and inode, whatever name was opened; what is only read is backing; only those asked for."""
+    """Files are matched by device and inode, whatever name was opened. Read-only ones are backing. Only
+    requested files are returned."""
     disk, base, other = (tmp_path / name for name in ("disk.img", "base.img", "other.img"))
     for path in (disk, base, other):
         path.touch()
@@ -92,7 +94,7 @@ def test_open_files(tmp_path: Path) -> None:
 
 
 def test_without_a_name(tmp_path: Path) -> None:
-    """The UUID stands for it, or the pid."""
+    """The name is the UUID, or else the pid."""
     disk = tmp_path / "disk.img"
     disk.touch()
     with process(f"rw:{disk}", words=("-uuid", UUID)):
@@ -104,7 +106,7 @@ def test_without_a_name(tmp_path: Path) -> None:
 
 
 def test_others_that_have_it_open(tmp_path: Path) -> None:
-    """A backup, or qemu-img, is no machine."""
+    """A backup or qemu-img is no machine."""
     disk = tmp_path / "disk.img"
     disk.touch()
     with (

@@ -17,7 +17,7 @@ from tests.unit.supervisor.vms.test_qemu import identity, process
 
 @pytest.fixture
 def live(tmp_path: Path) -> Path:
-    """A folder as /run/libvirt/qemu."""
+    """A folder like /run/libvirt/qemu."""
     folder = tmp_path / "live"
     folder.mkdir()
     return folder
@@ -25,7 +25,7 @@ def live(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def defined(tmp_path: Path) -> Path:
-    """A folder as /etc/libvirt/qemu, with what else is in there."""
+    """A folder like /etc/libvirt/qemu, with its other content."""
     folder = tmp_path / "defined"
     (folder / "networks").mkdir(parents=True)
     (folder / "autostart").mkdir()
@@ -34,7 +34,7 @@ def defined(tmp_path: Path) -> Path:
 
 
 def image(tmp_path: Path, name: str) -> Path:
-    """Return a new file."""
+    """Create a file and return its path."""
     path = tmp_path / name
     path.touch()
     return path
@@ -50,7 +50,7 @@ def search_for(
 
 
 def test_by_device_and_inode(tmp_path: Path, live: Path) -> None:
-    """Libvirt's path may be a hard link or lead through links: what counts is the file."""
+    """Libvirt's path may be a hard link or lead through links: files are matched by identity."""
     one, two, base = (image(tmp_path, name) for name in ("one.img", "two.img", "base.img"))
     os.link(one, tmp_path / "hard.img")
     (tmp_path / "folder").symlink_to(tmp_path)
@@ -66,14 +66,14 @@ def test_by_device_and_inode(tmp_path: Path, live: Path) -> None:
 
 
 def test_only_what_is_wanted(tmp_path: Path, live: Path) -> None:
-    """Other images of the host's are nobody's business."""
+    """Other images of the host are left out."""
     one, two = image(tmp_path, "one.img"), image(tmp_path, "two.img")
     (live / "web.xml").write_text(running("web", disk(str(one)), disk(str(two)), disk("/none.img")))
     assert list(search_for([live], one).machines) == [identity(one)]
 
 
-def test_what_runs_counts_before_what_is_defined(tmp_path: Path, live: Path, defined: Path) -> None:
-    """A clone that runs has the file of a template, which doesn't run, as its backing file."""
+def test_running_before_defined(tmp_path: Path, live: Path, defined: Path) -> None:
+    """A running clone takes precedence over the stopped template whose file is its backing file."""
     base = image(tmp_path, "base.img")
     (defined / "template.xml").write_text(domain("template", disk(str(base)), uuid="t"))
     assert search_for([live, defined], base).machines[identity(base)] == Machine("template", "t", "disk", 0)
@@ -83,13 +83,13 @@ def test_what_runs_counts_before_what_is_defined(tmp_path: Path, live: Path, def
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
-    """A host without libvirt has none."""
+    """A host without libvirt has no machines."""
     one = image(tmp_path, "one.img")
     assert search_for([tmp_path / "none", one], one) == SearchResult({}, {})
 
 
 def test_bad_files_cost_nothing_but_their_own_line(tmp_path: Path, live: Path) -> None:
-    """Whatever else is in the folder: each has its reason, the good one counts, and nothing is waited for."""
+    """Each bad file in the folder is reported with its reason, the good one counts, and nothing blocks."""
     one = image(tmp_path, "one.img")
     (live / "good.xml").write_text(running("good", disk(str(one))))
     (live / "cut.xml").write_text(running("cut", disk(str(one)))[:-40])
@@ -116,8 +116,8 @@ def test_bad_files_cost_nothing_but_their_own_line(tmp_path: Path, live: Path) -
     assert reasons["cut.xml"].startswith("not XML")
 
 
-def test_only_what_changed_is_read_again(tmp_path: Path, live: Path) -> None:
-    """What was read stands, bad files too, until the file is another; then that one is read."""
+def test_only_changed_files_are_read_again(tmp_path: Path, live: Path) -> None:
+    """A parsed file, also a bad one, is read again only once it was replaced."""
     one, two = image(tmp_path, "one.img"), image(tmp_path, "two.img")
     (live / "a.xml").write_text(running("a", disk(str(one))))
     (live / "b.xml").write_text("<b/>")
@@ -134,9 +134,9 @@ def test_only_what_changed_is_read_again(tmp_path: Path, live: Path) -> None:
     assert list(search_for([live], one, two, known=third).files) == [str(live / "b.xml")]
 
 
-def test_processes_are_asked_for_the_rest(tmp_path: Path, live: Path, defined: Path) -> None:
-    """A machine without libvirt, or with a volume of which only libvirt knows the file. One whose files libvirt told
-    isn't asked, a machine that is only defined is believed less than a process."""
+def test_processes_are_searched_for_the_rest(tmp_path: Path, live: Path, defined: Path) -> None:
+    """Processes are searched for machines without libvirt and for volumes that only libvirt knows. A process
+    whose files are in libvirt's XML is skipped. A process takes precedence over a defined machine."""
     one, two, three = (image(tmp_path, f"{i}.img") for i in range(3))
     (live / "one.xml").write_text(running("one", disk(str(one)), pid=os.getpid()))
     (defined / "old.xml").write_text(domain("old", disk(str(two))))
@@ -155,22 +155,23 @@ def test_processes_are_asked_for_the_rest(tmp_path: Path, live: Path, defined: P
         assert search_for([live], three).machines == {}
 
 
-def test_the_answer_is_json(tmp_path: Path, live: Path) -> None:
-    """Machines with their file; of files only what is new to who asks; names of any bytes survive."""
+def test_the_result_is_json(tmp_path: Path, live: Path) -> None:
+    """The result has machines with their files, and only files new to the caller. Names of any bytes
+    survive."""
     one = image(tmp_path, "one.img")
     path = live / os.fsdecode(b"\xffweb.xml")
     path.write_text(running("web\u202e", disk(str(one), "/b.img")))
     (live / "bad.xml").write_text("<bad/>")
     wanted = {identity(one)}
-    told = json.loads(search_as_json([str(live)], processes=False, wanted=wanted, known={}))
-    assert told["machines"] == [[*identity(one), "web\\u202e", UUID, "disk", 0]]
-    assert told["files"][str(live / "bad.xml")][1:] == [None, "no domain with a name"]
-    again = json.loads(search_as_json([str(live)], processes=False, wanted=wanted, known=told["files"]))
-    assert again == {"machines": told["machines"], "files": {str(live / "bad.xml"): None, str(path): None}}
+    result = json.loads(search_as_json([str(live)], processes=False, wanted=wanted, known={}))
+    assert result["machines"] == [[*identity(one), "web\\u202e", UUID, "disk", 0]]
+    assert result["files"][str(live / "bad.xml")][1:] == [None, "no domain with a name"]
+    again = json.loads(search_as_json([str(live)], processes=False, wanted=wanted, known=result["files"]))
+    assert again == {"machines": result["machines"], "files": {str(live / "bad.xml"): None, str(path): None}}
 
 
-def test_what_was_read_as_json(live: Path) -> None:
-    """There and back it is the same."""
+def test_domains_as_json(live: Path) -> None:
+    """Serialised and parsed it is the same."""
     (live / "web.xml").write_text(running("web", disk("/a.img", "/b.img")))
     for read in (*search_for([live]).files.values(), LibvirtFile((1, 2), None, "bad")):
         assert from_raw(json.loads(json.dumps(to_raw(read)))) == read

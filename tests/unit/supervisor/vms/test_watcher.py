@@ -1,4 +1,4 @@
-"""When machines are looked for, and what becomes of a search that fails. Searches are real processes."""
+"""When machines are searched for, and how failed searches are handled. Searches are real processes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ DEADLINE = 60.0
 
 
 class Host:
-    """A fleet's files without their workers, and the search for their machines."""
+    """A fleet's files without workers, and the search for their machines."""
 
     def __init__(self, folder: Path, *names: str, options: dict[str, Any] | None = None) -> None:
         self.folder = folder
         self.libvirt = folder / "libvirt"
         self.libvirt.mkdir()
-        self.told: list[str] = []
+        self.notified: list[str] = []
         self.children = ChildReaper()
         self.selector = selectors.DefaultSelector()
         given: dict[str, Any] = {"folders": (str(self.libvirt),), "processes": False} | (options or {})
@@ -62,32 +62,32 @@ class Host:
             files_opened=len(self.filemaps),
             stopping=False,
             reaper=self.children,
-            status_changed=self.told.append,
+            status_changed=self.notified.append,
         )
         self.vms = VmWatcher(cast("Fleet", self.fleet), self.selector)
 
     def tick(self) -> bool:
-        """Have one tick, and the search that it began end; tell whether there was one."""
+        """Run one tick and the search that it started; return whether there was one."""
         self.vms.tick()
         began = self.vms._pid is not None
         self.settle()
         return began
 
     def settle(self) -> None:
-        """Do what the main loop does until no search runs."""
+        """Run the main loop until no search runs."""
         until = time.monotonic() + DEADLINE
         while self.vms._pid is not None or self.vms._pipe is not None:
             assert time.monotonic() < until
             self.turn()
 
     def turn(self) -> None:
-        """Do what the main loop does once."""
+        """Run one turn of the main loop."""
         for key, mask in self.selector.select(0.01):
             key.data(mask)
         self.children.reap()
 
     def quiet(self) -> None:
-        """Have ticks until one has no reason for a search."""
+        """Tick until no search is started."""
         self.until(lambda: not self.tick())
 
     def until(self, condition: Callable[[], bool]) -> None:
@@ -102,15 +102,15 @@ class Host:
         return [m.name if (m := self.vms.machine_of(f)) else None for _, f in sorted(self.filemaps.items())]
 
 
-def test_what_libvirt_writes_is_picked_up(tmp_path: Path) -> None:
-    """A machine that starts, changes and goes; who looks on is told just of the files concerned."""
+def test_libvirts_changes_are_noticed(tmp_path: Path) -> None:
+    """A machine starts, changes and goes; subscribers are notified of the affected files only."""
     host = Host(tmp_path, "a.img", "b.img")
     host.tick()
-    assert (host.names(), host.told) == ([None, None], [])
+    assert (host.names(), host.notified) == ([None, None], [])
     xml = host.libvirt / "web.xml"
     xml.write_text(running("web", disk(f"{tmp_path}/a.img")))
     host.tick()
-    assert (host.names(), host.told) == (["web", None], [f"{tmp_path}/a.img"])
+    assert (host.names(), host.notified) == (["web", None], [f"{tmp_path}/a.img"])
     (host.libvirt / "web.xml.new").write_text(running("web2", disk(f"{tmp_path}/b.img", f"{tmp_path}/a.img")))
     (host.libvirt / "web.xml.new").rename(xml)
     host.until(lambda: host.tick() and host.names() == ["web2", "web2"])
@@ -119,7 +119,7 @@ def test_what_libvirt_writes_is_picked_up(tmp_path: Path) -> None:
 
 
 def test_idle_costs_no_process(tmp_path: Path) -> None:
-    """Once the folders have been still for a second, nothing is looked at until one changes."""
+    """Once the folders have been unchanged for a second, there is no search until one changes."""
     host = Host(tmp_path, "a.img", options={"processes": True})
     (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
     host.quiet()
@@ -130,7 +130,7 @@ def test_idle_costs_no_process(tmp_path: Path) -> None:
 
 
 def test_no_descriptor_for_a_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The names stay as they are, and it is told."""
+    """The names stay, and the error is logged."""
     host = Host(tmp_path, "a.img")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
@@ -143,7 +143,7 @@ def test_no_descriptor_for_a_search(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_a_folder_that_comes_later(tmp_path: Path) -> None:
-    """Libvirt may be installed, or begin, after filemapd; it may go too."""
+    """Libvirt's folders may appear after filemapd's start, and vanish."""
     host = Host(tmp_path, "a.img")
     host.libvirt.rmdir()
     host.quiet()
@@ -153,8 +153,8 @@ def test_a_folder_that_comes_later(tmp_path: Path) -> None:
     assert host.names() == ["web"]
 
 
-def test_another_file_is_looked_for(tmp_path: Path) -> None:
-    """A file that is followed from now on, or replaced, may be a machine's."""
+def test_a_new_file_causes_a_search(tmp_path: Path) -> None:
+    """A newly followed or replaced file may be a machine's."""
     host = Host(tmp_path, "a.img")
     (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/other.img")))
     host.quiet()
@@ -168,7 +168,8 @@ def test_another_file_is_looked_for(tmp_path: Path) -> None:
 
 
 def test_a_file_that_goes_and_comes_back(tmp_path: Path) -> None:
-    """It is shown with its machine again, and with the right one, however short it was away."""
+    """A file that vanishes and returns is shown with its machine, the right one, however short the
+    absence."""
     host = Host(tmp_path, "a.img")
     (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
     host.quiet()
@@ -180,7 +181,7 @@ def test_a_file_that_goes_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_processes_that_begin_and_end(tmp_path: Path) -> None:
-    """A machine without libvirt is known while it runs; what else begins costs nothing."""
+    """A machine without libvirt is shown while it runs; other processes cause no search."""
     host = Host(tmp_path, "a.img", options={"processes": True})
     host.quiet()
     with process(f"rw:{tmp_path}/a.img", words=("-name", "plain")):
@@ -194,7 +195,7 @@ def test_processes_that_begin_and_end(tmp_path: Path) -> None:
 
 
 def test_switched_off(tmp_path: Path) -> None:
-    """With nothing to look at there is no search, and a reload that says so takes names away."""
+    """Without sources there is no search, and a reload that removes them removes the names."""
     host = Host(tmp_path, "a.img")
     (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
     host.tick()
@@ -205,7 +206,7 @@ def test_switched_off(tmp_path: Path) -> None:
 
 
 def test_bad_files_are_a_debug_line_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing louder, and not again with each search."""
+    """They are logged at level debug, once."""
     caplog.set_level(logging.DEBUG)
     host = Host(tmp_path, "a.img")
     (host.libvirt / "bad.xml").write_text("<!DOCTYPE x><domain/>")
@@ -220,7 +221,8 @@ def test_bad_files_are_a_debug_line_once(tmp_path: Path, caplog: pytest.LogCaptu
 def test_a_search_that_hangs_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As on a path of a server that doesn't answer: nothing waits, names stay, later it is tried again."""
+    """A hanging search, as on a dead network server, delays nothing. Names stay, and the search is retried
+    later."""
     host = Host(tmp_path, "a.img")
     (host.libvirt / "web.xml").write_text(running("web", disk(f"{tmp_path}/a.img")))
     host.tick()
@@ -238,8 +240,8 @@ def test_a_search_that_hangs_is_killed(
     assert host.tick()
 
 
-def test_a_large_answer(tmp_path: Path) -> None:
-    """More than a pipe holds."""
+def test_a_large_result(tmp_path: Path) -> None:
+    """A result larger than a pipe's buffer."""
     names = [f"{i}.img" for i in range(300)]
     host = Host(tmp_path, *names)
     for name in names:
@@ -251,7 +253,7 @@ def test_a_large_answer(tmp_path: Path) -> None:
 
 
 def test_programs() -> None:
-    """Only those that run a machine, from when they do until they end."""
+    """Only programs that run a machine, from their start to their end."""
     programs = QemuProcesses()
     before = programs.pids()
     with process() as pid:
@@ -261,7 +263,7 @@ def test_programs() -> None:
 
 
 def test_a_process_that_becomes_one() -> None:
-    """It was forked by another program, and seen before it executed its own."""
+    """It was forked by another program, and listed before it executed its own."""
     programs = QemuProcesses()
     with becoming() as (pid, become):
         assert pid not in programs.pids()
@@ -271,7 +273,7 @@ def test_a_process_that_becomes_one() -> None:
 
 @contextlib.contextmanager
 def becoming() -> Iterator[tuple[int, Callable[[], None]]]:
-    """Have a process, and what makes it QEMU by name."""
+    """Start a process, and return a function that turns it into QEMU by name."""
     code = "import sys; input(); open('/proc/self/comm', 'w').write('qemu-kvm'); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one:
         assert one.stdin is not None
@@ -287,8 +289,8 @@ def becoming() -> Iterator[tuple[int, Callable[[], None]]]:
         stdin.write(b"\n")
 
 
-def test_only_new_processes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each a few times, however long they run."""
+def test_only_new_processes_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is checked a few times, however long it runs."""
     looked: list[int] = []
 
     def program(pid: int) -> str:
@@ -303,7 +305,7 @@ def test_only_new_processes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_defaults() -> None:
-    """Libvirt's own folders, and processes."""
+    """The defaults are libvirt's own folders, and processes."""
     assert Config(version=1).vms == Options(
         folders=("/run/libvirt/qemu", "/etc/libvirt/qemu"), processes=True
     )
