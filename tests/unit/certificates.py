@@ -10,19 +10,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate, and its key."""
+    """A certificate and its key."""
 
     cert: Path
     key: Path
 
     @property
     def serial(self) -> str:
-        """What tells it from others."""
+        """The serial number."""
         return openssl("x509", "-in", str(self.cert), "-noout", "-serial").strip()
 
 
 class Authority:
-    """One that issues certificates, with its files in `folder`."""
+    """A certificate authority with its files in `folder`."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder
@@ -32,12 +32,12 @@ class Authority:
 
     @property
     def file(self) -> Path:
-        """Its own certificate."""
+        """The authority's own certificate."""
         return self._self.cert
 
     def issue(self, name: str) -> Certificate:
-        """Make a certificate for this host, and for clients. It takes the place of one of this name by renames, as
-        those do that renew certificates."""
+        """Issue a certificate for this host, and for clients. It replaces one of the same name by renames, as
+        renewal tools do."""
         made = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         request, new = self._folder / f"{name}.csr", self._folder / f"{name}.new"
         key = self._folder / f"{name}.newkey"
@@ -55,5 +55,5 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 
 def openssl(*words: str, given: str = "") -> str:
-    """Run openssl(1) and return what it prints."""
+    """Run openssl(1) and return its stdout."""
     return subprocess.run(["openssl", *words], check=True, capture_output=True, text=True, input=given).stdout

@@ -1,4 +1,4 @@
-"""A control socket in a main loop in small, and clients of it."""
+"""A control socket in a minimal main loop, and clients for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Anything(RootModel[Any]):
 
 
 class Particular(Request):
-    """A body and a query with keys."""
+    """A body and a query with specific keys."""
 
     name: str
     count: int = 1
@@ -58,7 +58,7 @@ ROUTES = {
 
 
 class Loop:
-    """A main loop in small: callbacks in key.data, driven by the test."""
+    """A minimal main loop with callbacks in key.data, driven by the test."""
 
     def __init__(self, path: Path) -> None:
         self.selector = selectors.DefaultSelector()
@@ -66,7 +66,7 @@ class Loop:
         self.control.register(self.selector)
 
     def turn(self, timeout: float = 0.0) -> int:
-        """Handle what is ready, and return how much that was."""
+        """Handle ready descriptors, and return how many there were."""
         ready = self.selector.select(timeout)
         for key, mask in ready:
             key.data(mask)
@@ -87,7 +87,7 @@ class Loop:
 
 @contextmanager
 def running(path: Path) -> Iterator[Loop]:
-    """Have a loop for a while."""
+    """Provide a loop while the context lasts."""
     one = Loop(path)
     try:
         yield one
@@ -98,7 +98,7 @@ def running(path: Path) -> Iterator[Loop]:
 
 
 def ask(loop: Loop, directory: Path, method: str, path: str, body: object = None) -> Any:
-    """Return what call() returns or raises, in a thread of its own while the loop runs."""
+    """Return the result of call(), or raise its error. It runs in a thread while the loop runs."""
     result: list[Any] = []
 
     def run() -> None:
@@ -124,17 +124,17 @@ def connect(loop: Loop, directory: Path) -> socket.socket:
 
 
 def raw(loop: Loop, directory: Path, request: bytes, *, end: bool = False) -> bytes:
-    """Return all that the server sends to `request`, which ends with EOF where `end`."""
+    """Return all that the server sends in response to `request`, with EOF after it if `end`."""
     with connect(loop, directory) as client:
         client.sendall(request)
         if end:
             client.shutdown(socket.SHUT_WR)
         loop.settle()
-        answer = b""
+        response = b""
         try:
             while data := client.recv(65536):
-                answer += data
+                response += data
                 loop.settle()
         except ConnectionResetError:  # it left some of the request unread
             pass
-        return answer
+        return response

@@ -20,12 +20,12 @@ def dashboard() -> dict[str, Any]:
 
 
 def panels() -> list[dict[str, Any]]:
-    """Return the panels that show something."""
+    """Return the panels with queries."""
     return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 
 
 def panel_queries(values: Mapping[str, str]) -> Queries:
-    """Return what each panel asks, with `values` for the variables."""
+    """Return each panel's queries, with `values` for the variables."""
     return [
         (f"{panel['title']} ({target['refId']})", substituted(target["expr"], values))
         for panel in panels()
@@ -34,7 +34,7 @@ def panel_queries(values: Mapping[str, str]) -> Queries:
 
 
 def variable_queries(values: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Yield the variables that are asked for: their name, the series, and the label whose values they have."""
+    """Yield the query variables: name, series, and the label whose values they take."""
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
             found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
@@ -43,5 +43,5 @@ def variable_queries(values: Mapping[str, str]) -> Iterator[tuple[str, str, str]
 
 
 def substituted(query: str, values: Mapping[str, str]) -> str:
-    """Return a query with `values` for its variables. Raises KeyError for one that has none."""
+    """Return a query with `values` for its variables. Raises KeyError if one is missing."""
     return re.sub(r"\$(\w+)", lambda found: values[found[1]], query)

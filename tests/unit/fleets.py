@@ -27,7 +27,7 @@ def status_of(fleet: Fleet, filemap: Filemap) -> dict[str, Any]:
 
 @contextmanager
 def small_fleet(folder: Path) -> Iterator[Fleet]:
-    """A fleet that has one file, /x, and has not started; its ledger is in `folder`."""
+    """A fleet with one file, /x, that isn't started; its ledger is in `folder`."""
     config = Config.model_validate({"version": 1, "filemaps": [{"path": "/x"}]})
     children = ChildReaper()
     watch = FileWatcher()

@@ -1,4 +1,4 @@
-"""A device of a model, a file on it, and what is kept of its counters."""
+"""A model device, a file on it, and its stored counters."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ ADOPTED = replace(SPEC, userdata="mine")
 
 
 def gone(_mark: Mark) -> bool:
-    """Say that the maker has gone."""
+    """Report that the maker is gone."""
     return True
 
 
 class Kept:
-    """Retired counters as a file's ledger keeps them, over kills: what was intended counts once its region went."""
+    """Retired counters as in a file's ledger, over kills: intended counters count once their region is
+    gone."""
 
     def __init__(self, device: ModelDevice) -> None:
         self.device = device
@@ -37,23 +38,23 @@ class Kept:
         self.intended: dict[str, Counters] = {}
 
     def before_delete(self, retired: Sequence[Retired]) -> None:
-        """Keep the counters as what counts should their regions be gone."""
+        """Store the counters; they count once their regions are gone."""
         self.intended = {one.key: one.counters for one in retired}
 
     def after_delete(self, retired: Sequence[Retired]) -> None:
-        """Count them: the regions have gone."""
+        """Count them: the regions are gone."""
         assert {one.key for one in retired} == self.intended.keys()
         self.settle()
 
     def settle(self) -> None:
-        """Count what was intended for regions that have gone, and forget the rest."""
+        """Count what was intended for regions that are gone, and discard the rest."""
         there = {f"{number}:{row.start}+{row.length}" for number, row in self.device.rows.items()}
         self.reads += sum(one.reads for key, one in self.intended.items() if key not in there)
         self.intended = {}
 
 
 def sectors(ranges: Sequence[tuple[int, int]]) -> list[int]:
-    """Return every sector of ranges, as often as it occurs."""
+    """Return every sector of the ranges, repeated for overlaps."""
     return [sector for start, end in ranges for sector in range(start, end)]
 
 
@@ -76,7 +77,7 @@ def look(
     join: bool = False,
     spec: GroupSpec = SPEC,
 ) -> Outcome:
-    """Bring the group of FILE in step with its ranges."""
+    """Reconcile the group of FILE with its ranges."""
     table = device.table()
     own = find_own(table.regions(), [FILE], known=range(len(table)), spec=spec, left_behind=gone)
     where = Footprint(tuple(ranges), len(ranges), 0, landing=False)

@@ -1,4 +1,4 @@
-"""A ledger that knows something of a file, and what another program finds in one on disk."""
+"""A ledger with an entry, and what another program reads from it on disk."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PATH = "/images/a.img"
 
 
 def reads(count: int) -> Counters:
-    """Return counters of so many reads."""
+    """Return counters with `count` reads."""
     return Counters(reads=count, histogram=(count, 0), histogram_ns=7 * count, bounds_ns=(1_000,))
 
 
 def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
-    """Return what another program finds in the ledger on disk."""
+    """Return what another program reads from the ledger on disk."""
     db = sqlite3.connect(folder / "ledger.sqlite3")
     try:
         return db.execute(query).fetchall()
@@ -31,7 +31,7 @@ def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 def fill(ledger: Ledger) -> None:
-    """Let some things be known of a file."""
+    """Fill the ledger with an entry."""
     ledger.record_file(PATH, "vg-lv", FileOpened(1, 12, 34, 5))
     ledger.record_group(PATH, {"group_id": 0})
     ledger.record_intended_move(PATH, 4, "because")
@@ -43,7 +43,7 @@ def fill(ledger: Ledger) -> None:
 
 
 def assert_full(entry: Entry) -> None:
-    """Fail unless the entry is what fill() made it."""
+    """Fail unless the entry is the one from fill()."""
     (move,) = entry.moves
     assert (move.old, move.new, move.reason) == (0, 4, "because")
     assert abs(move.at - time.time()) < 60

@@ -1,4 +1,4 @@
-"""Files as libvirt writes them (libvirt.org/formatdomain.html): a machine that runs, and one that is defined."""
+"""Files as libvirt writes them (libvirt.org/formatdomain.html): a running machine and a defined one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ UUID = "4dea22b3-1d52-d8f3-2516-782e98ab3fa0"
 
 
 def chain(files: Sequence[str]) -> str:
-    """Return the backing files of a disk, each the backing of the one before."""
+    """Return a disk's chain of backing files."""
     if not files:
         return "<backingStore/>"
     return (
@@ -19,7 +19,7 @@ def chain(files: Sequence[str]) -> str:
 
 
 def disk(file: str, *backing: str) -> str:
-    """Return a disk that is a file, with its chain."""
+    """Return a file-backed disk with its chain."""
     return f"""
       <disk type='file' device='disk'>
         <driver name='qemu' type='qcow2' cache='none' io='native'/>
@@ -74,7 +74,7 @@ def domain(name: str, *disks: str, uuid: str = UUID, more: str = "") -> str:
 
 
 def running(name: str, *disks: str, pid: int = 4711, uuid: str = UUID, more: str = "") -> str:
-    """Return a machine that runs, as in /run/libvirt/qemu; a block job tells of its files beside the domain."""
+    """Return a running machine, as in /run/libvirt/qemu, with a block job's files beside the domain."""
     body = (
         domain(name, *disks, uuid=uuid, more=more)
         .partition("-->\n\n")[2]

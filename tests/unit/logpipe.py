@@ -1,4 +1,4 @@
-"""A log that goes to a pipe, and processes that log by it."""
+"""A log that goes to a pipe, and processes that log to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers import log_records
 
 
 class Output:
-    """A pipe for stderr, and who reads it."""
+    """A pipe for stderr, and its reader."""
 
     def __init__(self) -> None:
         read, write = os.pipe()
@@ -26,7 +26,7 @@ class Output:
         self.writer = os.fdopen(write, "w")
 
     def lines(self) -> list[str]:
-        """Return what has been written since the last time."""
+        """Return the lines written since the last call."""
         content = b""
         while data := self.reader.read(1 << 20):
             content += data
@@ -40,7 +40,7 @@ class Output:
 
 @contextmanager
 def logging_to(stream: TextIO, **config: Any) -> Iterator[LogPipe]:
-    """Have the log go to `stream`."""
+    """Send the log to `stream` while the context lasts."""
     pipe = LogPipe(Log(**config), stream)
     try:
         yield pipe
@@ -49,7 +49,7 @@ def logging_to(stream: TextIO, **config: Any) -> Iterator[LogPipe]:
 
 
 def fork(pipe: LogPipe, work: Callable[[], object], **labels: object) -> int:
-    """Run `work` in a child that has only the pipe's end to log by, and ends without pytest's doings; return its
+    """Run `work` in a child that logs to the pipe only, and exits without pytest's cleanup. Return its
     pid."""
     pid = os.fork()
     if pid == 0:
@@ -68,7 +68,7 @@ def wait(pid: int) -> None:
 
 
 def records(pipe: LogPipe, output: Output, done: Callable[[list[str]], bool]) -> list[str]:
-    """Drain into a list of lines until `done` with them."""
+    """Drain the pipe into a list of lines until `done(lines)`."""
     lines: list[str] = []
     deadline = time.monotonic() + 60
     while not done(lines):

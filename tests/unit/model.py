@@ -1,4 +1,4 @@
-"""A model of a device's dm_stats: it reads the messages as drivers/md/dm-stats.c does, and counts no time.
+"""A model of a device's dm_stats: it parses messages like drivers/md/dm-stats.c, and counts no time.
 
 tests/kernel/test_device.py sends the same messages to it and to a real device, and compares.
 """
@@ -16,7 +16,8 @@ _MUTE = (b"@stats_list", b"@stats_print")
 
 
 def split_words(message: bytes) -> list[bytes]:
-    """Split as dm_split_args() in drivers/md/dm-table.c: at the kernel's isspace(), a backslash quotes."""
+    """Split like dm_split_args() in drivers/md/dm-table.c: at the kernel's isspace(), with backslash as
+    quote."""
     words: list[bytes] = []
     at = 0
     while True:
@@ -50,7 +51,7 @@ class Killed(BaseException):
 
 
 def _bins(row: Row) -> bytes:
-    """Return the histogram of reads that took no time, where the region has one."""
+    """Return the histogram of reads that took no time, if the region has one."""
     for option in row.options:
         if option.startswith(b"histogram:"):
             return b" %d" % row.reads + b":0" * len(option.split(b","))
@@ -58,8 +59,8 @@ def _bins(row: Row) -> bytes:
 
 
 class ModelDevice(Device):
-    """A device that answers from memory. `fuse` is how many messages that change something still get through
-    before the sender is killed, None for any number."""
+    """A device in memory. After `fuse` messages that change something the sender is killed; None means
+    never."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -67,7 +68,7 @@ class ModelDevice(Device):
         self.fuse: int | None = None
 
     def read(self, sector: int) -> None:
-        """Do one read of one sector."""
+        """Read one sector."""
         for row in self.rows.values():
             if row.start <= sector < row.start + row.length:
                 row.reads += 1
@@ -79,9 +80,9 @@ class ModelDevice(Device):
                 raise Killed
             if self.fuse is not None:
                 self.fuse -= 1
-        return memoryview(self._answer(command, words))
+        return memoryview(self._respond(command, words))
 
-    def _answer(self, command: bytes, words: list[bytes]) -> bytes:
+    def _respond(self, command: bytes, words: list[bytes]) -> bytes:
         if command == b"@stats_create":
             return self._create(*words)
         if command == b"@stats_list":
@@ -124,6 +125,6 @@ class ModelDevice(Device):
     def _shown(self, number: int) -> bytes:
         row = self.rows[number]
         words = [b"%d+%d" % (row.start, row.length), b"%d" % row.length, row.program, row.aux]
-        # The kernel writes them in this order, however they were given.
+        # The kernel prints them in this order, whatever the order in the message.
         words += sorted(row.options, key=lambda option: option.startswith(b"histogram:"))
         return b"%d: %s\n" % (number, b" ".join(words))

@@ -1,5 +1,4 @@
-"""Bytes as they may come at whoever takes HTTP: requests that are right, or wrong in some place, one behind the
-other, and cut anywhere."""
+"""Arbitrary bytes for an HTTP server: requests, valid or with some error, one after another, cut anywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 _LARGEST: Final = 16 * 1024
-# As they may stand in a head, or not: lengths that are wrong, that contradict each other, that have no end.
+# Header lines, valid or not: wrong, contradictory and endless lengths.
 _LINES: Final = (
     b"Host: y", b"Connection: close", b"Connection: keep-alive, upgrade",
     b"Content-Length: 5", b"Content-Length: 70000", b"Content-Length: -1", b"Content-Length: 1, 2",
@@ -28,7 +27,8 @@ _BODIES: Final = (
 
 
 def streams(*targets: bytes) -> st.SearchStrategy[list[bytes]]:
-    """All that comes on a connection, in the pieces in which it comes; the requests are often for these targets."""
+    """All bytes of a connection, in the pieces in which they are sent; requests are often for these
+    targets."""
     target = st.sampled_from(targets) | st.sampled_from(
         (b"", b"*", b"//", b"/%", b"http://x/", b"/" + b"x" * 17_000)
     )
@@ -54,7 +54,7 @@ def _request(first: bytes, lines: list[bytes], end: bytes, body: bytes) -> bytes
 
 
 def _cut(whole: bytes, places: list[float]) -> list[bytes]:
-    """Return it in pieces, small enough for any buffer; `places` are shares of its length."""
+    """Return the bytes in pieces small enough for any buffer; `places` are shares of the length."""
     cuts = [int(place * len(whole)) for place in places]
     edges = sorted([*range(0, len(whole), _LARGEST), *cuts, len(whole)])
     return [whole[start:end] for start, end in pairwise(edges) if start < end]

@@ -1,4 +1,5 @@
-"""What reads from others takes any bytes: it gives a value, or the one error that its caller expects."""
+"""Parsers of foreign input accept any bytes: they return a value, or raise the one error that callers
+expect."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ MODELS = (requests.RestartRequest, requests.SampleRequest, requests.EventsReques
     st.integers(0, 5),
 )
 def test_fiemap_buffer_with_any_extents(extents: list[tuple[int, int, int, int]], room: int) -> None:
-    """Whatever the extents are, those that the kernel counted are read, and nothing of the room behind them."""
+    """Exactly the extents that the kernel counted are read, whatever they hold, and nothing beyond them."""
     packed = b"".join(FIEMAP_EXTENT.pack(*extent) for extent in extents)
     head = FIEMAP.pack(0, 2**64 - 1, 0, len(extents), len(extents) + room, 0)
     assert parse_fiemap(head + packed + b"\xff" * (FIEMAP_EXTENT.size * room)) == [
@@ -45,7 +46,7 @@ NUMBER = st.integers(0, 2**64 - 1)
 
 @given(st.text(max_size=200) | st.lists(st.text("0123456789+:- \n", max_size=30)).map(" ".join))
 def test_any_print_reply(text: str) -> None:
-    """A reply of another form is an error, never counters that are none."""
+    """A reply of another form is an error, never false counters."""
     with contextlib.suppress(ValueError):
         assert len(parse_print(text)) >= 13
 
@@ -58,7 +59,7 @@ def test_any_print_reply(text: str) -> None:
     )
 )
 def test_print_reply_is_read(areas: list[list[int]]) -> None:
-    """Each number is read in its place, the sum of all areas."""
+    """Each number gets into its field, summed over all areas."""
     lines = []
     for area in areas:
         histogram = ":".join(map(str, area[13:]))
@@ -69,14 +70,14 @@ def test_print_reply_is_read(areas: list[list[int]]) -> None:
 
 @given(st.binary(max_size=200) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_packet_of_a_worker(packet: bytes) -> None:
-    """A packet on a worker's channel is a message or no message of ours."""
+    """A packet on a worker's channel is a message or refused."""
     with contextlib.suppress(ValueError):
         messages.decode(packet)
 
 
 @given(st.sampled_from(sorted(messages._KINDS)), st.lists(ANY_JSON, max_size=13))
 def test_message_with_any_values(name: str, values: list[Any]) -> None:
-    """A message is read back as it was, one with too few or too many values is refused."""
+    """A message is decoded as it was encoded; one with too few or too many values is refused."""
     with contextlib.suppress(ValueError):
         message = messages.decode(json.dumps([name, *values]).encode())
         assert type(message).__name__ == name
@@ -84,27 +85,27 @@ def test_message_with_any_values(name: str, values: list[Any]) -> None:
 
 @given(st.binary(max_size=200) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_log_packet(packet: bytes) -> None:
-    """A packet on the log's socket is a record that can be shown, or refused."""
+    """A packet on the log's socket is a printable record, or refused."""
     with contextlib.suppress(ValueError):
         assert isinstance(logging.Formatter().format(log_records.decode(packet)), str)
 
 
 @pytest.mark.parametrize("decode", [messages.decode, log_records.decode])
 def test_deeply_nested(decode: Any) -> None:
-    """What is nested deeper than Python recurses is refused as any other."""
+    """Nesting beyond Python's recursion limit is refused like other errors."""
     with pytest.raises(ValueError, match=r"invalid message|nested"):
         decode(DEEP)
 
 
 @given(st.sampled_from(MODELS), ANY_JSON)
 def test_any_body(model: type[BaseModel], body: object) -> None:
-    """A body is a request or an error that is told to whoever asked."""
+    """A body is a request or an error for the client."""
     with contextlib.suppress(RequestError):
         assert isinstance(from_body(model, body), model)
 
 
 @given(st.sampled_from(MODELS), st.text(max_size=80))
 def test_any_query(model: type[BaseModel], query: str) -> None:
-    """Likewise what is behind the ? of an address."""
+    """So is an address's query."""
     with contextlib.suppress(RequestError):
         assert isinstance(from_query(model, query), model)

@@ -1,4 +1,4 @@
-"""Where no descriptor is to be had any more, the main loop goes on: what needs one is left out, or tried again."""
+"""When no descriptor is available the main loop goes on: what needs one is left out or retried."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def use_up():
 """
 
 
-def said(code: str) -> str:
-    """Return what a process of its own prints that runs `code`, in which use_up() leaves no descriptor."""
+def output_of(code: str) -> str:
+    """Return the output of `code` in a separate process, in which use_up() leaves no descriptor."""
     done = subprocess.run(
         [sys.executable, "-c", _START + code], capture_output=True, text=True, check=False, cwd=Path.cwd()
     )
@@ -22,15 +22,15 @@ def said(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_memory_is_not_told() -> None:
-    """How large the supervisor is it reads from a file."""
+def test_memory_is_left_out() -> None:
+    """The supervisor reads its own memory use from a file."""
     code = "from supervisor.control.status import _rss_bytes\nuse_up()\nprint(_rss_bytes())"
-    assert said(code) == "None"
-    assert int(said(code.replace("use_up()", ""))) > 1 << 20
+    assert output_of(code) == "None"
+    assert int(output_of(code.replace("use_up()", ""))) > 1 << 20
 
 
-def test_status_is_told() -> None:
-    """What the supervisor tells of itself, also when nobody asks, is told all the same."""
+def test_status_is_reported() -> None:
+    """The supervisor's own status is available, on request and without."""
     code = """
 from types import SimpleNamespace
 from supervisor.control.status import SupervisorInfo, StatusSource
@@ -39,11 +39,11 @@ fleet = SimpleNamespace(filemaps={}, ledger=SimpleNamespace(problem=None), confi
 use_up()
 print(StatusSource(fleet, None).supervisor(SupervisorInfo(started=0.0))["started"])
 """
-    assert said(code) == "1970-01-01T00:00:00.000Z"
+    assert output_of(code) == "1970-01-01T00:00:00.000Z"
 
 
 def test_worker_is_not_measured() -> None:
-    """A worker that can't be looked at is neither well nor unwell."""
+    """A worker that can't be measured is neither healthy nor unhealthy."""
     code = """
 import os
 from types import SimpleNamespace
@@ -54,11 +54,11 @@ check = HealthCheck(SimpleNamespace(filemaps={}), Timers())
 use_up()
 print(check._measure(SimpleNamespace(health=Health()), os.getpid(), 0.0))
 """
-    assert said(code) == "False"
+    assert output_of(code) == "False"
 
 
-def test_machines_are_looked_for_later() -> None:
-    """The search for virtual machines is put off, with a warning."""
+def test_search_is_postponed() -> None:
+    """The search for virtual machines is postponed, with a warning."""
     code = """
 import logging, selectors
 from types import SimpleNamespace
@@ -71,11 +71,11 @@ use_up()
 vms.tick()
 vms.tick()
 """
-    assert said(code) == "virtual machines are not known: Too many open files"
+    assert output_of(code) == "virtual machines are not known: Too many open files"
 
 
 def test_watchdog_is_fed(tmp_path: Path) -> None:
-    """The service manager is told on, by the socket of the first message."""
+    """The service manager still gets messages, through the socket of the first one."""
     code = f"""
 import os, socket
 from supervisor.service.sd_notify import notify
@@ -86,4 +86,4 @@ print(notify("READY=1"))
 use_up()
 print(notify("WATCHDOG=1"), listener.recv(99), listener.recv(99))
 """
-    assert said(code) == "True\nTrue b'READY=1' b'WATCHDOG=1'"
+    assert output_of(code) == "True\nTrue b'READY=1' b'WATCHDOG=1'"

@@ -1,4 +1,5 @@
-"""What the long-lived processes import: each module is memory, in the fork server times the number of workers."""
+"""The imports of the long-lived processes: each module takes memory, in the fork server times the number of
+workers."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.unit.data import HERE
 
-# Each process's program, as far as its imports go.
+# The imports of each process's program.
 _PROGRAMS: Final = {
     "fork_server": "import workers.fork_server",
     "supervisor": "import supervisor.cli.main, supervisor.cli.run, supervisor.daemon",
@@ -22,7 +23,8 @@ _PRINT: Final = "; import json, sys; print(json.dumps(sorted(sys.modules)))"
 
 
 def loaded(program: str) -> set[str]:
-    """Return the modules that a program has loaded; of libraries, the package, and of Python's own, public ones."""
+    """Return the modules that a program has loaded: of libraries the package only, of the standard library
+    public ones."""
     output = subprocess.run(
         [sys.executable, "-I", "-c", program + _PRINT],
         check=True,
@@ -36,7 +38,7 @@ def loaded(program: str) -> set[str]:
 
 @pytest.mark.parametrize("process", _PROGRAMS)
 def test_no_module_is_new(process: str) -> None:
-    """A module that a process did not load before is named; one that belongs there is added to the list."""
+    """New modules of a process are reported; necessary ones are to be added to the list."""
     listed = set((HERE / f"modules_{process}.txt").read_text(encoding="utf-8").split())
     found = loaded(_PROGRAMS[process])
     assert sorted(found - listed) == []

@@ -1,4 +1,4 @@
-"""Whatever bytes come on the control socket and the port, nothing of it is a fault, and the next one is answered."""
+"""No bytes on the control socket or the port cause a fault, and the next client gets a response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.controlling import Loop, connect, raw, running
 from tests.unit.rawhttp import streams
 from tests.unit.serving import DEADLINE, Serving, recorded_status, serving
 
-_ANSWER = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
+_RESPONSE = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 _PAGES = (
     b"/",
     b"/metrics",
@@ -26,15 +26,15 @@ _PAGES = (
 
 
 def test_control_socket(tmp_path: Path) -> None:
-    """One answer to a connection at most, however many requests come."""
+    """A connection gets one response at most, however many requests it sends."""
     with running(tmp_path / "control.sock") as loop:
 
         @settings(deadline=None)
         @given(streams(b"/v1/status", b"/v1/particular?name=x", b"/v1/particular", b"/v1/none"))
         def send(pieces: list[bytes]) -> None:
-            answer = exchanged(loop, tmp_path, pieces)
-            found = _ANSWER.match(answer)
-            assert found or not answer
+            response = exchanged(loop, tmp_path, pieces)
+            found = _RESPONSE.match(response)
+            assert found or not response
             assert found is None or found[1] in {b"200", b"400", b"404", b"405", b"413", b"431", b"501"}
             assert raw(loop, tmp_path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n").endswith(
                 b'{"filemaps": []}'
@@ -45,8 +45,8 @@ def test_control_socket(tmp_path: Path) -> None:
 
 
 def exchanged(loop: Loop, folder: Path, pieces: list[bytes]) -> bytes:
-    """Send pieces, each of which is taken before the next is sent; return all that comes back."""
-    answer = b""
+    """Send the pieces, each after the previous one was received; return the whole response."""
+    response = b""
     with connect(loop, folder) as client:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:
@@ -56,30 +56,30 @@ def exchanged(loop: Loop, folder: Path, pieces: list[bytes]) -> bytes:
         loop.settle()
         with contextlib.suppress(ConnectionResetError):
             while data := client.recv(65536):
-                answer += data
+                response += data
                 loop.settle()
     loop.settle()
-    return answer
+    return response
 
 
 def test_port() -> None:
-    """Nothing is logged either: who sends it could fill the log."""
+    """Nothing is logged, as clients could fill the log."""
     with serving() as web:
         web.tell_all(recorded_status())
 
         @settings(deadline=None, max_examples=60)
         @given(streams(*_PAGES))
         def send(pieces: list[bytes]) -> None:
-            statuses = set(answered(web, pieces))
-            assert statuses <= {b"100", b"200", b"400", b"404", b"405"}
+            found = set(response_statuses(web, pieces))
+            assert found <= {b"100", b"200", b"400", b"404", b"405"}
 
         send()
         assert web.get("/healthz").body == b"ok\n"
         assert web.records() == []
 
 
-def answered(web: Serving, pieces: list[bytes]) -> list[bytes]:
-    """Send pieces, and return the statuses of all answers, of which each may have any body."""
+def response_statuses(web: Serving, pieces: list[bytes]) -> list[bytes]:
+    """Send the pieces, and return the status of each response."""
     received = b""
     with (
         socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one,
@@ -91,4 +91,4 @@ def answered(web: Serving, pieces: list[bytes]) -> list[bytes]:
         one.shutdown(socket.SHUT_WR)
         while data := one.recv(65536):
             received += data
-    return _ANSWER.findall(received)
+    return _RESPONSE.findall(received)

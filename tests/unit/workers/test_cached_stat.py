@@ -1,4 +1,4 @@
-"""What is known of a path without a wait, by real system calls."""
+"""What the kernel has cached about a path, by real system calls."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from workers import cached_stat, libc
 
 
-def test_what_is_known(tmp_path: Path) -> None:
-    """Of a file that was just made all is known; links are followed, but for the question of the name."""
+def test_cached(tmp_path: Path) -> None:
+    """All is known of a new file. Links are followed, except for the existence of the name."""
     file, link = tmp_path / "file", tmp_path / "link"
     file.touch()
     link.symlink_to("none")
@@ -25,16 +25,16 @@ def test_what_is_known(tmp_path: Path) -> None:
     assert cached_stat.stat(str(file)) is None
 
 
-def test_what_is_not_known(tmp_path: Path) -> None:
-    """Nobody has asked for a name yet: that is no answer; nor is it a name of a file that is open."""
+def test_not_cached(tmp_path: Path) -> None:
+    """A name that was never looked up is unknown, and so is one below an open file's."""
     path = str(tmp_path / "never" / "asked for")
     with pytest.raises(BlockingIOError):
         cached_stat.stat(path)
     assert not cached_stat.exists(path)
 
 
-def test_a_kernel_that_can_only_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel has no such call it is asked as by open(2)."""
+def test_a_kernel_without_cached_lookups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the system call paths are looked up as by open(2)."""
     monkeypatch.setattr(libc, "_SYS_OPENAT2", 2000)
     assert cached_stat.stat(str(tmp_path / "none")) is None
     found = cached_stat.stat(str(tmp_path))

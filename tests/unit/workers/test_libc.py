@@ -1,4 +1,4 @@
-"""What is left of privileges, in processes of their own; and calls that the kernel refuses."""
+"""Privileges after dropping them, in separate processes, and calls that the kernel refuses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from workers import libc
 
 
 def run(program: str) -> str:
-    """Run a program of Python's and return what it prints."""
+    """Run a Python program and return its output."""
     command = [sys.executable, "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_the_bounding_set_takes_a_capability() -> None:
-    """Who lacks CAP_SETPCAP can't give up what programs of root's would get."""
+    """Without CAP_SETPCAP the bounding set can't be dropped."""
     program = """\
 from workers.libc import bound_capabilities, keep_capabilities
 keep_capabilities(())
@@ -31,7 +31,7 @@ except PermissionError as error:
 
 
 def test_a_worker_in_a_container() -> None:
-    """Without CAP_SETPCAP a worker gives up what it can: it has no capability that it doesn't need."""
+    """Without CAP_SETPCAP a worker drops what it can: it has no capability that it doesn't need."""
     program = """\
 from workers import privileges
 from workers.libc import keep_capabilities
@@ -45,28 +45,28 @@ print(open("/proc/self/status").read())
 
 
 def test_its_parent_has_gone() -> None:
-    """Who is to die with a process that isn't its parent any more ends at once."""
+    """A process that is to die with its parent exits at once if the parent is gone already."""
     program = "from workers.libc import die_with_parent; die_with_parent(1 << 22); print('still here')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
 
 
-def test_what_is_refused() -> None:
-    """An address that begins no page can't be unmapped."""
+def test_refused() -> None:
+    """An address that isn't page-aligned can't be unmapped."""
     with pytest.raises(OSError, match="munmap") as caught:
         libc.unmap(1, 4096)
     assert caught.value.errno == errno.EINVAL
 
 
 def test_a_machine_without_a_known_clone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the call's number is not known that is told, rather than another call made."""
+    """On an architecture with an unknown number for clone an error is raised, and no call is made."""
     monkeypatch.setattr(libc, "_SYS_CLONE", {})
     with pytest.raises(OSError, match=r"clone\(2\) of .* is not known"):
         libc.clone_sibling()
 
 
-def test_no_process_to_be_had() -> None:
-    """A limit on processes is told as such."""
+def test_limit_on_processes() -> None:
+    """A limit on processes is reported as such."""
     program = """\
 import os, resource
 from workers.libc import clone_sibling

@@ -1,4 +1,4 @@
-"""Workers' log records on their way to the supervisor, with real processes and sockets."""
+"""Workers' log records to the supervisor, with real processes and sockets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ended(pid: int, _lines: list[str]) -> bool:
 
 
 def test_a_workers_records_arrive(output: Output) -> None:
-    """A worker's records come with what it was labelled, and with its traceback."""
+    """A worker's records arrive with its labels and traceback."""
     with logging_to(output.writer, format="json") as pipe:
 
         def work() -> None:
@@ -70,20 +70,20 @@ def test_a_workers_records_arrive(output: Output) -> None:
 
 
 def babble() -> None:
-    """Log as fast as may be, for ever."""
+    """Log as fast as possible, forever."""
     while True:
         _log.info("babble")
 
 
 def babble_from(gate: int, opening: int) -> None:
-    """Babble as soon as nobody else has `opening` open: before that it takes no time from whoever forks others."""
+    """Babble once no process holds `opening` open: until then it takes no CPU from the forking process."""
     os.close(opening)
     os.read(gate, 1)
     babble()
 
 
 def speak(words: int) -> None:
-    """Log so many words. A full buffer is no excuse here, so it waits for room."""
+    """Log that many words, waiting for room in a full buffer."""
     handler: Any = logging.root.handlers[0]
     for number in range(words):
         while True:
@@ -94,7 +94,7 @@ def speak(words: int) -> None:
 
 
 def words_of(lines: list[str]) -> list[str]:
-    """Return the words among what was logged."""
+    """Return the words in the log."""
     return [message(line).partition(" (")[0] for line in lines if "word" in line]
 
 
@@ -107,13 +107,13 @@ def kill(pids: list[int]) -> None:
 
 
 def narrow(pipe: LogPipe) -> None:
-    """Have the pipe hold some 200 records, as one does where net.core.wmem_max is the kernel's default."""
+    """Shrink the pipe to some 200 records, as with the kernel's default net.core.wmem_max."""
     with socket.socket(fileno=os.dup(pipe.sender_fd)) as sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 212_992)
 
 
 def test_killed_workers_silence_nobody(output: Output) -> None:
-    """Workers are killed in the middle of logging, again and again: what the others say arrives, all of it."""
+    """Workers are killed in the middle of logging, again and again: all records of the others arrive."""
     rounds, each = 30, 20
     lines: list[str] = []
     with logging_to(output.writer) as pipe:
@@ -131,7 +131,8 @@ def test_killed_workers_silence_nobody(output: Output) -> None:
 
 
 def test_a_thousand_killed_workers(output: Output) -> None:
-    """1,000 workers log as fast as they can and are killed: each record of those that live arrives, nothing grows."""
+    """1,000 workers log as fast as they can and are killed: each record of the others arrives, and nothing
+    grows."""
     crowd, rounds, each = 25, 40, 5
     lines: list[str] = []
     with logging_to(output.writer) as pipe:
@@ -153,7 +154,8 @@ def test_a_thousand_killed_workers(output: Output) -> None:
 
 
 def test_a_slow_supervisor_blocks_no_worker(output: Output) -> None:
-    """With nobody draining a worker goes on; what was lost is told with the next record that gets through."""
+    """When the supervisor doesn't drain, a worker goes on; the number of lost records comes with the next one
+    that fits."""
     with logging_to(output.writer) as pipe:
         ready, go = os.pipe(), os.pipe()
 
@@ -183,7 +185,7 @@ def test_a_slow_supervisor_blocks_no_worker(output: Output) -> None:
 
 
 def test_a_gone_supervisor_blocks_no_worker(output: Output) -> None:
-    """A worker whose supervisor has gone logs into the void, and lives."""
+    """A worker whose supervisor is gone loses its records, and goes on."""
     done = os.pipe()
     gone = os.pipe()
 
@@ -192,7 +194,7 @@ def test_a_gone_supervisor_blocks_no_worker(output: Output) -> None:
 
     def work() -> None:
         os.close(gone[1])
-        os.read(gone[0], 1)  # returns when nobody can write any more
+        os.read(gone[0], 1)  # returns when all writers are gone
         _log.info("is there anybody?")
         os.write(done[1], b"yes")
 
@@ -211,7 +213,7 @@ def test_a_gone_supervisor_blocks_no_worker(output: Output) -> None:
 
 
 def test_a_long_record_is_cut(output: Output) -> None:
-    """A huge message of a worker still fits in a packet; its beginning and end arrive."""
+    """A worker's huge message fits in a packet; its beginning and end arrive."""
     with logging_to(output.writer) as pipe:
         text = "begin" + "\U0001f600" * 1_000_000 + "end"
         wait(fork(pipe, lambda: _log.info(text)))
@@ -241,7 +243,7 @@ HOSTILE: list[Any] = [
 
 
 def test_a_hostile_worker_harms_nobody(output: Output) -> None:
-    """What is no record is counted and dropped, and what follows it is read."""
+    """Invalid records are counted and dropped, and later ones are read."""
     with logging_to(output.writer) as pipe:
         with socket.socket(fileno=os.dup(pipe.sender_fd)) as worker:
             for packet in HOSTILE:
@@ -256,7 +258,7 @@ def test_a_hostile_worker_harms_nobody(output: Output) -> None:
 
 @given(st.binary(max_size=200) | st.sampled_from(HOSTILE))
 def test_decode_raises_nothing_but_value_error(packet: bytes) -> None:
-    """Whatever arrives is a record or a ValueError."""
+    """Any packet is a record or a ValueError."""
     try:
         record = decode(packet)
     except ValueError:
@@ -266,7 +268,7 @@ def test_decode_raises_nothing_but_value_error(packet: bytes) -> None:
 
 @given(st.text(max_size=200), st.integers(0, 50), st.text(max_size=50), st.integers(0, 2**31))
 def test_a_record_survives_the_way(text: str, level: int, name: str, group_id: int) -> None:
-    """What a worker sends is what the supervisor reads, lone surrogates and per cent signs included."""
+    """The supervisor reads what a worker sent, including lone surrogates and per cent signs."""
     record = logging.makeLogRecord({"msg": "%s", "args": (text,), "levelno": level})
     back = decode(encode(record, {"filemap": name, "group_id": group_id}, 7))
     assert (back.getMessage(), back.levelno, back.created) == (text, level, record.created)

@@ -1,4 +1,4 @@
-"""Sums of what regions counted, and how one is told that was set to zero."""
+"""Sums of regions' counters, and the detection of reset regions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOME = Counters(3, 24, 30, 2, 16, 20, 1, 40, 50, (4, 1), 50, (1_000,))
 
 
 def test_histograms_that_do_not_go_together() -> None:
-    """All is added, but only the histograms with the bounds of the first that has one."""
+    """All counters are added, but only histograms with the same bounds as the first one."""
     other = replace(SOME, histogram=(1, 1, 3), bounds_ns=(500, 1_000))
     plain = SOME.without_histogram()
     total = total_of([plain, SOME, other, plain, SOME])
@@ -45,8 +45,8 @@ def rows(*many: list[int]) -> CounterRows:
 
 
 @given(NUMBERS, NUMBERS)
-def test_what_only_grew_did_not_go_back(one: list[int], other: list[int]) -> None:
-    """Whatever was added, and whatever is in flight."""
+def test_growth_is_no_reset(one: list[int], other: list[int]) -> None:
+    """Growth is no reset, whatever is in flight."""
     now = [a + b for a, b in zip(one, other, strict=True)]
     now[IN_FLIGHT] = 0
     assert rows(now, one).decreased(rows(one, one)) == []
@@ -54,8 +54,8 @@ def test_what_only_grew_did_not_go_back(one: list[int], other: list[int]) -> Non
 
 @given(NUMBERS.filter(all), st.sampled_from(range(16)))
 def test_one_count_below_is_enough(one: list[int], which: int) -> None:
-    """If any count is below what it was, though all others are above, somebody has set them to zero; times and
-    merges tell nothing."""
+    """If any count has decreased, though all others have grown, the region was reset; times and merges prove
+    nothing."""
     now = [number + 1 for number in one]
     now[which] = one[which] - 1
     assert rows(one, now).decreased(rows(one, one)) == ([1] if which in COUNTS else [])
@@ -63,7 +63,7 @@ def test_one_count_below_is_enough(one: list[int], which: int) -> None:
 
 @given(st.lists(NUMBERS, min_size=1, max_size=5), st.lists(st.integers(0, 6), max_size=8, unique=True))
 def test_rows_of_other_ids(many: list[list[int]], ids: list[int]) -> None:
-    """Rows of any ids, in any order: what is known of them, and zeros for those that are not known."""
+    """Rows of any ids in any order: known rows, and zeros for unknown ones."""
     found = rows(*many).select(tuple(ids))
     assert found.ids == tuple(ids)
     for at, number in enumerate(ids):
@@ -75,30 +75,30 @@ PRECISE = (True, (1_000, 5_000))
 
 
 class Printing(ModelDevice):
-    """A device whose regions print what they are set to."""
+    """A device that prints prepared counters."""
 
     def __init__(self) -> None:
         super().__init__()
         self.printed: dict[int, list[int]] = {}
 
     def print_all(self, regions: Sequence[Region]) -> array[int]:
-        """Return what the regions were set to."""
+        """Return the prepared counters."""
         return array("Q", chain.from_iterable([r.start, r.length, *self.printed[r.id]] for r in regions))
 
 
 def numbers(reads: int, bins: tuple[int, ...] = ()) -> list[int]:
-    """Return what a region prints that did so many reads of one sector, 3 ns, or ms, each."""
+    """Return the printed counters of a region with `reads` reads of one sector, 3 ns or ms each."""
     return [reads, 0, reads, 3 * reads, *[0] * 9, *bins]
 
 
 def sampled(totals: Totals, device: Printing, kinds: dict[int, tuple[bool, tuple[int, ...]]]) -> Counters:
-    """Sample regions, which start where their id says, and return the sum."""
+    """Sample regions, placed by their ids, and return the sum."""
     totals.sample(device, [Region(n, n, 8, 8, "dmstats", "-", *kind) for n, kind in kinds.items()])
     return totals.sum()
 
 
 def test_regions_of_two_kinds() -> None:
-    """Figures in ms and in ns add up, and of two kinds of histograms the first one's are there."""
+    """Values in ms and ns add up; of two kinds of histograms the first one's are counted."""
     totals, device = Totals(), Printing()
     device.printed = {1: numbers(5), 2: numbers(7, (4, 3, 0)), 3: numbers(1, (0, 0, 1))}
     total = sampled(totals, device, {1: PLAIN, 2: PRECISE, 3: PRECISE})
@@ -111,8 +111,8 @@ def test_regions_of_two_kinds() -> None:
     assert totals.sum().reads == 6
 
 
-def test_what_was_cleared_is_told_once() -> None:
-    """What a region had before it was set to zero is told once, and what it has since then is new."""
+def test_counts_before_a_reset_are_reported_once() -> None:
+    """A region's counts before a reset are reported once, and later ones count as new."""
     totals, device = Totals(), Printing()
     device.printed = {1: numbers(5), 2: numbers(7)}
     sampled(totals, device, {1: PLAIN, 2: PLAIN})
@@ -122,16 +122,16 @@ def test_what_was_cleared_is_told_once() -> None:
     assert totals.ios() == [(1, 2)]
     assert totals.take_cleared().reads == 5
     assert totals.take_cleared() == Counters()
-    # A region of another kind that got the id was not set to zero.
+    # A region of another kind that reuses the id was not reset.
     device.printed = {1: numbers(1, (1, 0, 0)), 2: numbers(7)}
     assert sampled(totals, device, {1: PRECISE, 2: PLAIN}).reads == 8
     assert totals.take_cleared() == Counters()
-    # Nor was one that is not sampled any more.
+    # Nor was a region that is no longer sampled.
     assert sampled(totals, device, {2: PLAIN}).reads == 7
     assert totals.ios() == []
 
 
 @given(COUNTERS)
 def test_packed_and_back(counters: Counters) -> None:
-    """Counters come out of a message as they went in."""
+    """Counters are unpacked as they were packed."""
     assert unpack(pack(counters)) == counters

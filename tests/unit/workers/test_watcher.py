@@ -1,4 +1,4 @@
-"""Which files are to be looked at, by real inotify events; the time is passed in."""
+"""Which files are to be reconciled, by real inotify events; the time is passed in."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from workers.watcher import SWEEP, FileWatcher
 
 @pytest.fixture
 def watch() -> Iterator[FileWatcher]:
-    """A watch of its own for each test."""
+    """A watcher for each test."""
     made = FileWatcher()
     with closing(made.watches):
         yield made
 
 
 def turn(watch: FileWatcher, now: float) -> list[str]:
-    """Take in what happened and have a look at all files whose turn it is, which finds nothing; return their keys."""
+    """Handle pending events and reconcile all due files, without changes; return their keys."""
     watch.read_events(now)
     keys = [key for key, _ in watch.start_due(now)]
     for key in keys:
@@ -32,8 +32,8 @@ def turn(watch: FileWatcher, now: float) -> list[str]:
 
 
 def test_one_that_is_written_all_the_time(watch: FileWatcher, tmp_path: Path) -> None:
-    """Its events are waited with, and it is compared often meanwhile; what the comparison finds is looked at soon. A
-    file that is left alone is not compared, nor is one that is not watched any more."""
+    """Its events are delayed, and it is compared often meanwhile; a difference is reconciled soon. An idle
+    file isn't compared, nor is one that is no longer watched."""
     file, other = tmp_path / "written", tmp_path / "quiet"
     opened = {}
     for one in (file, other):
@@ -48,9 +48,9 @@ def test_one_that_is_written_all_the_time(watch: FileWatcher, tmp_path: Path) ->
         now += 0.5
     other.write_bytes(b"more")
     assert watch.sweep_busy(now) < SWEEP / 2
-    assert turn(watch, now) == ["quiet"], "its event tells of it; it is not compared"
+    assert turn(watch, now) == ["quiet"], "it has an event and is not compared"
     file.write_bytes(b"more")
-    assert turn(watch, now) == [], "its event is waited with"
+    assert turn(watch, now) == [], "its event is delayed"
     watch.sweep_busy(now)
     now += 0.5
     assert turn(watch, now) == ["written"]
@@ -60,25 +60,25 @@ def test_one_that_is_written_all_the_time(watch: FileWatcher, tmp_path: Path) ->
     assert watch.sweep_busy(now) == SWEEP / 2
 
 
-def test_more_events_than_the_kernel_keeps(watch: FileWatcher, tmp_path: Path) -> None:
-    """Where some were lost all files are looked at, and all folders counted as changed."""
+def test_queue_overflow(watch: FileWatcher, tmp_path: Path) -> None:
+    """After an overflow all files are reconciled, and all folders count as changed."""
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     for name in ("a", "b"):
         (tmp_path / name).touch()
         watch.add(name, None, str(tmp_path / name))
-    turn(watch, 1000.0)  # files that come to be are events, too
+    turn(watch, 1000.0)  # creating files causes events, too
     one, two = tmp_path / "one", tmp_path / "two"
     one.touch()
-    for _ in range(most // 4 + 1):  # each rename is told as two events
+    for _ in range(most // 4 + 1):  # each rename is two events
         one.rename(two)
         two.rename(one)
-    told = watch.read_events(1001.0)
-    assert told[-1] == FolderEvent(str(tmp_path), "")
+    events = watch.read_events(1001.0)
+    assert events[-1] == FolderEvent(str(tmp_path), "")
     assert sorted(key for key, _ in watch.start_due(1002.0)) == ["a", "b"]
 
 
-def test_what_happened_as_it_was_forgotten(watch: FileWatcher, tmp_path: Path) -> None:
-    """An event of a file that is not watched any more is nobody's."""
+def test_events_of_unwatched_files(watch: FileWatcher, tmp_path: Path) -> None:
+    """An event of a file that is no longer watched is ignored."""
     file = tmp_path / "file"
     file.touch()
     with file.open("rb") as opened:
@@ -92,7 +92,7 @@ def test_what_happened_as_it_was_forgotten(watch: FileWatcher, tmp_path: Path) -
 
 
 def test_without_inotify(tmp_path: Path) -> None:
-    """Where there is no instance to be had the sweep finds what changed: that the file's time did, is an event."""
+    """Without an inotify instance the sweep finds changes: a changed timestamp counts as an event."""
     file = tmp_path / "file"
     file.write_bytes(b"x")
     with file.open("r+b") as opened:

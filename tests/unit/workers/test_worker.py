@@ -1,4 +1,4 @@
-"""What a worker tells where there is no file."""
+"""Messages of a worker without a file."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from workers.worker import run
 
 @pytest.mark.parametrize("name", ["none.img", "x" * 300])
 def test_no_sample_of_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
-    """Counters that are to be read along with a look are told only where the look found the file: of none, nothing is
-    counted that could stand in for what was."""
+    """A sample that comes with a reconcile is sent only if the file was found: zeros could replace earlier
+    counts."""
     upper, lower = pair()
     with closing(upper), closing(lower):
         upper.send(messages.Reconcile(verify=False, join=False, sample=True))
         upper.send(messages.Stop(delete=False))
         job = Job(str(tmp_path / name), FilemapdMode.PATH, GroupSettings())
         assert run(lower, job) == Exit.ENDED
-        told = [upper.receive() for _ in range(3)]
+        received = [upper.receive() for _ in range(3)]
     waiting = messages.Waiting(f"there is no file at {job.path}")
-    assert told == [waiting, waiting, messages.Exiting(int(Exit.ENDED), "asked to stop")]
+    assert received == [waiting, waiting, messages.Exiting(int(Exit.ENDED), "asked to stop")]
 
 
 def test_no_sample_of_a_group_that_is_not_known_yet(tmp_path: Path) -> None:
-    """A worker that was told of a predecessor's group, and finds no file yet, counts nothing of it: none at all would
-    be taken for lost, and then count twice."""
+    """A worker that was given a predecessor's group but finds no file yet sends no sample of it: zeros would
+    be taken for a loss, and the counts count twice."""
     upper, lower = pair()
     with closing(upper), closing(lower):
         upper.send(messages.Sample())
@@ -42,6 +42,6 @@ def test_no_sample_of_a_group_that_is_not_known_yet(tmp_path: Path) -> None:
         known = KnownGroup(file=FileIdentity(1, 2, 3))
         job = Job(str(tmp_path / "none.img"), FilemapdMode.PATH, GroupSettings(), known, delete=False)
         assert run(lower, job) == Exit.ENDED
-        told = [upper.receive() for _ in range(2)]
+        received = [upper.receive() for _ in range(2)]
     waiting = messages.Waiting(f"there is no file at {job.path}")
-    assert told == [waiting, messages.Exiting(int(Exit.ENDED), "asked to stop")]
+    assert received == [waiting, messages.Exiting(int(Exit.ENDED), "asked to stop")]
