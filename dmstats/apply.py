@@ -73,9 +73,9 @@ def apply(
     retirement: Retirement,
     before_move: Callable[[Move], None],
 ) -> Applied:
-    """Carry out `plan` for a group that is as `spec` says; new regions bear `mark`.
+    """Carry out `plan` for a group with the properties `spec`; new regions get `mark`.
 
-    `before_move` is told before the tag is set on a region that was not the group's leader. Where a region is
+    `before_move` is called before the tag is set on a region that was not the group's leader. Where a region is
     refused the rest is left to a later run: the group is then set to what there is. Raises DmError for other
     messages that fail.
     """
@@ -112,9 +112,11 @@ class _Made:
 
 
 def _make(device: Device, plan: Plan, own: Own, spec: GroupSpec, mark: str, retirement: Retirement) -> _Made:
-    """Make new regions: those for which ids are free, then a batch of what goes first is deleted and as many are
-    made, which get its ids, and so on. The tag lists none of a batch before it is deleted: somebody else may get
-    the ids."""
+    """Create the regions of `plan`.
+
+    Those for which ids are free come first. Then a batch of `plan.first` is deleted and as many regions are created
+    with its ids, and so on. Before a batch is deleted its ids leave the tag: another program may get them.
+    """
     made = _Made()
     count = len(plan.create) - len(plan.first)
     made.failure = _create(device, plan.create[:count], spec, mark, made.created)
@@ -176,8 +178,11 @@ def _create(
 
 
 def _marked(device: Device, region: Region, mark: str, own: Own) -> Region:
-    """Mark a region that is to go. One with a tag keeps it: until the new tag is set it is what there is. The mark of
-    another process is replaced: that one may outlive this one, and would then be taken for at work on it."""
+    """Mark a region that will be deleted.
+
+    A leader keeps its tag until the new tag is set. The mark of another process is replaced: if that process
+    outlives this one, it would be taken for the region's maker.
+    """
     if region.aux == mark or region.aux.startswith("DMS_GROUP="):
         return region
     if own.group is not None and region.id == own.group.id:

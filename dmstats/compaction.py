@@ -42,11 +42,12 @@ def tag_surely_fits(plan: Plan, used: int, overhead: int) -> bool:
 
 
 def compacted(plan: Plan, used: Collection[int], overhead: int, leader: int | None = None) -> Plan | None:
-    """Return the plan, or one that comes to the same, such that the ids' list fits into a tag.
+    """Return the plan, or one with the same cover, such that the list of ids fits into a tag; None where the ids
+    of other programs' regions leave no way.
 
-    Some of what is to go and lies on nothing that will be covered goes first, so that new regions get its ids; the
-    `leader` does not, as the group's id would change twice. Where that isn't enough more regions are made anew:
-    the kernel gives them the lowest free ids, so that each fills a hole. None where others' ids leave no way.
+    Regions to delete that overlap nothing of the target are deleted first, so that new regions get their ids. The
+    `leader` is not, as the group's id would change twice. Where that isn't enough, more regions are created again:
+    the kernel gives each the lowest free id, so that it fills a hole.
     """
     taken = frozenset(used)
     if _fits(plan.keep, len(plan.create), taken, overhead):

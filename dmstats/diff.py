@@ -64,8 +64,11 @@ class Records:
 
 
 def differing(old: bytes | bytearray, new: Buffer, form: Form) -> list[tuple[bytes, bytes]] | None:
-    """Return the pieces of `old` and `new` that differ, in pairs: `old` with the one of each replaced by the other,
-    either of which may be empty, is `new`, whatever the order of the pieces. None where they are many."""
+    """Return the pieces of `old` and `new` that differ, in pairs; None where they are many.
+
+    `old` with the first piece of each pair replaced by the second is `new`, up to the order of the pieces. Either
+    piece may be empty.
+    """
     pairs: list[tuple[bytes, bytes]] = []
     at_old = at_new = 0
     view = memoryview(new)

@@ -71,8 +71,8 @@ def read_structs(fd: int, room: int = _FEW) -> bytes | bytearray:
     """Return the extents of the file open at `fd`, by logical offset, as the kernel's structs one behind the other.
     Up to `room` extents take one call.
 
-    Without FIEMAP_FLAG_SYNC: what is not yet on disk is told by its flags, and flushing it would disturb
-    whoever writes. Raises NoExtentsError where the file system has no FIEMAP, OSError for what else fails.
+    Without FIEMAP_FLAG_SYNC: flags show what is not yet on disk, and a flush would disturb the guest. Raises
+    NoExtentsError where the file system has no FIEMAP, OSError for other failures.
     """
     parts: list[bytearray] = []
     start = 0

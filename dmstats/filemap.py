@@ -106,8 +106,8 @@ def create_regions_from_fd(
 
 def update_regions_from_fd(fd: int, group_id: int) -> tuple[int, ...]:
     """Bring a group in step with the extents of the file open at `fd` and return its ids, ascending: the first
-    is the group's id from now on. None are left where the file has no extents. How the last updates left
-    their groups is remembered, and only what is not so any more is taken apart.
+    is the group's id from now on. None are left where the file has no extents. The results of the last updates
+    are cached, and only what differs from them is parsed.
 
     Raises GroupNotFoundError where there is no such group or it is another file's, DmError where the kernel refuses.
     """

@@ -30,9 +30,9 @@ def identify(fd: int) -> FileIdentity:
 
 
 def identify_mappable(fd: int) -> FileIdentity:
-    """Return the same of a regular file whose file system lies on a device-mapper device.
+    """Return the identity of a regular file whose file system is on a device-mapper device.
 
-    Raises NotRegularFileError and NotOnDeviceMapperError, which say what it is instead.
+    Raises NotRegularFileError and NotOnDeviceMapperError, which name what it is instead.
     """
     status = os.fstat(fd)
     _check_mappable(fd, status)

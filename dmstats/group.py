@@ -23,8 +23,8 @@ _PLAIN = re.compile(rf"DMS_GROUP=(.*?):({_MEMBERS})(?:#(.*))?", re.ASCII | re.DO
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A group's tag. `quoted` tells the form: libdm from 1.02.197 on writes the alias in quotes, earlier ones
-    without, and each misreads the other, so a tag keeps the form it had."""
+    """A group's tag. `quoted`: the alias is in quotes, as libdm writes it from 1.02.197 on. Earlier versions write it
+    without, and each misreads the other's form, so a tag keeps its form."""
 
     alias: str
     quoted: bool

@@ -32,8 +32,8 @@ _FIRST_ROOM: Final = 2 * 1024
 
 # Reused: for a long table, growing a new buffer takes five calls instead of one.
 _buffer = bytearray(_FIRST_BUFFER)
-# How much of it a command needs, if not little. The kernel allocates and copies as much as it is told there is,
-# whatever it uses: of a buffer that holds a table of 10,000 regions that takes milliseconds for each create.
+# The bytes of it that a command needs, if not few. The kernel allocates and copies the whole size that a command
+# states: with a buffer that holds a table of 10,000 regions that takes milliseconds for each create.
 _rooms: dict[bytes, int] = {b"@stats_list": _FIRST_BUFFER}
 
 

@@ -13,7 +13,7 @@ class FilemapdMode(Enum):
 
     @classmethod
     def from_string(cls, text: str) -> FilemapdMode:
-        """Return the mode named by `text`, or raise ValueError that says which there are."""
+        """Return the mode named by `text`, or raise ValueError that names the modes."""
         try:
             return cls(text)
         except ValueError:

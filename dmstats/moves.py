@@ -12,8 +12,8 @@ from dmstats.ranges import Range
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A group is about to get another id. `old` is None where no group was found, and `reason` is then empty: who
-    kept the group in step knows what became of it."""
+    """A group is about to get another id. `old` is None where no group was found; then `reason` is empty, as only the
+    follower of the file knows why."""
 
     old: int | None
     new: int
@@ -30,5 +30,5 @@ def move_reason(group: Group, plan: Plan, spec: GroupSpec) -> str:
     if not any(piece.start <= leader.start and leader.end <= piece.end for piece in plan.target):
         return "the first region's extent was freed"
     if Range(leader.start, leader.end) in plan.create:
-        return "the regions were made anew, as their ids did not fit into a tag"
+        return "the regions were created again, as their ids did not fit into a tag"
     return "the regions were joined"

@@ -86,9 +86,9 @@ def find_own(
 ) -> Own:
     """Return what belongs to `files` (the file, and the one it replaces) among all `regions` of the device.
 
-    A group is the file's own where its userdata is the file's mark, or where its id is in `known` and it is
-    as `spec` says. `left_behind` tells whether the maker of a region that stands in no tag has gone; `remembered`
-    are those that were the file's when it was last looked at, ids ascending, whatever their aux is now.
+    A group is the file's own where its userdata is the file's mark, or where its id is in `known` and it has the
+    properties `spec`. `left_behind` returns whether the maker of a region in no tag has ended. `remembered` are the
+    file's regions after the last reconcile, ids ascending; their aux may have changed since.
     """
     groups = groups_of(regions)
     ids = [region.id for region in regions]
@@ -142,8 +142,8 @@ def _listed(group: Group, files: Collection[FileIdentity]) -> tuple[range, ...]:
 
 
 def _is_plain(region: Region, group: Group, groups: Mapping[int, Group]) -> bool:
-    """Return whether a member of an own group is the file's though it doesn't bear its mark: a tag can list an id
-    that somebody else got since."""
+    """Return whether a member of an own group is the file's though it doesn't have its mark: another program may have
+    got an id that the tag lists."""
     if region.id == group.id:
         return True
     return (
@@ -189,9 +189,9 @@ def lost_regions(regions: Iterable[Region], there: Sequence[Region]) -> list[Reg
 def candidates(
     table: Table, files: Collection[FileIdentity], remembered: Sequence[Region]
 ) -> Sequence[Region]:
-    """Return the regions among which find_own() finds the same as among all of the table, as long as no group is
-    the file's by its id: those with a tag or a mark of `files`. Where one of the remembered is not among them, as
-    somebody has put something else into its aux, all are returned."""
+    """Return the regions with a tag or a mark of `files`: find_own() finds the same among them as in the whole table,
+    as long as no group is the file's by its id. Where a remembered region is not among them, as another program
+    changed its aux, all regions are returned."""
     regions = table.having([b" DMS_GROUP=", *(f" {beginning(file)}".encode() for file in files)])
     return table.regions() if lost_regions(remembered, regions) else regions
 

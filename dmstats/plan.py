@@ -99,9 +99,11 @@ def decide(
 def decide_growth(
     regions: Sequence[Region], added: Sequence[Range], *, most: int, leader: int
 ) -> Plan | None:
-    """Return what decide() does for `added` and the ranges that `regions`, by their start, cover, once each, but
-    with no other target than near what is added: only regions there are looked at. All are members of a group
-    with that leader. None where it comes to more than `most` regions."""
+    """Return the plan of decide() for the ranges of `regions` and `added`, with a target near `added` only.
+
+    `regions` are all members of the group of that leader, by their start, and cover each range once. Only those
+    near `added` are read. None where the plan has more than `most` regions.
+    """
     near: set[int] = set()
     for start, end in added:
         first = bisect_left(regions, start, key=_end)

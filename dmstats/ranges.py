@@ -27,11 +27,11 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a file has on its device.
+    """The ranges of a file on its device.
 
-    `ranges` are ascending and don't touch. `unplaced_bytes` lie in extents without a place that could be
-    counted; `landing` tells that some of them wait for delayed allocation, which ends without an event.
-    `extents` counts those on disk, pieces that touch on disk and in the file being one.
+    `ranges` are ascending and don't touch. `unplaced_bytes` are in extents without a place on the device. `landing`:
+    some of them wait for delayed allocation, which ends without an event. `extents` is the number of extents on
+    disk, where pieces that touch on disk and in the file count as one.
     """
 
     ranges: tuple[Range, ...]

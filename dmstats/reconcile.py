@@ -32,8 +32,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A group after a step. `uncovered_bytes` of the file's are counted by no region, `excess_bytes` of
-    others' are counted with it; `limit` says which limit made it so, `failure` what the kernel refused."""
+    """A group after a reconcile. `uncovered_bytes`: the file's bytes that no region counts. `excess_bytes`: other
+    bytes that are counted with it. `limit` names the limit that caused them, `failure` is what the kernel refused."""
 
     group_id: int | None
     members: tuple[Region, ...]
@@ -121,8 +121,8 @@ def plan_within(
 
 
 def _by_options(own: Own, spec: GroupSpec) -> tuple[Sequence[Region], list[Region]]:
-    """Return the regions that are as the group is to be, and those that are to be made anew as its options were
-    changed. A group that somebody else made may have regions of several kinds, which stay."""
+    """Return the regions with the group's options, and those to create again as its options were changed. A group of
+    another program may have regions with different options, which stay."""
     if parse_mark(spec.userdata) is None:
         return own.regions, []
     options = (spec.program, spec.precise, spec.bounds)

@@ -49,8 +49,8 @@ _ID = re.compile(rb"^\d{1,20}(?=: )", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A reply to @stats_list, `text`, of which no more is taken apart than somebody asks for: most rows of a device
-    with many files are others'."""
+    """A reply to @stats_list, `text`. Rows are parsed on demand: most rows of a device with many files are of other
+    files."""
 
     text: bytes | bytearray
 
@@ -104,7 +104,7 @@ def _ascending(regions: Sequence[Region]) -> list[Region]:
     """Return the longest run of regions, in their order, whose ids ascend; of several the one with the lowest ids.
 
     The ids in a reply ascend and occur once. A newline in an aux forges rows, of any id: those that break the order
-    are not regions. A forged row that keeps the order can't be told from a region.
+    are not regions. A forged row that keeps the order can't be distinguished from a region.
     """
     # Patience sorting: for each length the run with the lowest last id, and for each region the one before it.
     last_ids: list[int] = []

@@ -102,10 +102,10 @@ def cached_group(
     own: Own,
     outcome: Outcome,
 ) -> CachedGroup | None:
-    """Return how a reconcile left a group, that found `own` in `table`; None where more is to be known of it."""
+    """Return the group after a reconcile that found `own` in `table`; None where it can't be cached."""
     if not outcome.members or outcome.failure is not None or outcome.limit is not None:
         return None
-    # A region that somebody else is at work on is to be taken in once its maker has gone, which no list tells.
+    # A region that another process just made is taken over once that process has ended, which no table shows.
     marked = sum(region.aux.startswith(beginning(file)) for region in own.regions)
     if marked != table.text.count(f" {beginning(file)}".encode()):
         return None

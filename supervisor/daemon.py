@@ -123,7 +123,7 @@ class Daemon:
         self._directories.close()
         self._on_move.close()
         self._feed.close()
-        self._watcher.close()
+        self._watcher.watches.close()
         self._fleet.close()
         self._ledger.close()
         self._loop.close()
@@ -141,12 +141,12 @@ class Daemon:
         )
         loop.selector.register(self._log_pipe, selectors.EVENT_READ, lambda _: self._log_pipe.drain())
         self._control.register(loop.clients)
-        if self._watcher.polling:
+        if self._watcher.watches.missing:
             _log.warning(
                 "no inotify instance is available (fs.inotify.max_user_instances): polling for changes"
             )
         else:
-            loop.selector.register(self._watcher, selectors.EVENT_READ, self._inotify_readable)
+            loop.selector.register(self._watcher.watches, selectors.EVENT_READ, self._inotify_readable)
         loop.every(SWEEP, self._sweep)
         self._sweep_busy()
         loop.every(TABLE_INTERVAL, self._scheduler.check_regions)

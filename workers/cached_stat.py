@@ -1,5 +1,4 @@
-"""What stands at a path, as far as the kernel knows without asking a disk or a server: these may not answer, and the
-supervisor waits for neither."""
+"""The status of a path from the kernel's cache: a disk or a server may hang, and the supervisor waits for neither."""
 
 from __future__ import annotations
 
@@ -9,9 +8,9 @@ from workers.libc import open_cached
 
 
 def stat(path: str) -> os.stat_result | None:
-    """Return the status of what stands at `path`, None where nothing does.
+    """Return the status of the file at `path`, None where there is none.
 
-    Raises BlockingIOError where that is not known: then nobody has opened a file there of late.
+    Raises BlockingIOError where the cache doesn't have the path: then no process opened a file there recently.
     """
     try:
         fd = open_cached(path)
@@ -26,8 +25,8 @@ def stat(path: str) -> os.stat_result | None:
 
 
 def exists(path: str) -> bool:
-    """Return whether the path of a file that is open is still one; not where that is not known, as the kernel keeps
-    the names by which files are open."""
+    """Return whether the path of an open file still exists. The kernel caches the names of open files: a path that is
+    not in the cache does not exist."""
     try:
         os.close(open_cached(path, os.O_NOFOLLOW))
     except OSError:

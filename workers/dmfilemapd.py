@@ -30,8 +30,8 @@ class Arguments:
 
 
 def parse_arguments(words: list[str]) -> Arguments:
-    """Return the arguments, or raise ValueError that says which is wrong."""
-    if not 4 <= len(words) <= 6:  # noqa: PLR2004 - as the usage says
+    """Return the arguments, or raise ValueError that names the wrong one."""
+    if not 4 <= len(words) <= 6:  # noqa: PLR2004 - as in the usage
         raise ValueError(f"Wrong number of arguments.\n{_USAGE}")
     fd = _number(words[0], "file descriptor")
     group_id = _number(words[1], "group identifier")
@@ -87,8 +87,8 @@ def _follow(arguments: Arguments) -> int:
 
 
 def _detach(arguments: Arguments) -> None:
-    """Go on in a child of a session of its own; the parent exits with 0. Without a log level the child says
-    nothing any more. Of the descriptors just the file's and the standard ones stay open."""
+    """Continue in a child with its own session; the parent exits with 0. Without a log level the child writes
+    nothing. Only the file's descriptor and the standard ones stay open."""
     child = os.fork()
     if child:
         if arguments.log_level:

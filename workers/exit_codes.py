@@ -1,4 +1,4 @@
-"""The exit statuses of a worker, which tell its supervisor what to do (sysexits.h where one fits)."""
+"""The exit statuses of a worker, by which its supervisor decides what to do (sysexits.h where one fits)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fcntl  # noqa: TID251 - the lease that tells whether the file is open elsewhere
+import fcntl  # noqa: TID251 - a lease shows whether the file is open elsewhere
 import os
 from enum import Enum, auto
 
@@ -22,7 +22,7 @@ class Presence(Enum):
     HERE = auto()  # the file that is followed
     REPLACED = auto()  # another file, which is followed from now on
     MISSING = auto()  # none
-    CLOSED = auto()  # mode inode: the file is unlinked and nobody else has it open
+    CLOSED = auto()  # mode inode: the file is unlinked and no other process has it open
 
 
 class FollowedFile:
@@ -112,7 +112,7 @@ def open_within(directory: str, path: str) -> int:
 def open_elsewhere(fd: int) -> bool:
     """Return whether another process may have the file open: only a sole opener gets a write lease (fcntl(2)).
 
-    All local file systems give leases. Without CAP_LEASE the answer is True.
+    All local file systems give leases. Without CAP_LEASE it returns True.
     """
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)

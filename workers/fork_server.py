@@ -1,14 +1,14 @@
-"""python -m workers.fork_server GIVEN: forks the workers of a supervisor, which starts it, and does nothing else.
+"""python -m workers.fork_server SETTINGS: forks the workers of the supervisor that started it.
 
-It is a program of its own: it imports what workers need and has nothing to do later on, so most of what it has in
-memory stays shared with them. Of each page that a process writes to, a child that it forked before has a copy of its
-own. The workers are the supervisor's children (CLONE_PARENT), which is told of their ends.
+It is a separate program: it imports what workers need and does nothing else, so most of its memory stays shared with
+them. A page that it writes to after a fork is copied for the child. The workers are children of the supervisor
+(CLONE_PARENT), which reaps them.
 
-GIVEN is JSON: `requests` and `log`, the descriptors of the sockets that requests come by and log records go by, and
-`parent`, the supervisor's process id. A request is a pickle of a process.Job, what log records say of its file, and
-the level from which they are sent; with it come the descriptors of the worker's end of its channel and, where the
-file is known already, of the file. The answer is the worker's process id, or an error number below zero. The first
-answer, 0, comes unasked, as soon as requests are served.
+SETTINGS is JSON: `requests` and `log`, the descriptors of the sockets for requests and for log records, and
+`parent`, the supervisor's process id. A request is a pickle of a job.Job, the labels of the file's log records, and
+their lowest level. The descriptors of the worker's end of its channel and, where the file is open already, of the
+file come with it. The response is the worker's process id, or a negative error number. The first response, 0, is
+sent without a request, as soon as requests are served.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from workers.log_records import install
 LARGEST: Final = 1024 * 1024
 """Bytes of a request at most. It holds the keys of retirements that were cut short; of a file with 10,000 regions
 some 300 kB."""
-ANSWER: Final = struct.Struct("=i")
+RESPONSE: Final = struct.Struct("=i")
 
 
 def _serve(requests: socket.socket, log: socket.socket, supervisor: int) -> NoReturn:
     """Fork a worker for each request, until the supervisor has gone."""
     keep = {log.fileno(), *_control()}
-    requests.send(ANSWER.pack(0))
+    requests.send(RESPONSE.pack(0))
     while True:
         packet, descriptors, _, _ = socket.recv_fds(requests, LARGEST, 2)
         if not packet:
@@ -52,11 +52,11 @@ def _serve(requests: socket.socket, log: socket.socket, supervisor: int) -> NoRe
             run_child({*descriptors, *keep}, partial(_run_worker, packet, descriptors, log), supervisor)
         for descriptor in descriptors:
             os.close(descriptor)
-        requests.send(ANSWER.pack(pid))
+        requests.send(RESPONSE.pack(pid))
 
 
 def _control() -> list[int]:
-    """Return the descriptor of device-mapper's control node, if it is to be had by now: else each worker tries."""
+    """Return the descriptor of device-mapper's control node, if it can be opened now: else each worker tries."""
     try:
         return [ioctl.control()]
     except (NoDeviceMapperError, NoPermissionError):

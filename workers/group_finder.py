@@ -37,7 +37,7 @@ class GroupSettings:
 
 @dataclass(frozen=True, slots=True)
 class KnownGroup:
-    """What a predecessor left: possible ids of the group, what it is like, and its file."""
+    """What a predecessor left: possible ids of the group, its properties, and its file."""
 
     ids: tuple[int, ...] = ()
     spec: GroupSpec | None = None
@@ -45,7 +45,7 @@ class KnownGroup:
 
 
 class GroupFinder:
-    """`spec` and `ids` are what the group is like, and the ids it can have, as far as is known."""
+    """`spec` and `ids` are the known properties of the group, and the ids that it can have."""
 
     def __init__(
         self,
@@ -75,8 +75,9 @@ class GroupFinder:
     ) -> Own:
         """Return the group and regions of the file, `files[0]`, and of the one it replaced, if any.
 
-        `where` is where the file lies, `members` are the group's regions as last left. Raises GroupNotFoundError
-        where the group is gone and settings forbid another, NotOurGroupError where the group to adopt is another's.
+        `where` has the file's ranges, `members` the group's regions after the last reconcile. Raises
+        GroupNotFoundError where the group was deleted and settings forbid another, NotOurGroupError where the group
+        to adopt is another file's.
         """
         file = files[0]
         own = self._find(table, files, members)
@@ -84,8 +85,10 @@ class GroupFinder:
             self._adopt(table.regions(), file, where)
             own = self._find(table, files, members)
         if own.group is not None and self._is_foreign(own.group, file, where, members):
-            self._report_foreign_change("reused", f"group {own.group.id} on {device.number} is another's now")
-            self._last_id.lost("the id is another group's now")
+            self._report_foreign_change(
+                "reused", f"group {own.group.id} on {device.number} is of another file now"
+            )
+            self._last_id.lost("another file's group has the id now")
             mine = {r.id for r in own.regions} - {r.id for r in own.group.regions}
             own = Own(None, tuple(r for r in own.regions if r.id in mine))
         if own.group is None and members and not self._settings.recreate:
@@ -125,21 +128,21 @@ class GroupFinder:
         elif group is None:
             if not self._settings.recreate:
                 raise GroupNotFoundError(wanted, device_text(file.dev))
-            self._last_id.lost("there was no such group")
-            self._report_foreign_change("absent", f"there is no group {wanted}: the file gets one of its own")
+            self._last_id.lost(f"there was no group {wanted}")
+            self._report_foreign_change("absent", f"there is no group {wanted}: the file gets a new group")
         else:
             if not self._settings.recreate:
-                raise NotOurGroupError(f"group {wanted} is not that of {self._path}")
-            self._last_id.lost("the group is another's")
+                raise NotOurGroupError(f"group {wanted} is not of {self._path}")
+            self._last_id.lost(f"group {wanted} is of another file")
             self._report_foreign_change(
-                "foreign", f"group {wanted} is another's: the file gets one of its own"
+                "foreign", f"group {wanted} is of another file: the file gets a new group"
             )
 
     @staticmethod
     def _is_foreign(group: Group, file: FileIdentity, where: Footprint, members: Sequence[Region]) -> bool:
-        """Return whether a group without a mark, which has our id and alias, can't be ours.
+        """Return whether a group without a mark, which has our id and alias, is not ours.
 
-        Then it has none of our regions, or, where these are not known yet, lies elsewhere than the file.
+        Then it has none of our regions or, where these are not known yet, is not on the file's extents.
         """
         if parse_mark(group.tag.userdata) is not None:
             return False

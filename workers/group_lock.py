@@ -19,16 +19,16 @@ _FLOCK: Final = re.compile(r"^\d+: FLOCK +ADVISORY +WRITE +(\d+) \S+:(\d+) ", re
 
 
 class GroupLock:
-    """The lock on the one group that this process keeps in step. The kernel drops it with the process."""
+    """The lock on the group that this process follows. The kernel releases it with the process."""
 
     def __init__(self) -> None:
         self._held: tuple[int, int] | None = None
         self._fd = -1
 
     def acquire(self, dev: int, group_id: int) -> None:
-        """Take the lock on a group, and give up that on the former one.
+        """Take the lock on a group, and release that on the former one.
 
-        Raises NotOurGroupError, which names the process, where another one has it.
+        Raises NotOurGroupError, which names the process, where another process has it.
         """
         if self._held == (dev, group_id):
             return
@@ -41,7 +41,7 @@ class GroupLock:
             holder = os.pread(fd, 20, 0).decode("ascii", "replace") or "unknown"
             os.close(fd)
             raise NotOurGroupError(
-                f"group {group_id} on device {device_text(dev)} is kept in step by process {holder} already"
+                f"group {group_id} on device {device_text(dev)} is already followed by process {holder}"
             ) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)

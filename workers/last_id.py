@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 
 from dmstats.moves import Move
@@ -12,7 +13,7 @@ class LastId:
 
     def __init__(self, last: int | None) -> None:
         self._last = last
-        self._reason = "the group had gone"
+        self._reason: str | None = None
 
     def lost(self, why: str) -> None:
         """Note why the group, or part of it, has gone."""
@@ -20,18 +21,25 @@ class LastId:
 
     def update(self, group_id: int | None) -> None:
         """Note the group's present id; None where there is no group, as the file is empty."""
-        if group_id is None:
-            self.lost("the file was empty")
-        else:
-            self._last = group_id
+        if group_id is not None:
+            self._last, self._reason = group_id, None
+        elif self._reason is None:
+            self._reason = "the file was empty"
+
+    def found(self, group_id: int, known: Container[int]) -> Move | None:
+        """Return the move to `group_id`, which the file's group was found to have; None where it may have had it
+        before: `known` are the ids of its last group."""
+        if self._last in (None, group_id) or group_id in known:
+            return None
+        return Move(None, group_id, self._reason or "another program changed the group")
 
     def explain(self, move: Move, *, replaced: bool) -> Move | None:
         """Return `move` with its reason; None where the group gets its first id, or the id that it had.
 
-        `replaced`: another file has come to the path since the group was last in step.
+        `replaced`: another file has come to the path since the last reconcile.
         """
         if self._last is None or move.new == (self._last if move.old is None else move.old):
             return None
         if move.old is None:
-            return replace(move, reason=self._reason)
+            return replace(move, reason=self._reason or "the group was deleted")
         return replace(move, reason="another file is at the path") if replaced else move

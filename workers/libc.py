@@ -37,13 +37,13 @@ def die_with_parent(parent: int) -> None:
 
 
 def no_new_privileges() -> None:
-    """Have no program that this process executes get more privileges than it has itself. Raises OSError."""
+    """Deny programs that this process executes more privileges than it has. Raises OSError."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
 
 
 def bound_capabilities(kept: Collection[int] = ()) -> None:
-    """Have no program that this process executes get another capability than those `kept`, whoever it belongs to;
-    what is had now stays. Takes CAP_SETPCAP. Raises OSError."""
+    """Deny programs that this process executes all capabilities but `kept`; its own stay. Needs CAP_SETPCAP. Raises
+    OSError."""
     for number in count():
         try:
             if number not in kept:
@@ -69,11 +69,11 @@ def keep_capabilities(kept: Collection[int]) -> None:
 
 
 def clone_sibling() -> int:
-    """fork(2) a child whose parent is not this process but its parent; return its pid, 0 in the child. For a process
-    of one thread. Raises OSError.
+    """Fork a child whose parent is this process's parent; return its pid, 0 in the child. For a process of one
+    thread. Raises OSError.
 
-    Of what os.fork() does beside that, a process of one thread needs nothing: there is no lock that somebody else
-    held. And it would write to half a megabyte of what is shared.
+    os.fork() does more, which a process of one thread doesn't need (no other thread holds a lock), and writes to half
+    a megabyte of shared memory.
     """
     number = _SYS_CLONE.get(os.uname().machine)
     if number is None:
@@ -87,16 +87,16 @@ def clone_sibling() -> int:
 
 
 def unmap(start: int, length: int) -> None:
-    """Have nothing mapped any more at these addresses; nothing may use them. Raises OSError."""
+    """Unmap these addresses, which nothing may use. Raises OSError."""
     if ctypes.CDLL(None, use_errno=True).munmap(ctypes.c_void_p(start), ctypes.c_size_t(length)) != 0:
         raise OSError(ctypes.get_errno(), "munmap")
 
 
 def open_cached(path: str, flags: int = 0) -> int:
-    """Open what stands at a path with O_PATH and `flags`, if the kernel knows that without asking a disk or a server,
-    which may not answer. Before Linux 5.12 it is waited for.
+    """Open a path with O_PATH and `flags` from the kernel's cache, without waiting for a disk or a server. Before
+    Linux 5.12 it waits.
 
-    Raises OSError; BlockingIOError where it would have to ask.
+    Raises OSError; BlockingIOError where the cache doesn't have the path.
     """
     flags |= os.O_PATH | os.O_CLOEXEC
     how = _OPEN_HOW.pack(flags, 0, _RESOLVE_CACHED)

@@ -1,7 +1,7 @@
-"""Log records on their way to the supervisor: one packet each, on a socket that all processes share.
+"""Log records for the supervisor: one packet each, on a socket that all processes share.
 
-Who sends one never waits: what finds no room is dropped, counted, and told with the next record that gets through.
-No lock is shared, so a process that is killed in the middle of a record takes nobody's with it.
+A sender never waits: a record that finds no room is dropped, and the next one that is sent reports how many were. No
+lock is shared, so a process that is killed while it sends loses no record of another process.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ _NEEDED: Final = frozenset({"levelno", "created", "process", "msg"})
 
 
 class PacketHandler(logging.Handler):
-    """Sends each record by `end`; `labels` are for what a record doesn't say itself. `untold` counts those dropped
-    since the last that got through."""
+    """Sends each record by `end`; `labels` are added to each. `dropped` is the number of records dropped since the
+    last one that was sent."""
 
     def __init__(self, end: socket.socket, labels: Mapping[str, object]) -> None:
         super().__init__()
         self._end = end
         self._labels = labels
-        self.untold = 0
+        self.dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send `record` without waiting."""
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         try:
-            packet = encode(record, self._labels, self.untold)
+            packet = encode(record, self._labels, self.dropped)
         except Exception:  # noqa: BLE001 - a log call may be wrong in any way
-            packet = encode(bad_call_record(record), self._labels, self.untold)
+            packet = encode(bad_call_record(record), self._labels, self.dropped)
         try:
             self._end.send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-            self.untold = 0
+            self.dropped = 0
         except OSError:  # no room, or the supervisor has gone
-            self.untold += 1
+            self.dropped += 1
 
 
 def install(end: socket.socket, level: int, labels: Mapping[str, object]) -> None:
@@ -103,7 +103,7 @@ def decode(packet: bytes | bytearray) -> logging.LogRecord:
 
 
 def _cut(text: str) -> str:
-    """Return `text`, without its middle where it is long: the end of a traceback says most."""
+    """Return `text`, without its middle where it is long: the end of a traceback matters most."""
     if len(text) <= _LONGEST:
         return text
     half = _LONGEST // 2 - 8

@@ -32,16 +32,16 @@ _SPARE_EXTENTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a reconcile. `outcome` is None where the group was left as it is. `landing`: some extents wait
-    for delayed allocation."""
+    """The result of a reconcile. `outcome` is None where nothing had to be done. `landing`: some extents wait for
+    delayed allocation."""
 
     landing: bool
     outcome: Outcome | None
 
 
 class Reconciler:
-    """Brings the group of one followed file in step. `notice` reports what others did to it, as a kind and a text;
-    `moving` is called before the group gets another id."""
+    """Brings the group of one followed file in step. `notice` reports changes that other programs made to it, as a
+    kind and a text; `moving` is called before the group gets another id."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Reconciler:
 
     @property
     def spec(self) -> GroupSpec | None:
-        """What the group is like; None where there never was one."""
+        """The properties of the group; None where there never was one."""
         return self._finder.spec
 
     @property
@@ -92,8 +92,8 @@ class Reconciler:
     def reconcile(self, *, verify: bool = False, join: bool = False) -> Result:
         """Read the extents and, where they changed or `verify` or `join` ask for it, bring the group in step.
 
-        Raises GroupNotFoundError where the group is gone and is not to be made anew, NotOurGroupError where
-        another process keeps it in step, other DmStatsErrors as they come.
+        Raises GroupNotFoundError where the group was deleted and must not be created again, NotOurGroupError where
+        another process follows it, other DmStatsErrors as they come.
         """
         fd, file = self.file.opened()
         structs = read_structs(fd, self._extent_room)
@@ -109,11 +109,12 @@ class Reconciler:
         own = self._own(device, table, file, where)
         if own.group is not None:
             self._lock.acquire(file.dev, own.group.id)
+            self._announce(self._last_id.found(own.group.id, self._finder.ids))
         if not self.members:
             self.totals.sample(device, own.regions)
             if not own.regions:
-                # A predecessor's regions may have gone unseen. Told now, what they counted is not taken for what
-                # those count that are made next.
+                # A predecessor's regions may have been deleted unseen. With this report, their counters are not
+                # taken for those of the regions that are created next.
                 self._retirement.after_delete(())
         spec = self._spec(fd, file, own)
         outcome = reconcile(
@@ -135,7 +136,7 @@ class Reconciler:
         return Result(where.landing, outcome)
 
     def release(self) -> None:
-        """Retire the counters and delete the group: its file is gone, or nobody wants it any more."""
+        """Retire the counters and delete the group: its file was deleted, or is no longer selected."""
         former = self._last_file
         if former is None:
             return
@@ -167,13 +168,17 @@ class Reconciler:
     def _before_move(self, move: Move) -> None:
         if self._last_file is not None and move.old is not None:
             self._lock.acquire(self._last_file.dev, move.new)
-        told = self._last_id.explain(move, replaced=self._replaced)
-        if told is not None:
-            self._announce_move(told)
+        self._announce(self._last_id.explain(move, replaced=self._replaced))
+
+    def _announce(self, move: Move | None) -> None:
+        if move is not None:
+            self._announce_move(move)
 
     def _leave_other_device(self, file: FileIdentity) -> None:
-        """Another file system may stand at the path now: what was made on the former's device goes, unless that
-        went first; a device gets another number at a reboot, too."""
+        """Delete the group on the former device where another file system is at the path now.
+
+        The device may have gone, and after a reboot it has another number.
+        """
         if self._last_file is None or self._last_file.dev == file.dev:
             return
         try:
@@ -182,7 +187,7 @@ class Reconciler:
         except DmError as error:
             if error.errno not in (errno.ENXIO, errno.ENODEV, errno.ENOTTY):
                 raise
-            self._last_id.lost("the device of the group had gone")
+            self._last_id.lost("the device of the group was removed")
             self.members, self._extents = (), None
             self._lock.release()
         self._last_file = None
@@ -195,40 +200,40 @@ class Reconciler:
         return own
 
     def _account_for_lost(self, own: Own) -> None:
-        """Regions that somebody deleted take their counters along; what was last read of them counts on."""
+        """Retire the regions that another program deleted, with the counters that were last read."""
         gone = lost_regions(self.members, own.regions)
         if gone:
-            self._last_id.lost("regions of the group were deleted by somebody else")
+            self._last_id.lost("another program deleted regions of the group")
             self._report_foreign_change(
                 "lost",
-                f"group {self.group_id} lost regions, which were deleted or taken into another group: {len(gone)}",
+                f"another program deleted regions of group {self.group_id}, or grouped them elsewhere: {len(gone)}",
             )
             read = self.totals.remove({r.id for r in gone})
             last = [Retired(region_key(r), read.get(r.id, Counters()).settled()) for r in gone]
             self._retirement.before_delete(last)
             self._retirement.after_delete(last)
         elif self.members and own.group is None:
-            self._last_id.lost("the group had lost its tag")
+            self._last_id.lost("another program removed the tag of the group")
             self._report_foreign_change(
-                "ungrouped", f"group {self.group_id} has no tag any more: it gets it back"
+                "ungrouped", f"another program removed the tag of group {self.group_id}: it is restored"
             )
         elif own.group is not None and self.members and own.group.leader.aux != self.tag:
             self._report_foreign_change(
-                "retagged", f"the tag of group {own.group.id} was changed by somebody else"
+                "retagged", f"another program changed the tag of group {own.group.id}"
             )
 
     def _spec(self, fd: int, file: FileIdentity, own: Own) -> GroupSpec:
-        """Return what the group is to be like: as the configuration says where filemapd made it, else as it is."""
+        """Return the properties of the group: the configured ones where filemapd made it, else those it has."""
         there = spec_of(own.group) if own.group is not None else self.spec
         if there is None or parse_mark(there.userdata) is not None:
             return self._own_spec(fd, file, there)
         if self.spec is not None and own.group is not None:
-            # Options are the leader's, which may be new; the group's own are what it had when it was first seen.
+            # These options are read from the leader, which may be new; the group's own are those at its adoption.
             there = replace(there, precise=self.spec.precise, bounds=self.spec.bounds)
         return there
 
     def _own_spec(self, fd: int, file: FileIdentity, there: GroupSpec | None) -> GroupSpec:
-        """Return what a group that filemapd made is to be like. Its alias stays, whatever the file is called now."""
+        """Return the properties of a group that filemapd made. Its alias stays when the file is renamed."""
         wanted = self._settings
         if there is not None and not self._settings.recreate:
             return there.for_file(file)
@@ -252,8 +257,8 @@ class Reconciler:
         self._joinable = outcome.joinable
 
     def _lock_group(self, file: FileIdentity) -> None:
-        """Hold the lock of the group as it is now. One whose id is new is ours, whoever had it before: it was
-        made just now, or moved."""
+        """Hold the lock of the group's present id. A group with a new id is ours, even where another process has the
+        lock of that id: the group was just made, or moved."""
         if self.group_id is None:
             self._lock.release()
             return
@@ -265,7 +270,7 @@ class Reconciler:
 
 
 class _DropRetired:
-    """Passes retirements on, and drops the regions that have gone from what is live."""
+    """Passes retirements on, and removes the deleted regions from the live totals."""
 
     def __init__(self, retirement: Retirement, totals: Totals) -> None:
         self._retirement = retirement

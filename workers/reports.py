@@ -23,7 +23,7 @@ class Reports:
         self.placement: Placement | None = None
         """The reported pieces; None while waiting."""
         self.is_mapped = False
-        """Whether the last report says that the file is mapped."""
+        """Whether the last report was that the file is mapped."""
 
     def waiting(self, reason: str) -> None:
         """Report that there is nothing to map."""

@@ -49,8 +49,10 @@ class StandaloneWorker:
         Raises DmStatsError where the kernel refuses.
         """
         wake = self._wake_on_signals()
-        if self._watcher.polling:
-            _log.warning("no inotify instance to be had (fs.inotify.max_user_instances): polling instead")
+        if self._watcher.watches.missing:
+            _log.warning(
+                "no inotify instance is available (fs.inotify.max_user_instances): polling for changes"
+            )
         try:
             # The given file first: another one may be at the path by now.
             self._reconciler.reconcile(verify=True)
@@ -58,7 +60,7 @@ class StandaloneWorker:
                 self._loop(wake)
         except GroupNotFoundError:
             _log.info("Filemap group removed: exiting.")
-        self._watcher.close()
+        self._watcher.watches.close()
 
     def _wake_on_signals(self) -> int:
         def stop(_number: int, _frame: FrameType | None) -> None:
@@ -73,8 +75,8 @@ class StandaloneWorker:
     def _loop(self, wake: int) -> None:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
-        if not self._watcher.polling:
-            poller.register(self._watcher, select.POLLIN)
+        if not self._watcher.watches.missing:
+            poller.register(self._watcher.watches, select.POLLIN)
         sweep_at = busy_at = time.monotonic() + SWEEP
         while not self._stopping:
             until = min(sweep_at, busy_at, self._watcher.next_due() or sweep_at)

@@ -105,7 +105,7 @@ class Worker:
     # Requests.
 
     def _resolve_retirements(self) -> None:
-        """Report which unfinished retirements of a predecessor still have their region: these didn't happen."""
+        """Report which unfinished retirements of a predecessor still have their region: these did not take place."""
         file = self._job.known.file
         if file is None or not self._job.pending:
             return

@@ -43,6 +43,7 @@ _FILES: Final = {
     "docs/OPERATION.md": "usr/share/doc/filemapd/docs/OPERATION.md",
     "docs/PERFORMANCE.md": "usr/share/doc/filemapd/docs/PERFORMANCE.md",
     "docs/openapi.json": "usr/share/doc/filemapd/docs/openapi.json",
+    "docs/decisions": "usr/share/doc/filemapd/docs/decisions",
     "ARCHITECTURE.md": "usr/share/doc/filemapd/ARCHITECTURE.md",
     "SECURITY.md": "usr/share/doc/filemapd/SECURITY.md",
     "CHANGELOG.md": "usr/share/doc/filemapd/CHANGELOG.md",

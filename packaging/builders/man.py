@@ -47,7 +47,7 @@ def page(frame: Path, readme: str, day: str) -> str:
 
 
 def _commands() -> Iterator[str]:
-    """Yield the lines that tell of each command: what it takes, what it does, its options."""
+    """Yield the lines of each command: its arguments, its help, its options."""
     top = _context()
     for name in filemapd.list_commands(top):
         _, command, _ = filemapd.resolve_command(top, [name])

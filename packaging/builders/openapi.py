@@ -1,8 +1,8 @@
-"""Makes docs/openapi.json, the OpenAPI document of what the control socket is asked and answers:
+"""Makes docs/openapi.json, the OpenAPI document of the control socket:
 
     python -m builders.openapi > docs/openapi.json
 
-Questions are those of the routes and of the models that they are validated by; what is answered is told here.
+Requests come from the routes and the models that validate them; responses are described here.
 """
 
 from __future__ import annotations
@@ -59,45 +59,47 @@ _STATUS: Final = _object(
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What a question is for, and what is answered to one that is as it has to be, by status."""
+class _Operation:
+    """A request's summary, and the responses to a valid one, by status."""
 
     summary: str
-    answers: Mapping[int, Schema]
+    responses: Mapping[int, Schema]
 
 
-_TOLD: Final = {
-    ("GET", "/v1/status"): _Told("All that is known; README.md has the other keys.", {200: _STATUS}),
-    ("GET", "/v1/events"): _Told(
-        "What happened to the files, the oldest first.",
+_OPERATIONS: Final = {
+    ("GET", "/v1/status"): _Operation("The whole status; README.md has the other keys.", {200: _STATUS}),
+    ("GET", "/v1/events"): _Operation(
+        "The events of the files, the oldest first.",
         {200: _object(events={"type": "array", "items": _EVENT}, last=_WHOLE)},
     ),
-    ("POST", "/v1/sample"): _Told(
-        "Has counters read now; `asked` is how many workers were.", {202: _object(asked=_WHOLE)}
+    ("POST", "/v1/sample"): _Operation(
+        "Reads the counters now; `asked` is the number of workers asked.", {202: _object(asked=_WHOLE)}
     ),
-    ("POST", "/v1/reload"): _Told(
+    ("POST", "/v1/reload"): _Operation(
         "Reads the configuration again; 422 where it is wrong.",
         {200: _object(added=_NAMES, changed=_NAMES, removed=_NAMES), 422: _ERROR},
     ),
-    ("POST", "/v1/restart"): _Told(
-        "Starts a file's worker anew; 404 where there is no such file.",
+    ("POST", "/v1/restart"): _Operation(
+        "Restarts a file's worker; 404 where there is no such file.",
         {200: _object(name=_TEXT, restarted={"type": "boolean"}), 404: _ERROR},
     ),
-    ("POST", "/v1/stop"): _Told("Ends filemapd, which is process `pid`.", {202: _object(pid=_WHOLE)}),
+    ("POST", "/v1/stop"): _Operation("Ends filemapd, which is process `pid`.", {202: _object(pid=_WHOLE)}),
 }
 
 
 def document() -> dict[str, Any]:
-    """Return the document. Raises LookupError for a question that nothing is told of here."""
+    """Return the document. Raises LookupError for a route without a description here."""
     paths: dict[str, Any] = {}
     for (method, path), route in routes().items():
-        told = _TOLD[method, path]
-        question = _in_query(route.request) if method == "GET" else _in_body(route.request)
-        answers = {**told.answers, **dict.fromkeys(_refusals(method), _ERROR)}
+        operation = _OPERATIONS[method, path]
+        request = _in_query(route.request) if method == "GET" else _in_body(route.request)
+        responses = {**operation.responses, **dict.fromkeys(_refusals(method), _ERROR)}
         paths.setdefault(path, {})[method.lower()] = {
-            "summary": told.summary,
-            **question,
-            "responses": {str(status): _answer(status, schema) for status, schema in sorted(answers.items())},
+            "summary": operation.summary,
+            **request,
+            "responses": {
+                str(status): _response(status, schema) for status, schema in sorted(responses.items())
+            },
         }
     return {
         "openapi": "3.1.0",
@@ -105,7 +107,7 @@ def document() -> dict[str, Any]:
             "title": "filemapd's control socket",
             "version": "1",
             "description": "HTTP/1.1 on control.sock in runtime_dir, one request a connection. "
-            "A body is JSON, whatever its content type.",
+            "A body is JSON, with any content type.",
         },
         "servers": [{"url": "http://localhost"}],
         "paths": paths,
@@ -113,17 +115,17 @@ def document() -> dict[str, Any]:
 
 
 def routes() -> Routes:
-    """Return the routes; they are there to be looked at, not to answer anything."""
+    """Return the routes; their handlers can't be called."""
     nothing: Any = None
     return Handlers(nothing, nothing, nothing, nothing, nothing, nothing, nothing).routes()
 
 
 def _refusals(method: str) -> tuple[int, ...]:
-    """Return with which statuses any such question may be refused; one for another method or path is not in here."""
+    """Return the statuses of refusals that every request of the method may get, except for a wrong path."""
     return (400, 431) if method == "GET" else (400, 413, 431)
 
 
-def _answer(status: int, schema: Schema) -> Schema:
+def _response(status: int, schema: Schema) -> Schema:
     return {"description": HTTPStatus(status).phrase, "content": {"application/json": {"schema": schema}}}
 
 

@@ -107,13 +107,13 @@ def _table(lines: list[str]) -> Iterator[str]:
     """Yield a table: the first column names terms, one headed `Default` or `Details` comes after the others."""
     head, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     for row in rows[1:]:
-        told, after = [], []
+        texts, after = [], []
         for title, cell in zip(head[1:], row[1:], strict=True):
             if title in {"Default", "Details"}:
                 after.append(f"{title}: {cell}.")
             else:
-                told.append(cell)
-        yield from entry(inline(row[0]), " ".join(told))
+                texts.append(cell)
+        yield from entry(inline(row[0]), " ".join(texts))
         if after:
             yield ".br"
             yield from paragraph(" ".join(after))

@@ -48,9 +48,9 @@ class Cleanup:
         return found
 
     def remove(self, found: list[Leftover]) -> Iterator[tuple[Leftover, str | None]]:
-        """Remove what find() found, and walk it, each with why it is still there, None where it has gone.
+        """Delete the leftovers of find(); yield each with the reason why it was not deleted, or None.
 
-        First its groups' locks are taken, so that no worker takes it over any more, then it is looked for again.
+        The locks of its groups are taken first, so that no worker can take it over, then it is searched again.
         """
         for start in range(0, len(found), _AT_ONCE):
             some = found[start : start + _AT_ONCE]
@@ -60,7 +60,7 @@ class Cleanup:
                 for one in some:
                     still = now.get(one.file)
                     if still is None or still.groups != one.groups:
-                        yield one, refused[one.file] or "somebody changed it, or keeps it now"
+                        yield one, refused[one.file] or "another process changed it, or owns it now"
                     else:
                         yield one, refused[one.file] or _delete(still)
 
@@ -93,7 +93,7 @@ def device_numbers() -> Iterator[tuple[str, int]]:
 
 
 def _why(one: Leftover, path: str | None) -> str:
-    """Return why nobody owns it."""
+    """Return why it has no owner."""
     if not one.groups:
         return f"in no group, made by process {one.makers[0]}, which ended" if one.makers else "in no group"
     if path is not None and not os.path.lexists(path):

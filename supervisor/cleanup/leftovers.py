@@ -1,4 +1,4 @@
-"""Decides which of a device's regions filemapd made and nobody owns any more. Pure."""
+"""Decides which of a device's regions filemapd made and no process owns any more. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from dmstats.region import Region
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """What keeps regions, on all devices: the files that are named somewhere, by identity or, where their generation
-    isn't known, by st_dev and inode; the aliases of those that can't be found just now; and the groups, by st_dev and
-    id, that a living process keeps in step."""
+    """The owners of regions on all devices.
+
+    `files` are named in the configuration or the ledger; `inodes` are st_dev and inode of files whose generation is
+    unknown; `aliases` are of configured files that are missing. `groups` (st_dev and id) are followed by a living
+    process.
+    """
 
     files: Collection[FileIdentity] = ()
     inodes: Collection[tuple[int, int]] = ()
@@ -48,10 +51,10 @@ class Leftover:
 def find_leftovers(
     dev: int, regions: Sequence[Region], keepers: Owners, lives: Callable[[Mark], bool]
 ) -> list[Leftover]:
-    """Return what is left over among all `regions` (ids ascending) of the device with number `dev`, by file.
+    """Return the leftovers among all `regions` (ids ascending) of the device with number `dev`, by file.
 
-    `lives` tells whether a region's maker is still there. Left out are regions that another file's or another
-    program's group has taken in.
+    `lives` returns whether a region's maker still runs. Regions in a group of another file or of another program are
+    left out.
     """
     table = _Table(regions)
     found = []

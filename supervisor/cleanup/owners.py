@@ -27,10 +27,10 @@ class UnknownError(Exception):
 
 
 def find_owners(config: Config, devices: Mapping[str, int], known: Mapping[str, FileIdentity]) -> Owners:
-    """Return what keeps regions now. `devices` are the device numbers by name, `known` is the ledger's.
+    """Return the present owners of regions. `devices` are the device numbers by name, `known` is the ledger's.
 
     Raises UnknownError where a directory of the configuration can't be read, ControlError where the supervisor
-    doesn't answer.
+    doesn't respond.
     """
     aliases = _configured(config)
     status = _status(Path(config.runtime_dir))

@@ -29,7 +29,7 @@ def parse_address(value: object) -> Address:
     match = _TEXT.fullmatch(value) if isinstance(value, str) else None
     try:
         if match is None:
-            raise ValueError  # noqa: TRY301 - what is wrong is told in one place
+            raise ValueError  # noqa: TRY301 - there is one message for all errors
         host = ipaddress.ip_address(match["v6"] or match["v4"])
         port = int(match["port"])
         if not 0 < port <= _HIGHEST_PORT or (match["v6"] is not None) != (host.version == 6):  # noqa: PLR2004 - IPv6

@@ -53,7 +53,7 @@ def _valid_keys(model: type[Model], data: object) -> Model | None:
         return model.model_validate(data)
     except ValidationError as error:
         wrong = {details["loc"][0] for details in error.errors() if details["loc"]}
-    # The two are judged together, so with one of them wrong there is nothing to say of the other.
+    # The two are validated together: if one is wrong, the other is unknown.
     if wrong & _PAIR:
         wrong |= _PAIR
     good = {key: value for key, value in data.items() if key not in wrong} if isinstance(data, dict) else data
@@ -93,8 +93,8 @@ def duplicate_group_ids(
 ) -> list[tuple[Location, Location]]:
     """Return (later, first) for each entry whose group_id another on its device has already.
 
-    An entry is its location, its group_id and its device number. Where the device is not known (None),
-    nothing can be said: region ids count from 0 on each device.
+    An entry is its location, its group_id and its device number. One whose device is not known (None) is
+    skipped: region ids count from 0 on each device.
     """
     first: dict[tuple[int, int], Location] = {}
     found = []

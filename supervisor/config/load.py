@@ -26,8 +26,10 @@ MAX_BYTES = 16 * 2**20
 
 
 def load(path: str, *, wait: bool = True) -> Config:
-    """Return the configuration in the file `path`. Without `wait` no file's disk is waited for, and it is not checked
-    what only that could tell; nor may it be a pipe, whose writer would be waited for. Raises ConfigError."""
+    """Return the configuration in the file `path`. Raises ConfigError.
+
+    Without `wait` it never waits for a disk: checks that need one are skipped, and a pipe is refused.
+    """
     return parse(_read(path, wait=wait), path, device_of if wait else known_device_of)
 
 
@@ -51,7 +53,7 @@ def known_device_of(path: str) -> int | None:
 def parse(content: bytes, file: str, device: Callable[[str], int | None]) -> Config:
     """Return the configuration in `content`, which was read from `file`. Raises ConfigError.
 
-    `device` tells the device number of a file, None where it is not known.
+    `device` returns the device number of a file, None where it is not known.
     """
     try:
         document = read_document(_decode(content))
@@ -65,12 +67,12 @@ def parse(content: bytes, file: str, device: Callable[[str], int | None]) -> Con
     flaws += checks.all_checks(
         checks.valid_parts(document.data), lambda location: document.place(location).line, device
     )
-    said = {flaw.location for flaw in document.flaws}
+    reported = {flaw.location for flaw in document.flaws}
     found = [_problem(file, flaw.place, flaw.location, flaw.message) for flaw in document.flaws]
     found += [
         _problem(file, document.place(location), location, message)
         for location, message in flaws
-        if location not in said
+        if location not in reported
     ]
     if config is None or found:
         raise ConfigError(found)

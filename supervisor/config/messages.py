@@ -31,7 +31,7 @@ _MESSAGES = {
 
 
 def describe(error: ErrorDetails, model: type[BaseModel] = Config) -> tuple[Location, str]:
-    """Return where `error`, which came of validating for `model`, is and what it says: what is wrong, and what would
+    """Return the location of `error`, from the validation of `model`, and its message: what is wrong, and what would
     be right."""
     location = error["loc"]
     if error["type"] == "extra_forbidden":

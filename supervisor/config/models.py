@@ -1,6 +1,6 @@
 """The configuration as frozen models, and the options of one file that follow from it.
 
-Each error says what would be right; where in the file it stands is added by load.py.
+Each error says what would be right; load.py adds its place in the file.
 """
 
 from __future__ import annotations

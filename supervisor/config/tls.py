@@ -29,7 +29,7 @@ def server_context(wanted: Mapping[str, str]) -> ssl.SSLContext:
         _readable(name, wanted) for name in ("cert_file", "key_file", "client_ca_file")
     )
     try:
-        # A key with a passphrase is refused, as there is nobody to ask for it.
+        # A key with a passphrase is refused, as a daemon can't ask for it.
         context.load_cert_chain(certificate, key, password=lambda: b"")
     except (ssl.SSLError, ValueError) as error:
         raise UnusableError(

@@ -1,5 +1,8 @@
-"""The web process's part of the configuration. TLS and users are told in the form of the web configuration file that
-Prometheus's exporters have (exporter-toolkit, docs/web-configuration.md), of which this is a part."""
+"""The web process's part of the configuration.
+
+TLS and users have the form of the web configuration file of Prometheus's exporters (exporter-toolkit,
+docs/web-configuration.md), of which this is a subset.
+"""
 
 from __future__ import annotations
 

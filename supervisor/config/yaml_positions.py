@@ -24,7 +24,7 @@ MAX_DEPTH = 32
 _TAG = "tag:yaml.org,2002:"
 _COLLECTIONS: dict[type[yaml.Node], str] = {yaml.MappingNode: f"{_TAG}map", yaml.SequenceNode: f"{_TAG}seq"}
 
-# Beginners' mistakes: what libyaml says of them, and what is meant.
+# Common mistakes: libyaml's message, and a plainer one.
 _PLAINER: dict[str, str] = {
     "mapping values are not allowed": "': ' can't stand here: put a value that holds it in quotes; else a line above "
     "lacks the space after its colon, or this one is indented too far",

@@ -19,7 +19,7 @@ class ControlError(Exception):
         self.status = status
 
 
-class NotRunning(ControlError):  # noqa: N818 - the name says what is the case
+class NotRunning(ControlError):  # noqa: N818 - the name states the condition
     """Nobody listens on the control socket."""
 
 
@@ -39,7 +39,7 @@ class _Connection(http.client.HTTPConnection):
 def call(runtime_dir: Path, method: str, path: str, body: object = None, timeout: float = 10) -> Any:
     """Send a request and return the JSON of the response.
 
-    Raises NotRunning where there is no filemapd, ControlError with its text for an answer that is an error.
+    Raises NotRunning where there is no filemapd, ControlError with its text for a response that is an error.
     """
     address = runtime_dir / SOCKET_NAME
     connection = _Connection(address, timeout)
@@ -48,11 +48,13 @@ def call(runtime_dir: Path, method: str, path: str, body: object = None, timeout
     except FileNotFoundError:
         raise NotRunning(f"filemapd is not running: there is no control socket at {address}") from None
     except ConnectionRefusedError:
-        raise NotRunning(f"filemapd is not running: nobody listens on its control socket {address}") from None
+        raise NotRunning(
+            f"filemapd is not running: no process listens on its control socket {address}"
+        ) from None
     except PermissionError:
         raise ControlError(f"no permission to use {address}: be root or in its group") from None
     except TimeoutError:
-        raise ControlError(f"filemapd did not answer on {address} within {timeout:g} s") from None
+        raise ControlError(f"filemapd did not respond on {address} within {timeout:g} s") from None
     except BlockingIOError:
         raise ControlError(f"filemapd has too many clients on {address}: try again") from None
     except (OSError, http.client.HTTPException) as error:
@@ -68,18 +70,18 @@ def _exchange(connection: _Connection, method: str, path: str, body: object) -> 
         connection.request(method, path)
     else:
         connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    return answer.status, answer.read()
+    response = connection.getresponse()
+    return response.status, response.read()
 
 
 def _parse_response(status: int, text: bytes) -> Any:
     try:
-        answer = json.loads(text) if text else None
+        value = json.loads(text) if text else None
     except ValueError:
         raise ControlError(
-            f"filemapd answered {status} with what is no JSON: {text[:80]!r}", status
+            f"filemapd responded with status {status} and no JSON: {text[:80]!r}", status
         ) from None
     if status < http.client.BAD_REQUEST:
-        return answer
-    reason = answer.get("error") if isinstance(answer, dict) else None
-    raise ControlError(str(reason or f"filemapd answered {status}"), status)
+        return value
+    reason = value.get("error") if isinstance(value, dict) else None
+    raise ControlError(str(reason or f"filemapd responded with status {status}"), status)

@@ -25,7 +25,7 @@ _READ: Final = 16 * 1024
 _PATIENCE: Final = 10.0
 
 
-class _BadRequest(Exception):  # noqa: N818 - it becomes an answer
+class _BadRequest(Exception):  # noqa: N818 - it becomes a response
     """The request is refused with this response."""
 
     def __init__(self, status: int, message: str, allow: Sequence[str] = ()) -> None:
@@ -41,7 +41,7 @@ def _encoded(response: Response) -> tuple[HTTPStatus, bytes]:
     try:
         return HTTPStatus(response.status), json.dumps(response.body, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        _log.exception("an answer that can't be sent")
+        _log.exception("a response that can't be encoded")
         body = json.dumps({"error": f"a fault in filemapd: {error}"}).encode()
         return HTTPStatus.INTERNAL_SERVER_ERROR, body
 
@@ -80,7 +80,7 @@ class Connection:
         selector.register(connection, selectors.EVENT_READ, self._ready)
 
     def close(self) -> None:
-        """End the connection, whatever its state."""
+        """Close the connection in any state."""
         self._selector.unregister(self._socket)
         self._socket.close()
         self._gone(self)
@@ -160,8 +160,8 @@ class Connection:
             raise _BadRequest(HTTPStatus.BAD_REQUEST, str(error)) from None
         try:
             return route.handler(question)
-        except Exception as error:  # noqa: BLE001 - the client is told, and the supervisor goes on
-            _log.exception("a fault in the answer to %s %s", method, path)
+        except Exception as error:  # noqa: BLE001 - the client gets the error, and the supervisor goes on
+            _log.exception("a fault in the response to %s %s", method, path)
             return _error(
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"a fault in filemapd: {type(error).__name__}: {error}"
             )
@@ -181,7 +181,7 @@ class Connection:
         else:
             status, body = _encoded(response)
             self._send(_head(status, len(body), response.allow))
-            # HTTP has it that the answer to HEAD is all but the body.
+            # In HTTP the response to HEAD is all but the body.
             if self._request is None or self._request.method != b"HEAD":
                 self._send(h11.Data(data=body))
             self._send(h11.EndOfMessage())
@@ -194,7 +194,7 @@ class Connection:
     def _write(self) -> None:
         sent = self._socket.send(self._output, socket.MSG_NOSIGNAL)
         self._output = self._output[sent:]
-        if sent:  # whoever reads on has its time anew: a long answer takes many turns of a busy loop
+        if sent:  # a long response takes many turns of a busy loop: each part that is read extends the time
             self.deadline = time.monotonic() + _PATIENCE
         if not self._output:
             self._go_on()
@@ -203,8 +203,8 @@ class Connection:
         """Make the next piece of the response, for the next turn; close after the last one."""
         try:
             piece = next(self._pieces, None)
-        except Exception:  # noqa: BLE001 - the client sees that the answer ends early, and the supervisor goes on
-            _log.exception("a fault in the middle of an answer")
+        except Exception:  # noqa: BLE001 - the client sees that the response ends early, and the supervisor goes on
+            _log.exception("a fault in the middle of a response")
             self.close()
             return
         if piece is not None:

@@ -66,8 +66,8 @@ def from_query(model: type[Model], query: str) -> Model:
 
 
 def _error(model: type[BaseModel], error: ValidationError) -> RequestError:
-    told = [describe(details, model) for details in error.errors(include_url=False)]
-    return RequestError("; ".join(_line(location, message) for location, message in told))
+    messages = [describe(details, model) for details in error.errors(include_url=False)]
+    return RequestError("; ".join(_line(location, message) for location, message in messages))
 
 
 def _line(location: Sequence[int | str], message: str) -> str:

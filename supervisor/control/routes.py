@@ -20,15 +20,15 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class StreamedResponse:
-    """An answer that is made and sent piece by piece, with what else the main loop has to do in between; `pieces` are
-    JSON together."""
+    """A response that is made and sent piece by piece, so that the main loop does its other work in between. The
+    `pieces` together are JSON."""
 
     pieces: Iterator[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers a question, and what the question is to be like: a GET's query, else the body."""
+    """A handler and the model of its request: a GET's query, else the body."""
 
     request: type[BaseModel]
     handler: Callable[[Any], Response | StreamedResponse]

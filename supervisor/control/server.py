@@ -1,7 +1,7 @@
 """The control socket: HTTP/1.1 with JSON on a Unix socket, driven by the supervisor's main loop.
 
-One request a connection: a connection costs next to nothing here, and the end of each is plain. No client can
-hold up the loop: each has so much time for its request and answer, and only so many are served at once.
+One request a connection: a connection costs little here, and its end is simple. No client can hold up the loop: the
+time for a request and its response is limited, and so is the number of clients.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_CLIENTS: Final = 32
 _PAUSE: Final = 1.0
 
 
-class AlreadyRunning(Exception):  # noqa: N818 - the name says what is the case
+class AlreadyRunning(Exception):  # noqa: N818 - the name states the condition
     """Another filemapd listens on the control socket."""
 
 

@@ -26,8 +26,8 @@ _VERSION: Final = version("filemapd")
 
 @dataclass(slots=True)
 class SupervisorInfo:
-    """What the supervisor knows of itself. `started` is seconds since the epoch; `loop_lag_seconds` is by how much
-    something was done too late at most, within the last interval in which that is looked at."""
+    """The supervisor's own part of the status. `started` is seconds since the epoch, `loop_lag_seconds` the longest
+    delay of a timer within the last heartbeat."""
 
     started: float
     log_records_dropped: int = 0
@@ -142,8 +142,8 @@ def filemap_status(
 
 
 def _pending_since(filemap: Filemap, pace: Pace | None) -> float | None:
-    """Return since when (since the epoch) the mapping may not be what the file is; None where nothing is known to
-    have happened, or nothing is mapped that could be out of date."""
+    """Return since when (seconds since the epoch) the mapping may be out of date; None where no change of the file is
+    known, or it is not mapped."""
     if filemap.mapped is None or filemap.record.state is State.STOPPED or filemap.record.unable:
         return None
     since = filemap.event_at if filemap.event_at is not None else pace.since if pace is not None else None

@@ -16,7 +16,7 @@ from supervisor.fleet.filemap import path_state
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.membership import set_files
 from supervisor.runtime.timers import Timer, Timers
-from workers.watcher import FolderEvent
+from workers.inotify_watches import FolderEvent
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -33,7 +33,7 @@ class Directories:
     def __init__(self, fleet: Fleet, selector: selectors.BaseSelector, timers: Timers) -> None:
         self._fleet = fleet
         self._timers = timers
-        self._scanner = Scanner(fleet.watcher, fleet.reaper, self._scan_finished)
+        self._scanner = Scanner(fleet.watcher.watches, fleet.reaper, self._scan_finished)
         self._directories: dict[str, Directory] = {}
         self._results: dict[str, ScanResult] = {}
         self._finished_at: dict[str, float] = {}
@@ -62,7 +62,7 @@ class Directories:
         return self._apply_results()
 
     def handle_events(self, events: Iterable[FolderEvent]) -> None:
-        """Schedule scans of the directories in which something happened."""
+        """Schedule scans of the directories with events."""
         for folder in {event.folder for event in events}:
             # A running scan watches folders that are not known here yet.
             self._due |= set(self._directories_of(folder)) if folder else self._scanner.running()
@@ -83,10 +83,10 @@ class Directories:
         self._scanner.close()
 
     def _is_out_of_date(self, path: str, now: float) -> bool:
-        answer, stands = self._results[path], path_state(path)
-        if stands != () and (stands and stands[:2]) != answer.identity:
+        result, present = self._results[path], path_state(path)
+        if present != () and (present and present[:2]) != result.identity:
             return True
-        in_doubt = stands == () or (answer.scan.reason is not None and stands is not None)
+        in_doubt = present == () or (result.scan.reason is not None and present is not None)
         return in_doubt and now - self._finished_at[path] > _IN_DOUBT
 
     def _directories_of(self, folder: str) -> Iterable[str]:
@@ -123,17 +123,17 @@ class Directories:
         self._scan_soon()
         self._apply_when_complete()
 
-    def _scan_finished(self, directory: Directory, answer: ScanResult) -> None:
-        for folder, wd in answer.folders:
-            self._fleet.watcher.add_folder(folder, wd)
+    def _scan_finished(self, directory: Directory, result: ScanResult) -> None:
+        for folder, wd in result.folders:
+            self._fleet.watcher.watches.add_folder(folder, wd)
         if self._directories.get(directory.path) != directory:
             return  # the configuration has changed
         before = self._results.get(directory.path)
-        self._results[directory.path] = answer
+        self._results[directory.path] = result
         self._finished_at[directory.path] = time.monotonic()
-        self._cost += answer.cpu_seconds
+        self._cost += result.cpu_seconds
         self._pending_results = True
-        _log_changes(directory, before.scan if before is not None else None, answer.scan)
+        _log_changes(directory, before.scan if before is not None else None, result.scan)
 
     def _apply_when_complete(self) -> None:
         """Apply the results once all quick scans have ended: until then a file that was moved from one directory to
@@ -144,7 +144,7 @@ class Directories:
     def _apply_results(self) -> dict[str, list[str]]:
         began = time.monotonic()
         self._pending_results = False
-        scans = {path: answer.scan for path, answer in self._results.items()}
+        scans = {path: result.scan for path, result in self._results.items()}
         complete = scans.keys() == self._directories.keys() and all(s.reason is None for s in scans.values())
         changes = set_files(self._fleet, select_files(self._fleet.config, scans), complete=complete)
         ended = time.monotonic()

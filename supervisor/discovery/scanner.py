@@ -22,7 +22,7 @@ from supervisor.config.models import Directory
 from supervisor.discovery.selection import Scan, scan
 from supervisor.runtime.child_reaper import ChildReaper
 from supervisor.runtime.fork import fork
-from workers.watcher import FileWatcher
+from workers.inotify_watches import InotifyWatches
 
 _log = logging.getLogger("filemapd.supervisor")
 
@@ -41,7 +41,7 @@ class ScanResult:
     identity: Identity | None = None
     """Device and inode at the directory's path before the scan; None where these are unknown."""
     folders: tuple[tuple[str, int], ...] = ()
-    """The folders that were read, and their watch numbers (FileWatcher.add_folder): watched first, then read."""
+    """The folders that were read, and their watch numbers (InotifyWatches.add_folder): watched first, then read."""
     cpu_seconds: float = 0.0
 
 
@@ -61,14 +61,17 @@ class _Running:
 
 
 class Scanner:
-    """The running scans. `answered` is called with each result, from begin(), read() or check_overdue()."""
+    """The running scans. `finished` is called with each result, from begin(), read() or check_overdue()."""
 
     def __init__(
-        self, watch: FileWatcher, children: ChildReaper, answered: Callable[[Directory, ScanResult], None]
+        self,
+        watches: InotifyWatches,
+        children: ChildReaper,
+        finished: Callable[[Directory, ScanResult], None],
     ) -> None:
-        self._watch = watch
+        self._watches = watches
         self._children = children
-        self._finished = answered
+        self._finished = finished
         self._pipes = selectors.EpollSelector()
         self._running: dict[str, _Running] = {}
 
@@ -90,8 +93,8 @@ class Scanner:
         try:
             read, write = os.pipe2(os.O_CLOEXEC)
             try:
-                kept = {write, self._watch.fileno()}
-                pid = fork(kept, partial(_scan_process, write, self._watch, directory, followed))
+                kept = {write, self._watches.fileno()}
+                pid = fork(kept, partial(_scan_process, write, self._watches, directory, followed))
             finally:
                 os.close(write)
         except OSError as error:
@@ -118,7 +121,7 @@ class Scanner:
         os.close(running.pipe)
         del self._running[running.directory.path]
         if running.overdue_logged:
-            _log.info("directory %s: answers again", running.directory.path)
+            _log.info("directory %s: responds again", running.directory.path)
         self._finished(running.directory, parse_result(bytes(running.text)))
 
     def check_overdue(self, now: float) -> None:
@@ -129,7 +132,7 @@ class Scanner:
                 continue
             if not running.overdue_logged:
                 running.overdue_logged = True
-                _log.warning("directory %s: does not answer: waiting for it", running.directory.path)
+                _log.warning("directory %s: does not respond: waiting for it", running.directory.path)
             if running.pid is not None:
                 os.kill(running.pid, signal.SIGCONT)
 
@@ -142,29 +145,29 @@ class Scanner:
         self._pipes.close()
 
 
-def _scan_process(write: int, watch: FileWatcher, directory: Directory, followed: Container[str]) -> int:
+def _scan_process(write: int, watches: InotifyWatches, directory: Directory, followed: Container[str]) -> int:
     """Scan a directory and write the result of run_scan()."""
-    text = run_scan(watch, directory, followed)
+    text = run_scan(watches, directory, followed)
     with open(write, "wb") as file:
         file.write(text)
     return 0
 
 
-def run_scan(watch: FileWatcher, directory: Directory, followed: Container[str]) -> bytes:
+def run_scan(watches: InotifyWatches, directory: Directory, followed: Container[str]) -> bytes:
     """Scan a directory and return the result for parse_result()."""
     began = time.process_time()
     folders: list[tuple[str, int]] = []
 
     def enter(folder: str) -> None:
-        wd = watch.watch_folder(folder)
+        wd = watches.watch_folder(folder)
         if wd is not None:
             folders.append((folder, wd))
 
     # Before the scan: a mount in the meantime then shows as another directory.
     identity = _identity(directory.path)
     found = scan(directory, followed, enter)
-    told = [found.files, found.truncated, found.reason, identity, folders, time.process_time() - began]
-    return json.dumps(told).encode()
+    result = [found.files, found.truncated, found.reason, identity, folders, time.process_time() - began]
+    return json.dumps(result).encode()
 
 
 def parse_result(text: bytes) -> ScanResult:

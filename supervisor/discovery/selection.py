@@ -57,23 +57,23 @@ def scan(
     Where there are more than max_files, those among the paths `followed` come first: a new file doesn't displace a
     followed one. `enter` is called with each folder before it is read, and with mount points.
 
-    Links are followed only at the directory's own path, mounts not at all: they could lead to files that nobody
-    listed.
+    Links are followed only at the directory's own path, mounts not at all: they could lead to files outside the
+    directory.
     """
-    walk = _Walk(directory, enter)
+    listing = _Listing(directory, enter)
     try:
         device = os.stat(directory.path).st_dev
     except OSError as error:
         return Scan((), reason=f"{display(directory.path)}: {error.strerror}")
     # Only max_files names are held at a time, however many there are.
     first = heapq.nsmallest(
-        directory.max_files, walk.files(device), key=lambda path: (path not in followed, path)
+        directory.max_files, listing.files(device), key=lambda path: (path not in followed, path)
     )
-    return Scan(tuple(sorted(first)), walk.found - len(first), walk.reason)
+    return Scan(tuple(sorted(first)), listing.found - len(first), listing.reason)
 
 
 @dataclass(slots=True)
-class _Walk:
+class _Listing:
     """One pass over a directory. Counts the files, and remembers the first problem."""
 
     directory: Directory

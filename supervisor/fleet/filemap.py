@@ -106,7 +106,7 @@ class Filemap:
     sampled_at: float | None = None
     """The time of the last sample."""
     sampled_since: float | None = None
-    """The time of the sample before: the last one covers what happened since."""
+    """The time of the sample before: the last one covers the time since."""
     sampling: bool = False
     """Whether a sample was requested and has not come yet."""
     reason: str = ""

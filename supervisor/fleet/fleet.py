@@ -171,7 +171,7 @@ class Fleet:
             reason = filemap.record.reason or reason  # why it was asked to stop
         if event is Event.UNABLE:
             filemap.failed_state = path_state(filemap.path)
-        # A requested successor gets the file from the supervisor, whatever the file's name is by now.
+        # A requested successor gets the file from the supervisor: its name may have changed.
         if event is Event.UNABLE or (event is Event.ENDED and not restarted):
             self.release_file(filemap)
             filemap.forget_mapping()

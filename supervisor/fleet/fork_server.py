@@ -13,7 +13,7 @@ from typing import Final
 
 from supervisor.runtime import execute
 from workers import channel
-from workers.fork_server import ANSWER, LARGEST
+from workers.fork_server import LARGEST, RESPONSE
 from workers.job import Job
 
 _log = logging.getLogger("filemapd.supervisor")
@@ -96,10 +96,10 @@ class ForkServer:
     @staticmethod
     def _response(end: socket.socket, timeout: float) -> int:
         end.settimeout(timeout)
-        packet = end.recv(ANSWER.size)
-        if len(packet) != ANSWER.size:
+        packet = end.recv(RESPONSE.size)
+        if len(packet) != RESPONSE.size:
             raise ConnectionResetError("it has ended")
-        return int(ANSWER.unpack(packet)[0])
+        return int(RESPONSE.unpack(packet)[0])
 
     def close(self) -> None:
         """Kill it. The workers stay."""

@@ -146,7 +146,7 @@ def _identities(files: Iterable[str]) -> set[Identity]:
 
 
 def _remove_when_ended(fleet: Fleet, filemap: Filemap) -> None:
-    """Remove a file that left its directory once its worker finds that nobody has it open."""
+    """Remove a file that left its directory once its worker finds that no process has it open."""
     filemap.removed = True
     fleet.watcher.mark_changed(filemap.path, time.monotonic())
 

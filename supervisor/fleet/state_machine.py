@@ -63,7 +63,7 @@ _REPORTED = frozenset({State.WAITING, State.STOPPED, State.FAILED})
 
 
 class Event(Enum):
-    """What can happen to a worker.
+    """The events of a worker.
 
     CRASHED, UNABLE, ENDED and EXITED are sent once the process has been reaped, not before.
     """
@@ -243,7 +243,7 @@ def advance(
 ) -> tuple[Record, tuple[Action, ...]]:
     """Return the record after `event` at `now`, and the actions to carry out.
 
-    `jitter` is a factor from [0.5, 1.5) for the wait after a crash. `reason` is why the event happened; the record
+    `jitter` is a factor from [0.5, 1.5) for the wait after a crash. `reason` is the cause of the event; the record
     retains it.
     """
     cell = TABLE[record.state, event]

@@ -63,7 +63,7 @@ class WorkerProcesses:
     @property
     def all_ended(self) -> bool:
         """Whether no worker is left. A killed worker that a disk keeps from ending for longer than GRACE doesn't
-        count: it does nothing once the disk answers."""
+        count: it does nothing once the disk responds."""
         now = time.monotonic()
         return all(now - self._killed.get(pid, now) > GRACE for pid in self._by_pid)
 

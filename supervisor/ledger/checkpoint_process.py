@@ -14,7 +14,7 @@ from contextlib import closing
 def checkpoint(path: str) -> None:
     """Bring the database's log of writes to disk and into the database. Raises sqlite3.Error."""
     with closing(sqlite3.connect(path)) as db:
-        # What somebody reads just now waits for the next time.
+        # Pages that a reader needs are left to the next checkpoint.
         db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 

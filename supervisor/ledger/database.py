@@ -2,7 +2,7 @@
 
 The owner's knowledge of the contents is the truth while the process lives: a lost file is written again.
 
-| Fault | What happens |
+| Fault | Consequence |
 | --- | --- |
 | The file is damaged, or of another version. | It is set aside as `ledger.set-aside-TIME`. |
 | It can't be written, or a checkpoint fails. | The database is copied into memory, and used there. |
@@ -161,7 +161,9 @@ class Database:
             before.rollback()
             self._db = _copy(before, self._contents)
         except sqlite3.Error as again:
-            _log.error("nor can it be read (%s): it begins anew with what is known of the files here", again)
+            _log.error(
+                "it can't be read either (%s): the ledger is rebuilt from the supervisor's memory", again
+            )
             self._db = _connect(_MEMORY, self._contents)
             self.renewed = True
         before.close()

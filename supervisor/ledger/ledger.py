@@ -100,7 +100,7 @@ class Ledger:
     def record_move(self, path: str, name: str, device: str, old: int, new: int) -> Event:
         """Record that the group got another id, for the reason of record_intended_move(); return the event."""
         entry = self.entry(path)
-        reason = entry.moving_why if entry.moving_to == new else "somebody else changed the group"
+        reason = entry.moving_why if entry.moving_to == new else "another program changed the group"
         group = {**entry.group, "group_id": new} if entry.group is not None else None
         event = self.add_event(events.MOVED, path, name, reason, {"from": old, "to": new, "device": device})
         self._set(

@@ -11,7 +11,7 @@ from typing import Final
 
 from supervisor.runtime.timers import Timers
 
-# Seconds. Clients are served this often, even while much happens to a thousand files at once.
+# Seconds. Clients are served this often, even while a thousand files change at once.
 _LONGEST: Final = 0.05
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 

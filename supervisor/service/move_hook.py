@@ -94,7 +94,7 @@ class MoveHook:
         try:
             pid, output = execute.start(command, _facts(event), LIMIT)
         except OSError as error:
-            self._fails(event, f"no process to be had: {error.strerror}")
+            self._fails(event, f"can't start a process: {error.strerror}")
             return
         run = _Run(pid, output, event, self._selector)
         self._running[event.path] = run

@@ -23,8 +23,8 @@ class Progress:
     def __init__(self, show: Callable[[str], None] | None) -> None:
         self._show = show
         self._began: float | None = None
-        self._tell_at = 0.0
-        self._told = False
+        self._next_at = 0.0
+        self._shown = False
 
     def tick(self, now: float, states: Collection[State]) -> None:
         """Called once a second with the states of all files."""
@@ -32,27 +32,27 @@ class Progress:
         if left == 0:
             self._end(now, len(states))
         elif self._began is None:
-            self._began, self._tell_at = now, now + _PATIENCE
-        elif now >= self._tell_at:
+            self._began, self._next_at = now, now + _PATIENCE
+        elif now >= self._next_at:
             self._log_progress(now, len(states) - left, len(states))
 
     def _log_progress(self, now: float, done: int, total: int) -> None:
-        self._told = True
+        self._shown = True
         if self._show is not None:
             self._show(bar(done, total))
             return
-        self._tell_at = now + _EVERY
-        _log.info("starting: %d of %d files looked at", done, total)
+        self._next_at = now + _EVERY
+        _log.info("starting: %d of %d files", done, total)
 
     def _end(self, now: float, total: int) -> None:
-        if self._told and self._began is not None:
+        if self._shown and self._began is not None:
             if self._show is not None:
                 self._show("")
-            _log.info("started: all %d files looked at after %.0f s", total, now - self._began)
-        self._began, self._told = None, False
+            _log.info("started: all %d files after %.0f s", total, now - self._began)
+        self._began, self._shown = None, False
 
 
 def bar(done: int, total: int) -> str:
     """Return a bar of fixed width with the figures behind it."""
     full = _WIDTH * done // total
-    return f"[{'#' * full}{'.' * (_WIDTH - full)}] {done} of {total} files looked at"
+    return f"[{'#' * full}{'.' * (_WIDTH - full)}] {done} of {total} files"

@@ -1,7 +1,7 @@
 """Searches the virtual machines of files: in libvirt's files, and in the open files of QEMU's processes.
 
-A path in libvirt's XML may lead to a server that doesn't answer, and there may be thousands of both. So this runs
-in a process of its own, which is forked for one search and may be killed in it. It imports what the supervisor
+A path in libvirt's XML may lead to a server that doesn't respond, and a host may have thousands of files and of
+processes. So each search runs in a forked process, which may be killed. It imports modules that the supervisor
 doesn't.
 """
 
@@ -141,8 +141,7 @@ def _identity(path: str) -> Identity | None:
 
 
 def _settled(domains: Iterable[Domain]) -> Iterator[int]:
-    """Yield the pids of processes that need no look at their open files: libvirt named all of them, and they
-    exist."""
+    """Yield the pids whose open files needn't be read: libvirt named all their disks, and these exist."""
     for domain in domains:
         if domain.pid is not None and domain.whole and all(_identity(path) for path, _ in domain.disks):
             yield domain.pid

@@ -44,7 +44,7 @@ class VmWatcher:
         self._pid: int | None = None
         self._deadline = 0.0
         self._pipe: int | None = None
-        self._answer = bytearray()
+        self._output = bytearray()
         self._known: dict[str, list[Any]] = {}
         self._machines: WeakKeyDictionary[Filemap, Machine] = WeakKeyDictionary()
 
@@ -106,7 +106,7 @@ class VmWatcher:
             os.close(write)
         self._fleet.reaper.register(self._pid, self._ended)
         self._deadline = time.monotonic() + _DEADLINE
-        self._pipe, self._answer = read, bytearray()
+        self._pipe, self._output = read, bytearray()
         os.set_blocking(read, False)
         self._selector.register(read, selectors.EVENT_READ, self._readable)
 
@@ -114,26 +114,26 @@ class VmWatcher:
         if self._pipe is None:
             return
         chunk = os.read(self._pipe, 1 << 20)
-        self._answer += chunk
+        self._output += chunk
         if not chunk:
             self._selector.unregister(self._pipe)
             os.close(self._pipe)
             self._pipe = None
-            self._finish(bytes(self._answer))
+            self._finish(bytes(self._output))
 
     def _ended(self, _status: int) -> None:
         self._pid = None
 
-    def _finish(self, answer: bytes) -> None:
+    def _finish(self, output: bytes) -> None:
         """Handle the result of a search; the text is cut short if it was killed."""
         try:
-            found = json.loads(answer)
+            found = json.loads(output)
         except ValueError:
             self._failed("the search did not end")
             return
         for path, raw in found["files"].items():
             if raw is not None and raw[2]:
-                _log.debug("%s is passed over: %s", path, raw[2])
+                _log.debug("%s is ignored: %s", path, raw[2])
         self._known = {path: raw or self._known[path] for path, raw in found["files"].items()}
         self._set_machines({(dev, inode): Machine(*machine) for dev, inode, *machine in found["machines"]})
 

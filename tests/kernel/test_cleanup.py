@@ -181,7 +181,7 @@ def test_taken_over_during_the_cleanup(disk: Disk, tmp_path: Path) -> None:
         pid = supervisor.wait_state(path)["pid"]
         ((_, reason),) = work.remove(found)
         assert reason is not None
-        assert f"is kept in step by process {pid} already" in reason
+        assert f"is already followed by process {pid}" in reason
         assert oracle.table(disk.name) == before
         assert supervisor.wait_state(path)["noticed"] == {}
 

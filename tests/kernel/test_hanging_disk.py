@@ -107,7 +107,7 @@ def test_a_directory_that_hangs(pools: Pools, tmp_path: Path) -> None:
             assert reloaded.returncode == 0, reloaded
             supervisor.process.send_signal(signal.SIGHUP)
             serves(supervisor, pools.sound, pools.other)
-            line = f"directory {pools.hung_pool}: does not answer: waiting for it"
+            line = f"directory {pools.hung_pool}: does not respond: waiting for it"
             wait_for("it is logged", lambda: line in supervisor.log.read_text())
             (pools.sound_pool / "new.img").unlink()
             wait_for("it is dropped", lambda: not supervisor.filemap(pools.sound_pool / "new.img"))

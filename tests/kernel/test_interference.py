@@ -161,7 +161,7 @@ def test_a_group_to_adopt_that_is_anothers(tmp_path: Path) -> None:
             assert filemap["group_id"] not in {0, None}
             oracle.assert_exact_cover(file, name, filemap["group_id"])
             assert theirs.items() <= oracle.table(name).items()
-            assert "group 0 is another's: the file gets one of its own" in supervisor.log.read_text()
+            assert "group 0 is of another file: the file gets a new group" in supervisor.log.read_text()
 
 
 def test_ids_taken_as_they_become_free(scene: Scene) -> None:

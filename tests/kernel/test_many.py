@@ -121,7 +121,7 @@ def test_a_thousand_files(fs: Filesystem, tmp_path: Path) -> None:
     with running(tmp_path, config) as supervisor:
         wait_for("the supervisor responds", lambda: "version" in supervisor.status(), 60, PAUSE)
         all_running(supervisor, MANY // 2, 600)
-        ended = f"started: all {MANY // 2} files looked at after"
+        ended = f"started: all {MANY // 2} files after"
         wait_for("its end is logged", lambda: ended in supervisor.log.read_text())
         assert "starting: " in supervisor.log.read_text(), "a long start is logged"
 

@@ -188,4 +188,39 @@ def test_by_others(fs: Filesystem, tmp_path: Path) -> None:
             stranger.delete(0)
             stranger.create(0, 8, program="theirs")
         (move,) = Watched(supervisor, file, name).moved(1)
-        assert move == (0, 1, "regions of the group were deleted by somebody else")
+        assert move == (0, 1, "another program deleted regions of the group")
+
+
+def test_a_configured_group_that_never_existed(fs: Filesystem, tmp_path: Path) -> None:
+    """The event says so, even of a file that is empty at first."""
+    file = fs.mountpoint / "empty.img"
+    file.touch()
+    with running(tmp_path, {"filemaps": [{"path": str(file), "group_id": 70}]}) as supervisor:
+        wait_for("it is empty", lambda: supervisor.filemap(file)["state"] == "WAITING")
+        assert supervisor.filemap(file)["noticed"] == {"absent": 1}
+        write(file, 2)
+        (move,) = Watched(supervisor, file, fs.device.name).moved(1)
+        assert move == (70, 0, "there was no group 70")
+
+
+def test_without_the_ledger(fs: Filesystem, tmp_path: Path) -> None:
+    """A file whose own group is on the device keeps it, where the configuration names another: the event says what
+    is wrong with that one."""
+    file, other = lay_out(fs), fs.mountpoint / "other.img"
+    write(other, 2)
+    oracle.run("dmstats", "create", "--filemap", "--nomonitor", str(other))
+    config = {"filemaps": [{"path": str(file)}]}
+    with running(tmp_path, config) as supervisor:
+        own = supervisor.wait_state(file)["group_id"]
+        supervisor.process.kill()
+        supervisor.process.wait()
+    assert own not in {0, 70}
+    for group, reason in ((70, "there was no group 70"), (0, "group 0 is of another file")):
+        folder = tmp_path / str(group)
+        folder.mkdir()
+        with running(folder, {"filemaps": [{"path": str(file), "group_id": group}]}) as supervisor:
+            supervisor.wait_state(file)
+            (move,) = Watched(supervisor, file, fs.device.name).moved(1)
+            assert move == (group, own, reason)
+            supervisor.process.kill()
+            supervisor.process.wait()

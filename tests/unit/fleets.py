@@ -30,8 +30,9 @@ def small_fleet(folder: Path) -> Iterator[Fleet]:
     """A fleet with one file, /x, that isn't started; its ledger is in `folder`."""
     config = Config.model_validate({"version": 1, "filemaps": [{"path": "/x"}]})
     children = ChildReaper()
+    watch = FileWatcher()
     with (
-        closing(FileWatcher()) as watch,
+        closing(watch.watches),
         closing(Ledger(folder, children)) as ledger,
         DefaultSelector() as selector,
     ):

@@ -34,7 +34,7 @@ GROUP = Group(SPEC.tag(as_ranges([3])), (LEADER,))
         (Plan((Range(0, 24),), (), (Range(0, 24),), (LEADER,)), "the regions were joined"),
         (
             Plan((Range(0, 8),), (), (Range(0, 8),), (LEADER,)),
-            "the regions were made anew, as their ids did not fit into a tag",
+            "the regions were created again, as their ids did not fit into a tag",
         ),
     ],
 )
@@ -58,15 +58,30 @@ def test_first_group_is_no_move() -> None:
     assert first.explain(Move(None, 4, ""), replaced=False) is None
 
 
-def test_why_a_missing_group_is_recreated() -> None:
-    """The caller knows: at start that it was gone, later what happened to it."""
+def test_why_a_group_is_created_again() -> None:
+    """The reason is the first that is known: at the start only that the group is missing."""
     last = LastId(4)
-    assert last.explain(Move(None, 5, ""), replaced=False) == Move(None, 5, "the group had gone")
+    assert last.explain(Move(None, 5, ""), replaced=False) == Move(None, 5, "the group was deleted")
+    last.update(5)
+    last.lost("there was no group 5")
+    last.update(None)
+    assert last.explain(Move(None, 6, ""), replaced=False) == Move(None, 6, "there was no group 5")
     last.update(5)
     last.update(None)
     assert last.explain(Move(None, 6, ""), replaced=False) == Move(None, 6, "the file was empty")
     last.lost("the file was missing")
     assert last.explain(Move(None, 6, ""), replaced=True) == Move(None, 6, "the file was missing")
+
+
+def test_a_group_that_is_found_under_another_id() -> None:
+    """It is a move, unless it may have had the id before."""
+    last = LastId(4)
+    assert last.found(4, ()) is None
+    assert last.found(5, {4, 5}) is None
+    assert last.found(5, {4}) == Move(None, 5, "another program changed the group")
+    last.lost("there was no group 4")
+    assert last.found(5, {4}) == Move(None, 5, "there was no group 4")
+    assert LastId(None).found(5, ()) is None
 
 
 def test_another_file_at_the_path() -> None:

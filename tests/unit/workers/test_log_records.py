@@ -88,7 +88,7 @@ def speak(words: int) -> None:
     for number in range(words):
         while True:
             _log.info("word %d", number)
-            if not handler.untold:
+            if not handler.dropped:
                 break
             select.select([], [], [], 0.001)
 

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from workers.watcher import SWEEP, FileWatcher, FolderEvent
+from workers.inotify_watches import FolderEvent
+from workers.watcher import SWEEP, FileWatcher
 
 
 @pytest.fixture
 def watch() -> Iterator[FileWatcher]:
     """A watcher for each test."""
-    with closing(FileWatcher()) as made:
+    made = FileWatcher()
+    with closing(made.watches):
         yield made
 
 
@@ -100,9 +102,9 @@ def test_without_inotify(tmp_path: Path) -> None:
             watch = FileWatcher()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        assert watch.polling
-        assert watch.fileno() == -1
-        assert watch.watch_folder(str(tmp_path)) is None
+        assert watch.watches.missing
+        assert watch.watches.fileno() == -1
+        assert watch.watches.watch_folder(str(tmp_path)) is None
         watch.add("file", opened.fileno(), None)
         watch.sweep(1000.0)
         assert turn(watch, 1001.0) == []
@@ -111,4 +113,4 @@ def test_without_inotify(tmp_path: Path) -> None:
         os.utime(file)
         watch.sweep(1002.0)
         assert turn(watch, 1004.0) == ["file"]
-        watch.close()
+        watch.watches.close()

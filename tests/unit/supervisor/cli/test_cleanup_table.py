@@ -50,9 +50,9 @@ def test_what_would_be() -> None:
 
 def test_what_is_still_there() -> None:
     """What could not be removed is told with the reason, and doesn't count."""
-    error = {"removed": False, "error": "group 4 is kept in step by process 77 already"}
+    error = {"removed": False, "error": "group 4 is already followed by process 77"}
     assert printed([ONE | error, ORPHAN])[-2:] == [
-        "vg-images: group 4 not removed: group 4 is kept in step by process 77 already",
+        "vg-images: group 4 not removed: group 4 is already followed by process 77",
         "1 region of 1 file removed",
     ]
 

@@ -161,7 +161,7 @@ def test_a_dead_supervisors_socket_is_replaced(tmp_path: Path) -> None:
     os.close(wake)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    with pytest.raises(NotRunning, match="nobody listens"):
+    with pytest.raises(NotRunning, match="no process listens"):
         call(tmp_path, "GET", "/v1/status")
     with running(path) as loop:
         assert ask(loop, tmp_path, "GET", "/v1/status") == {"filemaps": []}
@@ -219,7 +219,7 @@ def test_not_running(tmp_path: Path) -> None:
 
 def test_no_response(loop: Loop, tmp_path: Path) -> None:
     """The client stops waiting for a hanging supervisor after its timeout."""
-    with pytest.raises(ControlError, match=r"did not answer on .* within 0\.05 s"):
+    with pytest.raises(ControlError, match=r"did not respond on .* within 0\.05 s"):
         call(tmp_path, "GET", "/v1/status", timeout=0.05)
     loop.settle()
 
@@ -234,7 +234,7 @@ def test_a_response_that_is_not_json(tmp_path: Path) -> None:
         with connection:
             connection.recv(65536)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
-        with pytest.raises(ControlError, match="answered 200 with what is no JSON: b'<html>'"):
+        with pytest.raises(ControlError, match="responded with status 200 and no JSON: b'<html>'"):
             asked.result(60)
 
 

@@ -16,7 +16,7 @@ from supervisor.config.models import Directory
 from supervisor.discovery.scanner import Scanner, ScanResult
 from supervisor.discovery.selection import Scan
 from supervisor.runtime.child_reaper import ChildReaper
-from workers.watcher import FileWatcher, FolderEvent
+from workers.inotify_watches import FolderEvent, InotifyWatches
 
 DEADLINE = 60.0
 
@@ -25,10 +25,10 @@ class Scans:
     """A scanner and its results."""
 
     def __init__(self) -> None:
-        self.watch = FileWatcher()
+        self.watches = InotifyWatches()
         self.children = ChildReaper()
         self.results: list[ScanResult] = []
-        self.scanner = Scanner(self.watch, self.children, lambda _directory, one: self.results.append(one))
+        self.scanner = Scanner(self.watches, self.children, lambda _directory, one: self.results.append(one))
 
     def until(self, condition: Callable[[], object]) -> None:
         """Handle scan results until a condition holds."""
@@ -62,7 +62,7 @@ def scans() -> Iterator[Scans]:
     made = Scans()
     yield made
     made.scanner.close()
-    made.watch.close()
+    made.watches.close()
 
 
 def directory(path: Path) -> Directory:
@@ -81,12 +81,12 @@ def test_files_and_folders(scans: Scans, tmp_path: Path) -> None:
     found = tmp_path.stat()
     assert (result.scan, result.identity) == (Scan((odd,)), (found.st_dev, found.st_ino))
     (below / "new.img").touch()
-    assert scans.watch.read_events(0.0) == [FolderEvent("", "new.img")]
+    assert scans.watches.read().folders == [FolderEvent("", "new.img")]
     assert [folder for folder, _ in result.folders] == [str(tmp_path), str(below)]
     for folder, wd in result.folders:
-        scans.watch.add_folder(folder, wd)
+        scans.watches.add_folder(folder, wd)
     (below / "new.img").unlink()
-    assert scans.watch.read_events(0.0) == [FolderEvent(str(below), "new.img")]
+    assert scans.watches.read().folders == [FolderEvent(str(below), "new.img")]
 
 
 def test_no_directory(scans: Scans, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_one_that_was_stopped_goes_on(scans: Scans, tmp_path: Path, caplog: pyte
     scans.until(goes_on)
     assert scans.results.pop().scan == Scan((str(file),))
     logged = [
-        f"directory {tmp_path}: {what}" for what in ("does not answer: waiting for it", "answers again")
+        f"directory {tmp_path}: {what}" for what in ("does not respond: waiting for it", "responds again")
     ]
     assert caplog.messages == logged
     assert not scans.scanner.running()
@@ -163,5 +163,5 @@ def test_none_is_left(tmp_path: Path) -> None:
     (pid,) = (running.pid for running in scans.scanner._running.values())
     assert pid is not None
     scans.scanner.close()
-    scans.watch.close()
+    scans.watches.close()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL

@@ -84,7 +84,7 @@ def test_scan_keeps_to_the_limit(tmp_path: Path) -> None:
 def test_scan_stays_on_its_file_system(tmp_path: Path) -> None:
     """Files on another device than the directory are not selected."""
     touch(tmp_path, "a", "sub/b")
-    walk = selection._Walk(directory(tmp_path, recursive=True), lambda _folder: None)
+    walk = selection._Listing(directory(tmp_path, recursive=True), lambda _folder: None)
     assert list(walk.files(tmp_path.stat().st_dev + 1)) == []
 
 

@@ -111,7 +111,7 @@ def test_moves_get_their_announced_reason(ledger: Ledger) -> None:
     ledger.record_intended_move(PATH, 2, "ours")
     assert ledger.record_move(PATH, "a", "lv", 1, 2).reason == "ours"
     ledger.record_intended_move(PATH, 3, "ours")
-    assert ledger.record_move(PATH, "a", "lv", 2, 9).reason == "somebody else changed the group"
+    assert ledger.record_move(PATH, "a", "lv", 2, 9).reason == "another program changed the group"
     entry = ledger.entry(PATH)
     assert (entry.group_id, entry.moving_to, entry.moves_total) == (9, None, 2)
 

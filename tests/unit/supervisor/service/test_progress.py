@@ -22,9 +22,9 @@ def test_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     progress.tick(8.0, DONE)
     progress.tick(9.0, DONE)
     assert caplog.messages == [
-        "starting: 2 of 4 files looked at",
-        "starting: 2 of 4 files looked at",
-        "started: all 4 files looked at after 8 s",
+        "starting: 2 of 4 files",
+        "starting: 2 of 4 files",
+        "started: all 4 files after 8 s",
     ]
 
 
@@ -52,4 +52,4 @@ def test_bar_on_a_terminal() -> None:
 @pytest.mark.parametrize(("done", "full"), [(0, 0), (499, 14), (500, 15), (1000, 30)])
 def test_bar(done: int, full: int) -> None:
     """Its length shows the share of files mapped."""
-    assert bar(done, 1000) == f"[{'#' * full}{'.' * (30 - full)}] {done} of 1000 files looked at"
+    assert bar(done, 1000) == f"[{'#' * full}{'.' * (30 - full)}] {done} of 1000 files"

@@ -213,9 +213,9 @@ def test_bad_files_are_a_debug_line_once(tmp_path: Path, caplog: pytest.LogCaptu
     host.quiet()
     (host.libvirt / "other.xml").write_text(domain("other"))
     host.quiet()
-    (line,) = [record for record in caplog.records if "passed over" in record.message]
+    (line,) = [record for record in caplog.records if "is ignored" in record.message]
     assert line.levelno == logging.DEBUG
-    assert line.message == f"{host.libvirt}/bad.xml is passed over: has a document type"
+    assert line.message == f"{host.libvirt}/bad.xml is ignored: has a document type"
 
 
 def test_a_search_that_hangs_is_killed(
