@@ -3,11 +3,11 @@
 # make coverage all tests, and which branches they take, on the host and in guests together
 # make torture  COUNT changes from SEED to files on ext4 and XFS, with interference, in the sandbox
 # make soak     faults for MINUTES from SEED under a fleet with I/O, in the sandbox
-# make bench    measures it beside dmfilemapd (PEER, if given) and the kernel's own limit; BENCH takes options
+# make bench    measures filemapd, dmfilemapd (PEER, if given) and the limit of the kernel; BENCH takes options
 # make man      the man pages, in out/man
 # make deb      the Debian package for this system's python3, in out/deb
 # make check    style, types, and which folder imports which
-# make clean    removes what the others made here
+# make clean    removes what the other targets built
 
 PYTHON ?= python3
 CONFIG ?= config/filemaps.yaml
@@ -28,7 +28,7 @@ TOOLS := promtool=prometheus chromium=chromium mandoc=mandoc groff=groff-base \
     mmdebstrap=mmdebstrap zsh=zsh fish=fish jq=jq ps=procps openssl=openssl curl=curl strace=strace
 
 .PHONY: run test coverage torture soak bench man deb check clean guest tools
-# A target whose recipe failed half way is made again.
+# Remake a target whose recipe failed half-way.
 .DELETE_ON_ERROR:
 
 run: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""The commands that documents show, with what they print, and a shell that runs them. The first part is pure."""
+"""The commands in the documents, with their output, and a shell that runs them. The first part is pure."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ DOCUMENTS: Final = (
 )
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMPT: Final = re.compile(r"[#$] ")
-# What may be asked again until it answers as shown: it changes nothing.
+# Read-only commands, repeated until the output is as shown.
 _READS: Final = ("filemapd status", "filemapd top", "filemapd events", "filemapd map", "dmstats list", "grep")
 _PATIENCE: Final = 60.0
-# As wide as the widest table that is shown.
+# The width of the widest table shown.
 _COLUMNS: Final = 90
 _MARK: Final = "the command ended with status"
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, and the lines that it prints by the document, some of them where one is `...`."""
+    """A command and its output in the document; a line `...` stands for omitted ones."""
 
     text: str
     shown: tuple[str, ...]
@@ -42,8 +42,8 @@ def fences(document: str) -> Iterator[tuple[str, str]]:
 
 
 def commands(document: str) -> Iterator[Command]:
-    """Yield the commands in blocks of the language `console`: lines that begin with `# ` (for root) or `$ `, and
-    go on in lines that begin with `> `."""
+    """Yield the commands in blocks of the language `console`: lines that begin with `# ` (for root) or `$ `,
+    continued by lines that begin with `> `."""
     for language, block in fences(document):
         if language != "console":
             continue
@@ -62,7 +62,8 @@ def commands(document: str) -> Iterator[Command]:
 
 
 def shape(line: str) -> list[str]:
-    """Return the words of a line without its figures: each is 0, as is `-`, which stands for none, and `few`."""
+    """Return the words of a line with each number replaced by 0; so are `-`, which stands for none, and
+    `few`."""
     words: list[str] = []
     for word in line.split():
         if re.match(r"[<>]?\d", word) or word in {"-", "few"}:
@@ -73,13 +74,13 @@ def shape(line: str) -> list[str]:
 
 
 def missing(shown: tuple[str, ...], printed: str) -> list[str]:
-    """Return the lines that are shown and have no like among those that were printed."""
+    """Return the shown lines without an equivalent among the printed ones."""
     there = [shape(line) for line in printed.splitlines()]
     return [line for line in shown if line != "..." and shape(line) not in there]
 
 
 class Shell:
-    """A shell that goes on from command to command, as a reader's does."""
+    """A shell that retains its state between commands, as a reader's does."""
 
     def __init__(self) -> None:
         self._bash = subprocess.Popen(
@@ -93,10 +94,10 @@ class Shell:
         )
 
     def run(self, text: str) -> tuple[int, str]:
-        """Run a command and return its exit status and what was printed meanwhile."""
+        """Run a command and return its exit status and output."""
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
-        # The next command may ask for this one's status.
+        # The next command may read this one's status.
         self._bash.stdin.write(f"{{ {text}\n}} </dev/null; s=$?; echo; echo {_MARK} $s; (exit $s)\n")
         self._bash.stdin.flush()
         printed: list[str] = []
@@ -107,7 +108,7 @@ class Shell:
         raise AssertionError(f"the shell ended in {text!r}: {''.join(printed)}")
 
     def check(self, command: Command, *, may_fail: bool) -> None:
-        """Run a command, which has to succeed and to print what is shown."""
+        """Run a command, which must succeed and print what is shown."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             status, printed = self.run(command.text)
@@ -125,6 +126,6 @@ class Shell:
             time.sleep(0.2)
 
     def close(self) -> None:
-        """End the shell, with what it has in the background."""
+        """End the shell with its background jobs."""
         self.run("kill $(jobs -p); wait")
         self._bash.communicate()

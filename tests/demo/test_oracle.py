@@ -1,4 +1,4 @@
-"""What filefrag 1.47.0 and dmstats 1.02.185 said in a guest, as the demonstration reads it."""
+"""Output of filefrag 1.47.0 and dmstats 1.02.185, recorded in a guest, as the demonstration parses it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from demo.oracle import Extent, OracleError, Region, overlap, parse_dmstats, par
 _DATA = Path(__file__).parent / "data"
 
 
-def _said(name: str) -> str:
+def _recorded(name: str) -> str:
     return (_DATA / f"{name}.txt").read_text()
 
 
@@ -17,23 +17,23 @@ def _said(name: str) -> str:
     ("name", "starts"), [("ext4", [10328, 10424, 10616, 10840]), ("xfs", [192, 288, 480, 832])]
 )
 def test_filefrag(name: str, starts: list[int]) -> None:
-    """Each extent on the device comes with its place, an unwritten one too; one that is not there yet doesn't."""
+    """Each extent on the device has its place, an unwritten one too; a delayed one is left out."""
     places = zip([0, 96, 288, 640], starts, [64, 160, 224, 80], strict=True)
-    assert parse_filefrag(_said(f"filefrag-{name}")) == [
+    assert parse_filefrag(_recorded(f"filefrag-{name}")) == [
         Extent(logical, range(start, start + length)) for logical, start, length in places
     ]
 
 
 def test_filefrag_expected() -> None:
-    """Extents out of their order, for which filefrag says what it expected, are read likewise."""
-    extents = parse_filefrag(_said("filefrag-interleaved"))
+    """Scattered extents, for which filefrag prints an expected place, are parsed likewise."""
+    extents = parse_filefrag(_recorded("filefrag-interleaved"))
     assert [extent.sectors.start for extent in extents] == [10328, 11352, 12376]
     assert {len(extent.sectors) for extent in extents} == {512}
 
 
 def test_dmstats() -> None:
-    """A region comes with its group, or with none."""
-    assert parse_dmstats(_said("dmstats-ext4")) == [
+    """A region has its group, or none."""
+    assert parse_dmstats(_recorded("dmstats-ext4")) == [
         Region(0, None, range(20480, 22528)),
         Region(1, 1, range(10328, 10392)),
         Region(2, 1, range(10424, 10584)),
@@ -43,15 +43,15 @@ def test_dmstats() -> None:
 
 @pytest.mark.parametrize("line", ["0|-|20480", "0|-|a|b", "Command failed"])
 def test_dmstats_not_understood(line: str) -> None:
-    """What is no region is an error, never no region."""
+    """An unparsable line is an error, never skipped."""
     with pytest.raises(OracleError):
         parse_dmstats(line)
 
 
 def test_dmstats_agrees_with_filefrag() -> None:
-    """The regions that dmstats itself made for the file are its extents."""
-    extents = [extent.sectors for extent in parse_filefrag(_said("filefrag-ext4"))]
-    regions = [region.sectors for region in parse_dmstats(_said("dmstats-ext4")) if region.group_id == 1]
+    """The regions that dmstats itself created for the file are its extents."""
+    extents = [extent.sectors for extent in parse_filefrag(_recorded("filefrag-ext4"))]
+    regions = [region.sectors for region in parse_dmstats(_recorded("dmstats-ext4")) if region.group_id == 1]
     assert union(extents) == union(regions)
     assert without(extents, regions) == without(regions, extents) == 0
 
@@ -60,11 +60,11 @@ def test_dmstats_agrees_with_filefrag() -> None:
     ("covered", "expected"), [([], 20), ([range(5)], 15), ([range(8, 32)], 16), ([range(100)], 0)]
 )
 def test_without(covered: list[range], expected: int) -> None:
-    """What is not covered is counted once, however the ranges overlap."""
+    """Uncovered sectors are counted once, however the ranges overlap."""
     assert without([range(10), range(5, 10), range(30, 40)], covered) == expected
 
 
 def test_overlap() -> None:
-    """Ranges that only touch have nothing in common."""
+    """Ranges that only touch don't overlap."""
     assert overlap(range(10), range(9, 12))
     assert not overlap(range(10), range(10, 12))

@@ -1,4 +1,4 @@
-"""The completions that the Debian package brings, in the shells themselves."""
+"""The Debian package's completions, in the shells themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEADLINE = 60.0
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return one in which a shell finds filemapd, and has `folder` for a home."""
+    """Return an environment in which a shell finds filemapd, with `folder` as home."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {"PATH": path, "HOME": str(folder), "LANG": "C.UTF-8", "TERM": "dumb", "PS1": "> "}
 
@@ -32,7 +32,7 @@ def test_fish(tmp_path: Path) -> None:
 
 
 def test_zsh(tmp_path: Path) -> None:
-    """zsh, on a terminal, finds the function for filemapd by its first line, and completes commands."""
+    """zsh, on a terminal, finds filemapd's function by its first line, and completes commands."""
     (tmp_path / "_filemapd").write_text(completion("zsh"))
     ours, theirs = os.openpty()
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it works where it is installed."""
+"""The wheel: its content, and that it works once installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.unit.serving import Serving, recorded_status, serving
 
 ROOT = Path(__file__).parents[2]
-# Where Python finds no other copy of the packages than the one that is installed.
+# A folder in which Python finds only the installed copy of the packages.
 ELSEWHERE = "/"
 
 
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a new virtual environment with the wheel, and the versions of the lock."""
+    """The programs of a new virtual environment with the wheel and the locked dependencies."""
     home = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", "--without-pip", str(home))
     install = (sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", "--no-deps")
@@ -41,14 +41,14 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def web(programs: Path) -> Iterator[Serving]:
-    """The web process of what is installed, which knows a fleet."""
+    """The installed web process, with a recorded fleet."""
     with serving(str(programs / "python")) as one:
         one.tell_all(recorded_status())
         yield one
 
 
 def run(*command: str | Path) -> str:
-    """Run a command that has to succeed, somewhere else, and return what it prints on both outputs."""
+    """Run a command that must succeed, in another folder, and return its stdout and stderr."""
     done = subprocess.run(
         command, cwd=ELSEWHERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
@@ -57,7 +57,7 @@ def run(*command: str | Path) -> str:
 
 
 def test_contents(wheel: Path) -> None:
-    """It has all files of the three packages, as they are in the tree, and nothing else."""
+    """It has all files of the three packages, unchanged, and no others."""
     tracked = run("git", "-C", ROOT, "ls-files", "--", "dmstats", "workers", "supervisor").splitlines()
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -70,13 +70,13 @@ def test_contents(wheel: Path) -> None:
 
 
 def test_requirements(programs: Path) -> None:
-    """The lock has all that the wheel needs, and all that this needs."""
+    """The lock has all the wheel's requirements, recursively."""
     checked = run(sys.executable, "-m", "pip", "--python", str(programs / "python"), "check")
     assert "No broken requirements found" in checked
 
 
 def test_commands(programs: Path, tmp_path: Path) -> None:
-    """filemapd tells its version and checks a configuration, dmfilemapd tells what it takes."""
+    """filemapd prints its version and checks a configuration; dmfilemapd prints its usage."""
     version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     assert run(programs / "filemapd", "--version") == f"filemapd, version {version[1]}\n"
@@ -92,13 +92,13 @@ def test_commands(programs: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_served(web: Serving) -> None:
-    """The pages, all that they load, and the metrics."""
+    """The pages, all their assets, and the metrics."""
     name = recorded_status()["filemaps"][0]["name"]
     device = recorded_status()["devices"][0]["device"]
     for path in ("/", f"/image?name={name}", f"/device?name={device}"):
-        answer = web.get(path)
-        assert answer.status == 200, path
-        loaded = re.findall(r'(?:href|src)="(/static/[^"]+)"', answer.body.decode())
+        response = web.get(path)
+        assert response.status == 200, path
+        loaded = re.findall(r'(?:href|src)="(/static/[^"]+)"', response.body.decode())
         assert {os.path.splitext(one)[1] for one in loaded} == {".css", ".js", ".svg"}
         assert all(web.get(one).status == 200 for one in loaded)
     assert b"filemapd_build_info" in web.get("/metrics").body

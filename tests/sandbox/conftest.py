@@ -14,7 +14,7 @@ from sandbox.guest import available
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# A guest has no guests; and a skipped test there would pass something over in silence.
+# Guests can't be nested, and skipped tests would go unnoticed.
 collect_ignore_glob = ["test_*.py"] if inside() else []
 
 
@@ -25,7 +25,7 @@ class Start(Protocol):
 
 
 def _mentioning(text: str) -> list[str]:
-    """The command lines of the processes that have a text in it."""
+    """The command lines of processes that contain the text."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -50,7 +50,7 @@ def processes() -> Callable[[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A folder with a short path for the guests' jobs. At the end nothing of any guest may be left."""
+    """A folder with a short path for the guests' jobs. At the end no guest may have left anything."""
     folder = Path(tempfile.mkdtemp(prefix="fmd-"))
     yield folder
     try:
@@ -62,7 +62,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def start(place: Path) -> Iterator[Start]:
-    """Starts `python -m sandbox ...`; its output on pipes, or on a terminal."""
+    """Starts `python -m sandbox ...`, with its output on pipes or on a terminal."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str, cwd: Path = CHECKOUT, terminal: int | None = None) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""Devices and file systems made in a guest, told from outside by the system's own tools."""
+"""Devices and file systems created in a guest, checked with the system's own tools."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("fs", ["ext4", "xfs"])
 def test_filesystem(report: dict[str, Any], fs: str) -> None:
-    """A file system lies on a linear device of the size and number it says, and is mounted."""
+    """A file system is on a linear device of the reported size and number, and mounted."""
     seen = report[fs]
     assert seen["name"] in seen["listed"]
     assert seen["table"].startswith(f"0 {seen['sectors']} linear ")
@@ -32,23 +32,24 @@ def test_filesystem(report: dict[str, Any], fs: str) -> None:
 
 
 def test_all_is_removed_but_others(report: dict[str, Any]) -> None:
-    """No device, loop, file or mount is left; a device of somebody else's is."""
+    """No device, loop device, file or mount is left; another program's device is."""
     assert report["left"] == {"devices": ["somebody-elses"], "loops": "", "files": [], "mounts": []}
 
 
 def test_waits_for_a_busy_device(report: dict[str, Any]) -> None:
-    """A device that is held when its time comes is removed once it is let go."""
+    """A device in use at its removal is removed once it is released."""
     assert "held" not in report["late"]
 
 
-def test_error_tells_the_command(report: dict[str, Any]) -> None:
-    """The error has the command that failed and what it said."""
-    command, said = report["error"].split(": ", 1)
+def test_error_has_the_command(report: dict[str, Any]) -> None:
+    """The error has the failed command and its stderr."""
+    command, stderr = report["error"].split(": ", 1)
     assert command.startswith("dmsetup create fmd-sandbox-")
-    assert said
+    assert stderr
 
 
 def test_modules(report: dict[str, Any]) -> None:
-    """Modules come with what they need, twice does no harm, and one there isn't is named."""
+    """Modules are loaded with their dependencies, loading twice is harmless, and an error names a missing
+    one."""
     assert {"flakey", "delay", "thin-pool"} <= set(report["targets"])
     assert "no-such-module" in report["missing"]

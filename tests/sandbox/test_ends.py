@@ -1,4 +1,4 @@
-"""How guests end: well, lost, interrupted, killed."""
+"""How guests end: normally, lost, interrupted, killed."""
 
 import io
 import os
@@ -21,7 +21,7 @@ PATIENCE = "200"
 
 
 def _await_line(stream: io.BufferedReader, expected: bytes) -> None:
-    """Read up to a line that a command writes when it is where the test wants it."""
+    """Read up to a line that a command writes at a certain point."""
     for line in stream:
         if line.strip() == expected:
             return
@@ -29,7 +29,7 @@ def _await_line(stream: io.BufferedReader, expected: bytes) -> None:
 
 
 def test_signal_and_missing_command(start: Start) -> None:
-    """A command that a signal ended gives 128 + N, one that there isn't 127 with its name."""
+    """A command that a signal ended gives 128 + N, a missing one 127 with its name."""
     killed = start("--timeout", PATIENCE, "--", "sh", "-c", "kill -9 $$")
     missing = start("--timeout", PATIENCE, "--", "no-such-command")
     assert (killed.communicate(), killed.returncode) == ((b"", b""), 128 + 9)
@@ -39,18 +39,19 @@ def test_signal_and_missing_command(start: Start) -> None:
 
 
 def test_lost_guests(start: Start) -> None:
-    """A guest that panics or restarts is lost: 125 and the console's end, and the command runs only once."""
+    """A guest that panics or restarts is lost: 125 with the console's last lines, and the command runs only
+    once."""
     panics = start("--timeout", PATIENCE, "--", "sh", "-c", "echo once; " + CRASH.format("c"))
     restarts = start("--timeout", PATIENCE, "--", "sh", "-c", "echo once; " + CRASH.format("b"))
-    for process, said in ((panics, b"sysrq triggered crash"), (restarts, b"restarted itself")):
+    for process, reason in ((panics, b"sysrq triggered crash"), (restarts, b"restarted itself")):
         stdout, stderr = process.communicate()
         assert process.returncode == 125
-        assert said in stderr
+        assert reason in stderr
         assert stdout.count(b"once") <= 1
 
 
 def test_timeout(tmp_path: Path) -> None:
-    """A guest that doesn't end in time is lost; the error has what its console said."""
+    """A guest that doesn't end in time is lost; the error has the console's last lines."""
     with (tmp_path / "output").open("wb") as output, pytest.raises(GuestLost) as lost:
         run(["sleep", "1000"], memory="512M", timeout=8, stdout=output, stderr=output)
     assert "8 s" in lost.value.reason
@@ -58,7 +59,7 @@ def test_timeout(tmp_path: Path) -> None:
 
 
 def test_side_by_side_and_signals(start: Start) -> None:
-    """Of two guests that run at once one is interrupted and the other killed by the second signal."""
+    """Of two guests at once one is interrupted, the other killed by the second signal."""
     polite = start(
         "--timeout", PATIENCE, "--", "sh", "-c", "trap 'echo bye; exit 7' INT; echo up; while :; do :; done"
     )
@@ -82,7 +83,8 @@ def test_side_by_side_and_signals(start: Start) -> None:
 
 
 def test_dies_with_the_host(start: Start, place: Path, processes: Callable[[str], list[str]]) -> None:
-    """If who started a guest is killed, or who watches over it, so is the guest, and its folder goes."""
+    """If the process that started a guest or its keeper is killed, so is the guest, and its folder is
+    removed."""
     orphaned = start("--timeout", PATIENCE, "--", "sh", "-c", "echo up; sleep 1000")
     unwatched = start("--timeout", PATIENCE, "--", "sh", "-c", "echo up; sleep 1000")
     for process in (orphaned, unwatched):
@@ -102,13 +104,13 @@ def test_dies_with_the_host(start: Start, place: Path, processes: Callable[[str]
 
 
 def test_interrupted_while_it_boots(start: Start) -> None:
-    """A signal that comes before the command runs isn't lost: the command gets it."""
+    """A signal before the command's start isn't lost: the command gets it."""
     process = start("--timeout", PATIENCE, "--", "sleep", "1000")
     deadline = time.monotonic() + 60
     while not _has_keeper(process.pid):
         assert time.monotonic() < deadline
         select.select([], [], [], 0.01)
-    # The handlers are there a moment after the keeper.
+    # The handlers are installed just after the keeper starts.
     while not int(_status_field(process.pid, "SigCgt"), 16) >> (signal.SIGTERM - 1) & 1:
         assert time.monotonic() < deadline
         select.select([], [], [], 0.01)
@@ -118,7 +120,7 @@ def test_interrupted_while_it_boots(start: Start) -> None:
 
 
 def _has_keeper(pid: int) -> bool:
-    """Return whether a process has a keeper by now; another child may end while it is looked at."""
+    """Return whether a process has a keeper yet; another child may end meanwhile."""
     try:
         return any("sandbox.keeper" in child.cmdline() for child in psutil.Process(pid).children())
     except psutil.NoSuchProcess:
@@ -144,6 +146,6 @@ def test_terminal(start: Start) -> None:
 
 
 def test_output_that_cant_be_written() -> None:
-    """Output that finds no room is an error, not a run that went well."""
+    """Output to a full disk is an error, not a successful run."""
     with Path("/dev/full").open("wb") as full, pytest.raises(OSError, match="No space left"):
         run(["echo", "something"], memory="512M", timeout=float(PATIENCE), stdout=full)

@@ -1,4 +1,4 @@
-"""What is decided on the host before anything boots."""
+"""Decisions on the host before a guest boots."""
 
 import os
 from pathlib import Path
@@ -12,19 +12,19 @@ from sandbox.host import SandboxError, memory_size
 
 @pytest.mark.parametrize(("text", "size"), [("512M", 512 << 20), ("2g", 2 << 30), ("4096", 4096)])
 def test_memory_size(text: str, size: int) -> None:
-    """Sizes are read as people write them."""
+    """Sizes are parsed in common forms."""
     assert memory_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "2T", "-1G", "1.5G", "G"])
 def test_memory_size_wrong(text: str) -> None:
-    """What is no size is said to be none."""
+    """An invalid size is reported as such."""
     with pytest.raises(ValueError, match="not a size"):
         memory_size(text)
 
 
-def test_available_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a kernel there is an error with the package's name."""
+def test_available_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a kernel the error has the package's name."""
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr("sandbox.host._OWN_KERNEL", Path("/nonexistent/linux.uml"))
     assert "apt-get install user-mode-linux" in str(available())
@@ -33,14 +33,14 @@ def test_available_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_hidden_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that the guest covers with its own is refused before the boot."""
+    """A folder hidden by one of the guest's own is refused before the boot."""
     monkeypatch.chdir("/dev/shm")  # noqa: S108 - nothing is written
     with pytest.raises(Unavailable, match="a /dev of its own"):
         Guest(["true"])
 
 
 def test_environment_without_junk() -> None:
-    """The host's session stays out, the rest comes along, tools of the system are found."""
+    """The host's session is left out, the rest is passed on, and the system's tools are found."""
     host = {"PATH": "/a:/b", "TERM": "xterm", "SSH_AUTH_SOCK": "/s", "SHLVL": "2", "SANDBOX_OUT": "/old"}
     seen = guest_environment(host, Path("/out"))
     assert seen["TERM"] == "xterm"
@@ -52,6 +52,6 @@ def test_environment_without_junk() -> None:
 
 
 def test_lost_is_an_error_of_its_own() -> None:
-    """A lost guest is told from one that couldn't be had; both are a SandboxError."""
+    """A lost guest and a missing one are different errors; both are a SandboxError."""
     assert issubclass(GuestLost, SandboxError)
     assert not issubclass(GuestLost, Unavailable)

@@ -1,4 +1,4 @@
-"""One guest, run from a copy of the checkout, that tries what a guest can do."""
+"""One guest, run from a copy of the checkout, that tries everything a guest can do."""
 
 import json
 import shutil
@@ -39,41 +39,41 @@ def visit(start: Start, place: Path) -> Iterator[Visit]:
     report = out / "report.json"
     assert report.exists(), stderr[-4000:].decode(errors="replace")
     yield Visit(checkout, out, process.returncode, stdout, stderr, json.loads(report.read_text()))
-    for folder in ("/etc", "/tmp", str(CHECKOUT)):  # noqa: S108 - should it have got out after all
+    for folder in ("/etc", "/tmp", str(CHECKOUT)):  # noqa: S108 - in case the guest could write there
         Path(folder, STRAY).unlink(missing_ok=True)
 
 
 def test_status_is_the_commands(visit: Visit) -> None:
-    """The command's status comes back, though something it left behind still runs."""
+    """The command's status is returned, though a process that it left behind still runs."""
     assert visit.status == 3
 
 
 def test_output_is_exact(visit: Visit) -> None:
-    """Megabytes of any bytes arrive complete and in order, stdout and stderr apart."""
+    """Megabytes of arbitrary bytes arrive complete and in order, stdout and stderr separately."""
     assert visit.stdout == noise(1, 3_000_000)
     assert visit.stderr == noise(2, 1_000_000)
 
 
 def test_nothing_reaches_the_host(visit: Visit) -> None:
-    """What the guest wrote to /etc, /tmp and both checkouts succeeded there and isn't here."""
+    """The guest's writes to /etc, /tmp and both checkouts succeeded there and don't exist here."""
     for folder in (Path("/etc"), Path("/tmp"), CHECKOUT, visit.checkout):  # noqa: S108 - not written here
         assert not (folder / STRAY).exists()
 
 
 def test_out_comes_back(visit: Visit) -> None:
-    """Files in --out are on the host, whole and its user's, also if the folder's name is odd."""
+    """Files in --out are on the host, complete and owned by its user, also if the folder has an odd name."""
     assert (visit.out / "large").read_bytes() == noise(3, 1_000_000)
     assert (visit.out / "large").stat().st_uid == visit.out.stat().st_uid
 
 
 def test_checkout_under_tmp_is_seen(visit: Visit) -> None:
-    """The guest stands in the folder the host stood in, though it lies under /tmp."""
+    """The guest's working folder is the host's, though it is below /tmp."""
     assert visit.report["cwd"] == str(visit.checkout)
     assert {"sandbox", "visit.py"} <= set(visit.report["here"])
 
 
 def test_environment(visit: Visit) -> None:
-    """The command is root, in this virtual environment, with device-mapper and without input."""
+    """The command runs as root, in this virtual environment, with device-mapper and without input."""
     assert visit.report["uid"] == 0
     assert visit.report["hostname"] == "sandbox"
     assert visit.report["prefix"] == sys.prefix

@@ -1,4 +1,5 @@
-"""Run in a guest: makes devices and file systems, and tells in JSON what the system's own tools see."""
+"""Runs in a guest: creates devices and file systems, and prints in JSON what the system's own tools
+report."""
 
 import json
 import subprocess
@@ -34,7 +35,7 @@ def _use(fs: Literal["ext4", "xfs"]) -> dict[str, object]:
 
 
 def _late_removal() -> str:
-    """Removes a device that is held for a while."""
+    """Remove a device that is in use for a while."""
     with dm_device("held") as device:
         holder = subprocess.Popen(["sleep", "0.5"], stdin=device.path.open("rb"))
     holder.wait()

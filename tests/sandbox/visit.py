@@ -1,4 +1,4 @@
-"""Run in a guest: tries the host's files, tells what it sees in $SANDBOX_OUT, writes much and ends with 3."""
+"""Runs in a guest: writes to the host's paths, reports to $SANDBOX_OUT, prints much and exits with 3."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def _visit(stray: str, places: list[str]) -> None:
     stdout.start()
     _write(2, noise(2, 1_000_000))
     stdout.join()
-    # One left behind that still has the outputs open: it must hold nothing up.
+    # A process left behind with the outputs open must not delay the end.
     subprocess.Popen(["sleep", "1000"])
     sys.exit(3)
 
