@@ -1,4 +1,4 @@
-"""What `python -m bench` makes of its figures: noise, goals, comparison, table."""
+"""The evaluation of `python -m bench`: noise, goals, comparison, table."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def row(*filemapd: float, name: str = "update", **others: object) -> Row:
 
 
 def run(*rows: Row) -> Run:
-    """Return a run of these rows."""
+    """Return a run with these rows."""
     return Run(made=MADE, rows=rows)
 
 
 def only(old: Row, new: Row) -> Change:
-    """Return the one change between two runs of a row each."""
+    """Return the only change between two runs of one row each."""
     (change,) = compare(run(old), run(new))
     return change
 
 
 def test_percentiles_are_samples() -> None:
-    """A percentile is the least sample that so many do not exceed, never something between two."""
+    """A percentile is the least sample that so many don't exceed, never an interpolation."""
     samples = [float(n) for n in range(100, 0, -1)]
     assert [percentile(samples, p) for p in (0, 1, 50, 99, 100)] == [1, 1, 50, 99, 100]
     assert percentile([7.0], 99) == 7
@@ -58,7 +58,8 @@ def test_percentiles_are_samples() -> None:
 
 
 def test_noise_is_a_part_of_the_median() -> None:
-    """It grows with the spread, shrinks with the number, is the same in all units; one outlier does not move it."""
+    """It grows with the spread, shrinks with the number of samples, and is the same in all units; one outlier
+    doesn't change it."""
     samples = [98.0, 99.0, 100.0, 101.0, 102.0]
     assert 0 < noise(samples) < 0.02
     assert noise([sample * 1000 for sample in samples]) == pytest.approx(noise(samples))
@@ -67,15 +68,16 @@ def test_noise_is_a_part_of_the_median() -> None:
     assert noise([98.0, 99.0, 100.0, 101.0, 900.0]) == noise(samples)
 
 
-def test_of_few_samples_nothing_is_known() -> None:
-    """Of one or two samples the noise is taken to be large; zeros alone have none."""
+def test_noise_of_few_samples() -> None:
+    """With one or two samples the noise is assumed to be large; zeros alone have none."""
     assert noise([1.0]) == noise([1.0, 1.0]) == UNKNOWN
     assert noise([0.0, 0.0, 5.0]) == UNKNOWN
     assert noise([0.0, 0.0, 0.0]) == 0
 
 
 def test_ratios_are_taken_in_turns() -> None:
-    """As many samples of both are pairs; else each is held against the others' median; nothing by zero."""
+    """Equally many samples are paired; otherwise each is compared with the other's median; zeros are left
+    out."""
     assert ratios([2.0, 9.0], [1.0, 3.0]) == [2, 3]
     assert ratios([2.0, 4.0], [1.0, 2.0, 9.0]) == [1, 2]
     assert ratios([2.0, 4.0], [0.0, 2.0]) == [2]
@@ -96,12 +98,12 @@ def test_ratios_are_taken_in_turns() -> None:
     ids=str,
 )
 def test_goals(goal: Goal, met: bool | None) -> None:
-    """A goal is told by the medians; nothing is told where that with which it compares is not there."""
+    """A goal is judged by the medians; without the compared value it isn't judged."""
     assert row(9, 10, 99, floor=(8, 8), goals=(goal,)).met() is met
 
 
 def test_all_goals_have_to_be_met() -> None:
-    """One that can't be judged does not count."""
+    """A goal that can't be judged doesn't count."""
     goals = (Goal(most=0.2, of="peer"), Goal(most=20), Goal(most=9))
     assert row(10, goals=goals[:2]).met() is True
     assert row(10, goals=goals).met() is False
@@ -109,13 +111,14 @@ def test_all_goals_have_to_be_met() -> None:
 
 
 def test_a_slower_machine_is_no_change() -> None:
-    """Three times as slow, and the floor with it: nothing got worse."""
+    """If everything takes three times as long, the floor included, nothing got worse."""
     change = only(row(10, 11, 12, floor=(5, 5.5, 6)), row(30, 33, 36, floor=(15, 16.5, 18)))
     assert (change.of, change.factor, change.worse, change.better) == ("floor", 1, False, False)
 
 
 def test_worse_and_better_beyond_noise() -> None:
-    """What more than margin and noise explain is told, in both directions; the same with noisy samples is not."""
+    """Changes beyond margin and noise are reported in both directions; with noisy samples the same changes
+    are not."""
     steady, slower = row(10, 10, 10, floor=(5, 5, 5)), row(12, 12, 12, floor=(5, 5, 5))
     assert only(steady, slower).worse
     assert only(slower, steady).better
@@ -124,7 +127,7 @@ def test_worse_and_better_beyond_noise() -> None:
 
 
 def test_compared_with_what_both_have() -> None:
-    """The peer where one has no floor, else the figure itself, for which more is allowed."""
+    """If a run has no floor the peer is compared, or else the value itself with a larger margin."""
     peer = (100.0, 100.0, 100.0)
     assert only(row(10, 10, 10, floor=(5,), peer=peer), row(10, 10, 10, peer=peer)).of == "peer"
     absolute = only(row(10, 10, 10, floor=(5,)), row(12, 12, 12))
@@ -133,7 +136,7 @@ def test_compared_with_what_both_have() -> None:
 
 
 def test_counts_have_no_noise() -> None:
-    """One message more is worse; from none to one, too."""
+    """One message more is worse; so is one instead of none."""
     one, two, none = (Row(name="creates", unit="count", filemapd=(n,)) for n in (1, 2, 0))
     assert only(one, two).worse
     assert only(two, one).better
@@ -143,16 +146,16 @@ def test_counts_have_no_noise() -> None:
 
 
 def test_what_only_one_run_has() -> None:
-    """A new row can't be compared; one that is missing is named."""
+    """A new row can't be compared; a missing one is listed."""
     old, new = run(row(1, name="a"), row(1, name="b")), run(row(1, name="b"), row(1, name="c"))
     assert [change.name for change in compare(old, new)] == ["b"]
     assert missing(old, new) == ["a"]
 
 
-def test_compare_says_what_got_worse(
+def test_compare_reports_what_got_worse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The exit status is 1 if something got worse, and the row is named; 0 if not; 2 for a file that is no run."""
+    """The exit status is 1 if something got worse, with the row's name; 0 if not; 2 for an invalid file."""
     old, new, bad = tmp_path / "old.json", tmp_path / "new.json", tmp_path / "bad.json"
     save(run(row(10, 10, 10, name="quiet [red]"), row(1, name="gone")), old)
     save(run(row(20, 20, 20, name="quiet [red]")), new)
@@ -163,9 +166,9 @@ def test_compare_says_what_got_worse(
         return main()
 
     assert status(old, new) == 1
-    told = capsys.readouterr().out
-    assert "worse  quiet [red]: 10 to 20 (noise" in told
-    assert "not measured  gone" in told
+    output = capsys.readouterr().out
+    assert "worse  quiet [red]: 10 to 20 (noise" in output
+    assert "not measured  gone" in output
     assert status(old, old) == 0
     assert "0 got worse" in capsys.readouterr().out
     for file, why in ((bad, "bad.json: made: Field required"), (tmp_path / "none", "none: No such file")):
@@ -173,17 +176,17 @@ def test_compare_says_what_got_worse(
         assert why in capsys.readouterr().err
 
 
-def test_no_path_is_told() -> None:
-    """How a run was made is published: of the peer it tells name and version, not where it lies."""
+def test_no_path_is_published() -> None:
+    """The conditions of a run are published: they have the peer's name and version, not its path."""
     program = Path("/home/me/lvm2/dmfilemapd")
-    told = made(Bench(peer=Peer(program, program, "1.02.214")), ["--quick", "--peer", str(program)])
-    assert told.command == "python -m bench --quick --peer dmfilemapd"
-    assert "/home/me" not in told.model_dump_json()
-    assert "1.02.214" in (told.peer or "")
+    conditions = made(Bench(peer=Peer(program, program, "1.02.214")), ["--quick", "--peer", str(program)])
+    assert conditions.command == "python -m bench --quick --peer dmfilemapd"
+    assert "/home/me" not in conditions.model_dump_json()
+    assert "1.02.214" in (conditions.peer or "")
 
 
 def test_a_run_is_what_was_saved(tmp_path: Path) -> None:
-    """JSON and back changes nothing; a key that nobody knows is an error."""
+    """Saved and loaded it is the same; an unknown key is an error."""
     run_made = run(row(1.5, 2, floor=(1,), goals=(Goal(most=1.3, of="floor"),), note="quick"))
     path = tmp_path / "a" / "run.json"
     save(run_made, path)
@@ -194,7 +197,7 @@ def test_a_run_is_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_the_table() -> None:
-    """Medians with units, what a goal allows, rows that belong to the one above under it."""
+    """Medians with units, the limits of goals, and rows under the one they belong to."""
     rows = (
         row(8, 10, 90, floor=(8.0, 8.0), goals=(Goal(most=1.3, of="floor"), Goal(most=0.2, of="peer"))),
         Row(name="update: creates", unit="count", filemapd=(1,), goals=(Goal(most=1),)),
@@ -214,7 +217,7 @@ def test_the_table() -> None:
 def test_the_table_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`table` prints what a run's JSON holds as Markdown."""
+    """`table` prints a run's JSON as Markdown."""
     path = tmp_path / "run.json"
     save(run(row(10)), path)
     monkeypatch.setattr("sys.argv", ["bench", "table", str(path)])
@@ -227,12 +230,13 @@ def test_the_table_of_a_file(
     [(0, "0"), (0.00123, "0.0012"), (0.0123, "0.0123"), (1.234, "1.23"), (99.96, "100"), (12345.6, "12,346")],
 )
 def test_numbers(value: float, text: str) -> None:
-    """Three digits that count, never an exponent."""
+    """Three significant digits, never an exponent."""
     assert number(value) == text
 
 
 def test_names_choose(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """--only takes the names of measurements, in the table's order; another is an error that names all."""
+    """--only takes names of measurements and retains the table's order; an unknown name is an error that
+    lists all."""
     names = [measurement.name for measurement in MEASUREMENTS]
     assert len(set(names)) == len(names)
     assert [m.name for m in chosen([names[-1], names[0]])] == [names[0], names[-1]]
@@ -248,13 +252,14 @@ def test_names_choose(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 def test_another_peer_is_refused(
     program: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--peer wants lvm2's dmfilemapd, and says so before anything is measured."""
+    """--peer requires lvm2's dmfilemapd, and is checked before anything is measured."""
     monkeypatch.setattr("sys.argv", ["bench", "--peer", program])
     assert main() == 2
     assert f"bench: {program} {why}" in capsys.readouterr().err
 
 
 def test_kernel_memory_of_a_region() -> None:
-    """On one CPU it is what a kernel built for one was seen to allocate; a large host's is much more."""
+    """On one CPU it equals the allocation observed in a kernel built for one CPU; on a large host it is much
+    more."""
     assert (region_bytes(0, 1, 1), region_bytes(6, 1, 1)) == (360, 456)
     assert region_bytes(6, 8192, 64) == 128 + 8192 * 8 + 120 + 48 + 64 * (104 + 48)

@@ -1,4 +1,4 @@
-"""How cost grows: axes, plots, and what Prometheus stores on paper."""
+"""How cost grows: axes, plots, and the computed storage of Prometheus."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SVG = "{http://www.w3.org/2000/svg}"
 def point(
     size: int, filemapd: float, peer: float | None = None, series: Series = "pss", note: str = ""
 ) -> Row:
-    """Return a point of a plot."""
+    """Return a plot's point."""
     samples = () if peer is None else (peer,)
     return row(filemapd, name=f"{series} {size}", peer=samples, series=series, size=size, note=note)
 
 
 def texts(picture: str) -> list[str]:
-    """Return all that is written in a plot, which is XML."""
+    """Return all texts in a plot, which is XML."""
     return [element.text or "" for element in ET.fromstring(picture).iter(f"{SVG}text")]  # noqa: S314 - our own
 
 
 def lines(picture: str) -> dict[str, list[tuple[float, float]]]:
-    """Return the corners of a plot's lines by what they are drawn as."""
+    """Return the points of a plot's lines by their class."""
     found = ET.fromstring(picture).iter(f"{SVG}polyline")  # noqa: S314 - our own
     return {
         line.attrib["class"].split()[1]: [
@@ -55,20 +55,21 @@ def lines(picture: str) -> dict[str, list[tuple[float, float]]]:
     ids=str,
 )
 def test_axes(values: tuple[float, ...], ends: tuple[float, float], ticks: list[float]) -> None:
-    """An axis holds all values between 1, 2 or 5 times powers of ten, and has as many ticks as can be read."""
+    """An axis spans all values between 1, 2 or 5 times powers of ten, with a readable number of ticks."""
     made = axis(values, "ms")
     assert (made.low, made.high) == ends
     assert made.ticks() == ticks
 
 
 def test_places_are_logarithmic() -> None:
-    """Ten times as much is as far from 1 to 10 as from 10 to 100."""
+    """The distance from 1 to 10 equals that from 10 to 100."""
     made = axis((1, 100), "ms")
     assert [made.place(value) for value in (1, 10, 100)] == pytest.approx([0, 0.5, 1])
 
 
 def test_what_prometheus_stores() -> None:
-    """By hand: 100 hosts of 200 images of 50 series, 10 of each host and 5 of its scrape, every 15 s."""
+    """Computed by hand: 100 hosts of 200 images of 50 series, 10 of each host and 5 of its scrape, every 15
+    s."""
     series = Counted(file=50, host=10)
     assert series.of(100) == 100 * (10_000 + 15)
     assert series.samples(100) == pytest.approx(66_766.7, abs=0.1)
@@ -77,7 +78,7 @@ def test_what_prometheus_stores() -> None:
 
 
 def test_counted_in_a_run() -> None:
-    """The counts are those of the run's rows; nothing is told where one is missing."""
+    """The counts are those of the run's rows; with a missing one there is no result."""
     file, host = (
         Row(name=name, unit="count", filemapd=(n,)) for name, n in ((OF_FILE, 45.0), (OF_HOST, 9.0))
     )
@@ -87,15 +88,15 @@ def test_counted_in_a_run() -> None:
 
 
 def test_plots_are_of_what_was_measured() -> None:
-    """Each series is a file; a subject with less than two points has no line."""
+    """Each series is a file; a subject with fewer than two points has no line."""
     drawn = plots(run(point(10, 1, 7), point(100, 5), point(10, 1, series="update"), row(3)))
     assert list(drawn) == ["growth-memory.svg"]
     assert list(lines(drawn["growth-memory.svg"])) == ["filemapd"]
 
 
 def test_a_plot() -> None:
-    """Lines run through the medians in order of size whatever the order of rows; each has its name, the peer's
-    that ends early says why; the axes have labels with units."""
+    """Lines connect the medians in order of size, whatever the order of rows. Each is labelled, with the
+    reason if the peer's ends early; the axes have labels with units."""
     stops = "ends at 128 files"
     picture = plots(run(point(1000, 100), point(10, 1, 10), point(100, 10, 100, note=stops)))[
         "growth-memory.svg"
@@ -112,19 +113,19 @@ def test_a_plot() -> None:
 
 
 def test_zero_is_not_drawn() -> None:
-    """A logarithm has no zero: what was too little to be seen is left out."""
+    """Zero has no logarithm: values too small to measure are left out."""
     drawn = lines(plots(run(point(10, 0), point(100, 1), point(1000, 2)))["growth-memory.svg"])
     assert len(drawn["filemapd"]) == 2
 
 
-def test_what_stands_at_the_axes() -> None:
-    """Figures have no digits that say nothing, and no exponent."""
+def test_labels_of_the_axes() -> None:
+    """Numbers have no insignificant digits and no exponent."""
     written = texts(plots(run(point(10, 0.001), point(50_000, 0.01)))["growth-memory.svg"])
     assert {"0.001", "0.002", "0.01", "10", "10,000"} <= set(written)
 
 
-def test_names_do_not_lie_upon_each_other() -> None:
-    """The names of lines that end at the same place are a line's height apart."""
+def test_labels_do_not_overlap() -> None:
+    """The labels of lines that end at the same place are a line's height apart."""
     picture = plots(run(point(10, 1, 1), point(100, 2, 2)))["growth-memory.svg"]
     ys = [
         float(element.attrib["y"])
@@ -135,19 +136,19 @@ def test_names_do_not_lie_upon_each_other() -> None:
 
 
 def test_after_another_region() -> None:
-    """What an update takes after another's region came is a line of its own in the plot of updates."""
+    """Updates after another program's region was created have their own line in the plot of updates."""
     points = [point(n, n, series=series) for n in (1, 10) for series in ("update", "update-other")]
     assert list(plots(run(*points))) == ["growth-update.svg"]
     assert list(lines(plots(run(*points))["growth-update.svg"])) == ["filemapd", "other"]
 
 
 def test_points_are_not_in_the_table() -> None:
-    """The table has the other rows."""
+    """The table has only the other rows."""
     assert [line[0] for line in cells((row(1, name="a"), point(10, 1), row(1, name="b")))] == ["a", "b"]
 
 
 def test_a_run_without_series_can_be_read(tmp_path: Path) -> None:
-    """A run that was saved before there were series has none."""
+    """A run saved before series existed has none."""
     path = tmp_path / "run.json"
     save(run(row(1)), path)
     text = path.read_text()
@@ -160,7 +161,8 @@ def test_a_run_without_series_can_be_read(tmp_path: Path) -> None:
 def test_plot_writes_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`plot` writes them into a folder; without one, or a run, it says what is wrong with status 2."""
+    """`plot` writes the plots into a folder; without one, or with an invalid run, it prints the error with
+    status 2."""
     path, made = tmp_path / "run.json", run(point(10, 1), point(100, 2))
     save(made, path)
 
@@ -176,13 +178,13 @@ def test_plot_writes_files(
 
 
 def test_a_name_can_not_be_markup() -> None:
-    """What a run's JSON says is text."""
+    """Text from a run's JSON is escaped."""
     note = "<b>&"
     assert note in texts(plots(run(point(1, 1, 1), point(9, 2, 2, note=note)))["growth-memory.svg"])
 
 
 def test_a_run_has_points(tmp_path: Path) -> None:
-    """What was saved of a point is read again."""
+    """The points of a saved run are loaded again."""
     path = tmp_path / "run.json"
     made = Run(made=run().made, rows=(point(10, 1, 2, note="n"),))
     save(made, path)

@@ -1,4 +1,4 @@
-"""The reader of the commands that documents show, and that no document hides one from it."""
+"""The parser of documented commands, and that it finds all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ last
 
 
 def test_commands_are_read() -> None:
-    """Each with what goes on below it, and the lines that it prints."""
+    """Each with its continuation lines and its output."""
     assert list(commands(TEXT)) == [
         Command("first --flag \\\n   more", ("line 1",)),
         Command("second", ()),
@@ -61,7 +61,7 @@ def test_what_is_missing() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_no_command_is_hidden(name: str) -> None:
-    """All code stands in fences that say in which language it is, commands in those for them."""
+    """All code is in fences with a language, commands in those for commands."""
     document = (ROOT / name).read_text(encoding="utf-8")
     outside = re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL)
     assert re.findall(r"^(?: {4}|\t|~~~|```).*", outside, re.MULTILINE) == []

@@ -1,4 +1,4 @@
-"""What the documents say of modules, keys, commands, states and messages is so."""
+"""The documents agree with the code on modules, keys, commands, states and messages."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def rows(part: str) -> Iterator[list[str]]:
 
 
 def code(cell: str) -> list[str]:
-    """Return what stands in backticks."""
+    """Return the texts in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def dotted(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield the keys of the configuration as the README writes them.
 
-    An entry's keys that are those of `defaults` are told there.
+    An entry's keys that are also in `defaults` are left out.
     """
     for name, field in model.model_fields.items():
         inner = (get_args(field.annotation) or (field.annotation,))[0]
@@ -74,7 +74,7 @@ def dotted(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
-    """Return a configuration in which just `key` is set."""
+    """Return a configuration with only `key` set."""
     for name in reversed(key.split(".")):
         value = {name[:-2]: [{"path": "/x", **value}]} if name.endswith("[]") else {name: value}
         if name == "tls_server_config":
@@ -83,19 +83,20 @@ def nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def without(key: str) -> dict[str, Any]:
-    """Return the configuration in which `key` could be set, but isn't."""
+    """Return the configuration in which `key` is missing."""
     if "[]" in key:
         return nested(f"{key.partition('[]')[0]}[].path", "/x")
     return nested("web.tls_server_config.key_file", "/x") if "tls_server_config" in key else {"version": 1}
 
 
 def load(content: object) -> Config:
-    """Return the configuration that `content` is."""
+    """Return the configuration with this content."""
     return parse(yaml.safe_dump(content).encode(), "README.md", lambda _path: None)
 
 
 def test_every_message_is_explained() -> None:
-    """Every message between a worker and its supervisor has a docstring of its own, and there is no other class."""
+    """Every message between a worker and its supervisor has its own docstring, and there is no other
+    class."""
     kinds = get_args(messages.Message)
     classes = [one for one in vars(messages).values() if isinstance(one, type) and is_dataclass(one)]
     assert [kind.__name__ for kind in kinds] == [
@@ -107,7 +108,7 @@ def test_every_message_is_explained() -> None:
 
 
 def test_every_state_and_event_is_in_the_table() -> None:
-    """The state machine's docstring has all states in rows that begin with them, and all events in the rows."""
+    """The state machine's docstring has all states as rows, and all events in the rows."""
     assert state_machine.__doc__ is not None
     listed = list(rows(state_machine.__doc__))
     assert set(State) == {word for row in listed for word in re.findall(r"\b[A-Z]+\b", row[0])}
@@ -116,7 +117,7 @@ def test_every_state_and_event_is_in_the_table() -> None:
 
 
 def test_every_folder_is_drawn() -> None:
-    """ARCHITECTURE.md's drawing of the folders has those of the supervisor, and what import-linter's layers are."""
+    """ARCHITECTURE.md's drawing has the supervisor's folders, and import-linter's layers agree."""
     drawing = section(text("ARCHITECTURE.md"), "## Folders")
     edges = [
         tuple(re.split(r" & ", side) for side in line.strip().split(" --> "))
@@ -136,7 +137,7 @@ def test_every_folder_is_drawn() -> None:
 
 @pytest.mark.parametrize("name", PATHS)
 def test_paths_are_there(name: str) -> None:
-    """Every file and folder of the repository that a document for developers names is there."""
+    """Every file and folder of the repository that a developers' document names exists."""
     folders = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"out"}
     for path in code(re.sub(r"^```.*?^```$", "", text(name), flags=re.MULTILINE | re.DOTALL)):
         if re.fullmatch(r"[\w./-]+/[\w./-]*", path) and path.partition("/")[0] in folders:
@@ -144,7 +145,7 @@ def test_paths_are_there(name: str) -> None:
 
 
 def anchors(document: str) -> set[str]:
-    """Return what a link to one of a document's headings is called."""
+    """Return the anchors of a document's headings."""
     titles = re.findall(
         r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
     )
@@ -153,7 +154,7 @@ def anchors(document: str) -> set[str]:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name: str) -> None:
-    """Every file that a document links to is there, and has the heading."""
+    """Every file that a document links to exists, and has the heading."""
     for target in re.findall(r"\]\(([^)]+)", text(name)):
         if target.startswith("https://"):
             continue
@@ -164,7 +165,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def test_where_a_counter_is_added() -> None:
-    """The places that docs/DEVELOPMENT.md names are there, and the functions in them."""
+    """The places that docs/DEVELOPMENT.md names exist, with their functions."""
     for cells in rows(section(text("docs/DEVELOPMENT.md"), "## Adding a counter")):
         (place,) = code(cells[0])
         assert (ROOT / place).exists(), place
@@ -174,7 +175,7 @@ def test_where_a_counter_is_added() -> None:
 
 
 def test_example_is_right() -> None:
-    """The README's example is a configuration."""
+    """The README's example is a valid configuration."""
     part = section(text("README.md"), "## Configuration")
     examples = re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)
     assert examples
@@ -189,10 +190,12 @@ def test_every_key_is_explained() -> None:
 
 
 def test_defaults_are_so() -> None:
-    """To set a key to the default that the README tells changes nothing."""
-    told = [(code(row[0])[0], code(row[1])) for row in rows(section(text("README.md"), "## Configuration"))]
-    assert sum(bool(default) for _, default in told) > len(told) / 2
-    for key, default in told:
+    """Setting a key to its documented default changes nothing."""
+    documented = [
+        (code(row[0])[0], code(row[1])) for row in rows(section(text("README.md"), "## Configuration"))
+    ]
+    assert sum(bool(default) for _, default in documented) > len(documented) / 2
+    for key, default in documented:
         if default:
             assert load(nested(key, yaml.safe_load(default[0]))) == load(without(key)), key
 
@@ -223,30 +226,32 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
 
 def test_every_metric_is_explained() -> None:
     """The README's tables have a row for every metric with its type, and for no other."""
-    told = [(name, row[1]) for row in rows(section(text("README.md"), "## Metrics")) for name in code(row[0])]
+    documented = [
+        (name, row[1]) for row in rows(section(text("README.md"), "## Metrics")) for name in code(row[0])
+    ]
     store, status = Store(), recorded_status()
     store.put(["file", status["filemaps"][0]])
     store.put(["supervisor", status])
     body, _ = Metrics(store).render("application/openmetrics-text", 0)
     suffixes = {"counter": "_total", "info": "_info"}
-    assert sorted(told) == sorted(
+    assert sorted(documented) == sorted(
         (family.name + suffixes.get(family.type, ""), family.type)
         for family in text_string_to_metric_families(body.decode())  # type: ignore[no-untyped-call] # it is
     )
 
 
 def test_every_command_is_named() -> None:
-    """`filemapd --help` lists just the commands that the README does."""
+    """`filemapd --help` lists exactly the README's commands."""
     part = section(text("README.md"), "## Commands").partition("### ")[0]
     named = [code(row[0])[0].split() for row in rows(part)]
     shown = CliRunner().invoke(main, ["--help"]).output.partition("Commands:")[2]
     listed = re.findall(r"^  (\w+) ", shown.partition("Exit statuses:")[0], re.MULTILINE)
     assert sorted(words[1] for words in named if words[0] == "filemapd") == sorted(listed)
-    assert "..." not in shown, "what a command does is cut short"
+    assert "..." not in shown, "a command's description is cut short"
 
 
 def test_every_exit_status_is_named() -> None:
-    """`filemapd --help` lists just the exit statuses that the README does."""
+    """`filemapd --help` lists exactly the README's exit statuses."""
     part = section(text("README.md"), "### Exit statuses")
     shown = CliRunner().invoke(main, ["--help"]).output.partition("Exit statuses:")[2]
     assert [row[0] for row in rows(part)] == re.findall(r"^ +(\d+) ", shown, re.MULTILINE)

@@ -1,5 +1,4 @@
-"""What is deployed to Prometheus and Grafana is right by Prometheus's own tool, and speaks of metrics that
-exist."""
+"""The files for Prometheus and Grafana are valid by Prometheus's own tool, and use existing metrics."""
 
 from __future__ import annotations
 
@@ -32,8 +31,8 @@ def promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def sections(*names: str) -> Iterator[dict[str, Any]]:
-    """Yield the mappings in the list `names[-1]` of each mapping in the list before it, and so on, of all files
-    in the folder `names[0]`."""
+    """Yield the mappings in the list `names[-1]` of each mapping in the list before it, and so on, of all
+    files in the folder `names[0]`."""
     folder, *keys = names
     found = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (PROMETHEUS / folder).glob("*.yml")]
     for key in keys:
@@ -63,7 +62,7 @@ def names(expression: str) -> set[str]:
 
 
 def test_configuration_is_right() -> None:
-    """promtool finds nothing wrong, and no rule that is there twice."""
+    """promtool finds no error and no duplicate rule."""
     done = promtool("check", "config", PROMETHEUS / "prometheus.yml")
     assert done.returncode == 0, done.stderr
     assert "2 rule files found" in done.stdout
@@ -79,7 +78,7 @@ def test_rules_do_what_their_tests_say(path: Path) -> None:
 
 
 def test_targets_have_a_host(tmp_path: Path) -> None:
-    """A target needs no more than a name: port and `host` are added, and what it says itself stays."""
+    """A target needs only a name: port and `host` are added, and its own labels stay."""
     (tmp_path / "targets").mkdir()
     (tmp_path / "prometheus.yml").write_bytes((PROMETHEUS / "prometheus.yml").read_bytes())
     targets = [
@@ -88,7 +87,7 @@ def test_targets_have_a_host(tmp_path: Path) -> None:
     ]
     (tmp_path / "targets/some.yml").write_text(json.dumps(targets))
     (tmp_path / "rules").mkdir()
-    # It waits as long as it is told to, and then prints what was found by then.
+    # It waits for the given time, and then prints what it found.
     for timeout in ("1s", "5s", "30s"):
         found = promtool(
             "check", "service-discovery", f"--timeout={timeout}", tmp_path / "prometheus.yml", "filemapd"
@@ -96,7 +95,7 @@ def test_targets_have_a_host(tmp_path: Path) -> None:
         labels = [one["labels"] for one in json.loads(found.stdout or "[]")]
         if len(labels) == 5:
             break
-    # Which group of targets comes first is left to chance.
+    # The order of the groups of targets is random.
     assert sorted((one["host"], one["instance"], one.get("rack")) for one in labels) == [
         ("[2001:db8::1]", "[2001:db8::1]:9737", None),
         ("[2001:db8::2]", "[2001:db8::2]:1234", None),
@@ -107,8 +106,8 @@ def test_targets_have_a_host(tmp_path: Path) -> None:
 
 
 def test_alerts_are_complete() -> None:
-    """Every alert waits a while, has a severity, and tells what is so and what to do; no image's name is in what
-    looks like a command."""
+    """Every alert has a delay and a severity, and explains the problem and the remedy. No image's name is in
+    text that looks like a command."""
     alerts = rules("alert")
     assert len(alerts) == 9
     for name, alert in alerts.items():
@@ -147,7 +146,7 @@ def test_every_record_is_tested() -> None:
 
 
 def test_metrics_of_rules_exist() -> None:
-    """Rules ask for what filemapd exports, or what is recorded."""
+    """Rules query only exported or recorded series."""
     there = exported() | set(rules("record"))
     asked = {
         name for kind in ("record", "alert") for rule in rules(kind).values() for name in names(rule["expr"])
@@ -157,7 +156,7 @@ def test_metrics_of_rules_exist() -> None:
 
 
 def test_metrics_of_the_dashboard_exist() -> None:
-    """Its panels and variables ask for what filemapd exports, or what is recorded."""
+    """Panels and variables query only exported or recorded series."""
     there = exported() | set(rules("record"))
     asked = [query for _, query in panel_queries(VARIABLES)]
     asked += [series for _, series, _ in variable_queries(VARIABLES)]
@@ -166,7 +165,7 @@ def test_metrics_of_the_dashboard_exist() -> None:
 
 
 def test_queries_of_the_dashboard_are_promql(tmp_path: Path) -> None:
-    """promtool can read each of them."""
+    """promtool can parse each of them."""
     queries = [
         {"record": f"panel:query:{i}", "expr": expr} for i, (_, expr) in enumerate(panel_queries(VARIABLES))
     ]
@@ -177,7 +176,7 @@ def test_queries_of_the_dashboard_are_promql(tmp_path: Path) -> None:
 
 
 def test_panels_are_well_placed() -> None:
-    """Each panel has an id of its own, says what it shows, asks the chosen Prometheus, and lies over no other."""
+    """Each panel has a unique id and a description, queries the chosen Prometheus, and overlaps no other."""
     every = dashboard()["panels"]
     assert len({panel["id"] for panel in every}) == len(every)
     for panel in panels():
@@ -190,5 +189,5 @@ def test_panels_are_well_placed() -> None:
 
 
 def overlap(a: dict[str, int], b: dict[str, int]) -> bool:
-    """Whether two panels share a cell of the grid."""
+    """Return whether two panels share a cell of the grid."""
     return all(a[at] < b[at] + b[size] and b[at] < a[at] + a[size] for at, size in (("x", "w"), ("y", "h")))
