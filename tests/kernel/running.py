@@ -144,7 +144,7 @@ def stopped(pid: int) -> Iterator[None]:
     """Stop a process with SIGSTOP while the context lasts."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        wait_for("it stands still", lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        wait_for("it is stopped", lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
         yield
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -106,7 +106,7 @@ def test_reconcile_and_sample_are_one_request(disk: Disk, tmp_path: Path) -> Non
                 calls = trace.calls()
             return calls == {"recvfrom": 1, "newfstatat": 1, "ioctl": 1 + PIECES, "sendto": 1}
 
-        wait_for("a look takes a sample along", both, pause=0.3)
+        wait_for("a reconcile includes a sample", both, pause=0.3)
 
 
 def sweeps(trace: Trace) -> int:

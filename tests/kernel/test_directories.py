@@ -31,7 +31,7 @@ def test_a_missing_directory_is_waited_for(tmp_path: Path) -> None:
         aside.mkdir()
         write(aside / "a.img", 1)
         with running(tmp_path, {"directories": [{"path": str(folder), "mode": "path"}]}) as supervisor:
-            wait_for("the supervisor answers", lambda: "version" in supervisor.status())
+            wait_for("the supervisor responds", lambda: "version" in supervisor.status())
             follows(supervisor)
             aside.rename(folder)
             follows(supervisor, "a.img")
@@ -50,7 +50,7 @@ def test_an_unmounted_directory_is_waited_for(tmp_path: Path) -> None:
         where = str(fs.mountpoint)
         oracle.run("umount", where)
         with running(tmp_path, {"directories": [{"path": where, "include": ["*.img"]}]}) as supervisor:
-            wait_for("the supervisor answers", lambda: "version" in supervisor.status())
+            wait_for("the supervisor responds", lambda: "version" in supervisor.status())
             follows(supervisor)
             oracle.run("mount", str(fs.device.path), where)
             follows(supervisor, "a.img")

@@ -44,7 +44,7 @@ def hanging(fs: Filesystem, folder: Path) -> Iterator[None]:
         ["stat", str(folder / "none")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        wait_for("who looks there waits", lambda: waits(looking.pid))
+        wait_for("a process that reads there waits", lambda: waits(looking.pid))
         yield
         assert waits(looking.pid)
     finally:
@@ -113,7 +113,7 @@ def test_a_directory_that_hangs(pools: Pools, tmp_path: Path) -> None:
             wait_for("it is dropped", lambda: not supervisor.filemap(pools.sound_pool / "new.img"))
             assert len(waiting(supervisor)) == 1
             coming = subprocess.Popen(["cp", str(pools.other), str(pools.hung_pool / "late.img")])
-            wait_for("it can't be made yet", lambda: waits(coming.pid))
+            wait_for("it can't be created yet", lambda: waits(coming.pid))
         assert coming.wait(DEADLINE) == 0
         supervisor.wait_state(pools.hung_pool / "late.img")
         assert supervisor.wait_state(pools.image)["pid"] == before["pid"]

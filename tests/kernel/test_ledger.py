@@ -90,7 +90,7 @@ class Case:
 
     def trouble(self) -> str:
         """Wait until the status reports a problem, and return it."""
-        return wait_for("the status tells", lambda: str(self.supervisor.status()["ledger_problem"] or ""))
+        return wait_for("the status shows it", lambda: str(self.supervisor.status()["ledger_problem"] or ""))
 
     def is_on_disk(self, state_dir: Path) -> None:
         """Kill the supervisor: its successor knows only what was on disk."""
@@ -159,7 +159,7 @@ def test_deleted_while_running(fs: Filesystem, tmp_path: Path) -> None:
                 left.unlink()
             folder.rmdir()
         case.drive.write(3, 4)
-        wait_for("it is written anew", lambda: mended(supervisor))
+        wait_for("it is rewritten", lambda: mended(supervisor))
         case.counted()
         case.is_on_disk(folder)
 
@@ -228,7 +228,7 @@ def test_read_only(fs: Filesystem, tmp_path: Path, state: Filesystem) -> None:
         assert not mended(supervisor)
         supervisor.process.kill()
         supervisor.process.wait()
-        wait_for("the disk is let go", lambda: unmounted(folder))
+        wait_for("the disk is released", lambda: unmounted(folder))
         load(state.device, table)
         oracle.run("mount", "-o", "ro", str(state.device.path), str(folder))
         supervisor.again()

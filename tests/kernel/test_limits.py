@@ -111,7 +111,7 @@ def test_memory_refused(fs: Filesystem, tmp_path: Path) -> None:
             assert "ENOMEM" in filemap["degraded"]
             return bool(filemap["uncovered_bytes"] == MIB)
 
-        wait_for("what can't be covered is told", degraded)
+        wait_for("the excess is reported", degraded)
         assert oracle.groups(name)[before["group_id"]], "the existing regions stay"
         (tmp_path / "refuse").unlink()
         wait_for("it is tried again", lambda: bool(oracle.assert_exact_cover(file, name)))
@@ -128,7 +128,9 @@ def test_kernel_refuses_memory_itself(fs: Filesystem, tmp_path: Path) -> None:
     device = Device(fs.device.dev_t)
     fillers = fill_memory(fs)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
-        wait_for("the refusal is told", lambda: "ENOMEM" in (supervisor.filemap(file).get("degraded") or ""))
+        wait_for(
+            "the refusal is reported", lambda: "ENOMEM" in (supervisor.filemap(file).get("degraded") or "")
+        )
         for number in fillers:
             device.delete(number)
         wait_for("it is tried again", lambda: bool(oracle.assert_exact_cover(file, name)))

@@ -96,7 +96,7 @@ def all_covered(supervisor: Running, device: str, count: int) -> None:
 def at_rest(supervisor: Running, pids: Collection[int]) -> bool:
     """Return whether no worker got the CPU while the supervisor did several times."""
     before, turns = {pid: switches(pid) for pid in pids}, switches(supervisor.process.pid)
-    wait_for("the supervisor turns", lambda: switches(supervisor.process.pid) > turns + 20)
+    wait_for("the supervisor runs", lambda: switches(supervisor.process.pid) > turns + 20)
     return before == {pid: switches(pid) for pid in pids}
 
 

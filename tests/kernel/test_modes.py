@@ -94,7 +94,7 @@ def test_path_follows_what_stands_there(fs: Filesystem, tmp_path: Path) -> None:
         supervisor.wait_state(file, "WAITING")
         wait_for("no group without a file", lambda: not oracle.rows(fs.device.name))
         write(file, 1)
-        wait_for("made again", lambda: exact(file, fs))
+        wait_for("it is recreated", lambda: exact(file, fs))
         for n in (1, 2):
             write(folder / f"{n}", n)
         file.unlink()

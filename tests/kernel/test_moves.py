@@ -192,7 +192,7 @@ def test_by_others(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_a_configured_group_that_never_existed(fs: Filesystem, tmp_path: Path) -> None:
-    """The event says so, even of a file that is empty at first."""
+    """The event has that reason, even for a file that is empty at first."""
     file = fs.mountpoint / "empty.img"
     file.touch()
     with running(tmp_path, {"filemaps": [{"path": str(file), "group_id": 70}]}) as supervisor:
@@ -204,8 +204,8 @@ def test_a_configured_group_that_never_existed(fs: Filesystem, tmp_path: Path) -
 
 
 def test_without_the_ledger(fs: Filesystem, tmp_path: Path) -> None:
-    """A file whose own group is on the device keeps it, where the configuration names another: the event says what
-    is wrong with that one."""
+    """A file retains its own group on the device, though the configuration names another. The event has the
+    reason why that one was not taken."""
     file, other = lay_out(fs), fs.mountpoint / "other.img"
     write(other, 2)
     oracle.run("dmstats", "create", "--filemap", "--nomonitor", str(other))

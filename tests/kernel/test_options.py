@@ -36,7 +36,7 @@ def test_changed_options_of_a_made_group(tmp_path: Path) -> None:
                 assert row.aux.endswith(b"histogram:2000000,20000000"), row
                 return row.program == b"fleet"
 
-            wait_for("the regions are made anew", anew)
+            wait_for("the regions are recreated", anew)
             assert len(oracle.rows(fs.device.name)) == 1
             wait_for("what was counted stays", lambda: supervisor.filemap(file)["reads"] == drive.reads)
 
@@ -60,7 +60,7 @@ def test_long_histograms(tmp_path: Path) -> None:
                 assert (filemap["state"], filemap["bounds_ns"]) == ("RUNNING", [1_000_000])
                 return filemap
 
-            filemap = wait_for("the regions are made anew", anew)
+            filemap = wait_for("the regions are recreated", anew)
             oracle.assert_exact_cover(file, fs.device.name)
             assert (filemap["last_crash"], filemap["reads"]) == (None, drive.reads)
 

@@ -1,4 +1,4 @@
-"""What workers may do, and that it is enough for images which are other users'."""
+"""The workers' privileges, which suffice for other users' images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.running import running, wait_for, write
 
-# CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN and CAP_LEASE, as capability.h numbers them.
+# CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN and CAP_LEASE, by their numbers in capability.h.
 KEPT = 1 << 2 | 1 << 21 | 1 << 28
 
 
@@ -28,7 +28,7 @@ def fs() -> Iterator[Filesystem]:
 
 @pytest.fixture
 def image(fs: Filesystem) -> Path:
-    """An image that is nobody's, as is the folder around it, and that only its owner may read."""
+    """An image of an unprivileged user, in that user's folder, which only the owner may read."""
     folder = fs.mountpoint / "images"
     folder.mkdir(mode=0o700)
     path = folder / "disk.img"
@@ -41,14 +41,14 @@ def image(fs: Filesystem) -> Path:
 
 
 def privileges(pid: int) -> dict[str, int]:
-    """Return what proc(5) says of a process's capabilities, and of those that it can get."""
+    """Return a process's capability sets from proc(5)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     status = dict(line.split(":\t") for line in lines if line.startswith(("Cap", "NoNew")))
     return {name: int(value, 16) for name, value in status.items()}
 
 
 def command(pid: int) -> list[str]:
-    """Return the words of a process's command, none where it has ended."""
+    """Return the words of a process's command line, empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except (FileNotFoundError, ProcessLookupError):
@@ -56,10 +56,11 @@ def command(pid: int) -> list[str]:
 
 
 def test_workers_have_what_they_need(fs: Filesystem, image: Path, tmp_path: Path) -> None:
-    """A worker, and the process that forks it, have three capabilities and can get no other; it follows the image."""
+    """A worker and the fork server have three capabilities and can get no others; the worker follows the
+    image."""
     with running(tmp_path, {"filemaps": [{"path": str(image)}]}) as supervisor:
         worker = supervisor.wait_state(image)["pid"]
-        # A search for virtual machines may be another child just now.
+        # A search for virtual machines may currently be another child.
         children = [child.pid for child in psutil.Process(supervisor.process.pid).children()]
         served = [pid for pid in children if "workers.fork_server" in command(pid)]
         assert worker in served
@@ -75,7 +76,8 @@ def test_workers_have_what_they_need(fs: Filesystem, image: Path, tmp_path: Path
 
 
 def test_an_image_of_another_user_that_is_unlinked(image: Path, fs: Filesystem, tmp_path: Path) -> None:
-    """Whether its user still has it open can be told: as long as that is so it is followed, then let go."""
+    """A worker detects whether the image's user still has it open: it is followed until the last close, then
+    dropped."""
     config = {"filemaps": [{"path": str(image), "mode": "inode"}]}
     with running(tmp_path, config) as supervisor:
         supervisor.wait_state(image)

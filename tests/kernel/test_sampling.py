@@ -47,7 +47,7 @@ def test_counters_are_sampled_on_request(disk: Disk, tmp_path: Path) -> None:
         first = sampled(supervisor, file)
         read_direct(file, 0, 25)
         assert sample(supervisor, "another") == 0
-        wait_for("the worker may be asked again", lambda: sample(supervisor, disk.name) == 1)
+        wait_for("the worker may be sampled again", lambda: sample(supervisor, disk.name) == 1)
         now = sampled(supervisor, file, first["sampled_at"])
         assert (now["reads"] - first["reads"], now["bytes_read"] - first["bytes_read"]) == (25, 25 * 4096)
 

@@ -140,7 +140,7 @@ def test_reload(fs: Filesystem, tmp_path: Path) -> None:
         assert supervisor.filemap(two)["state"] == "RUNNING"
         supervisor.write({"filemaps": [{"path": str(two)}]})
         assert "removed: one.img" in supervisor.command("reload").stdout
-        wait_for("the group of what is not wanted goes", lambda: len(oracle.groups(fs.device.name)) == 1)
+        wait_for("the leftover group is deleted", lambda: len(oracle.groups(fs.device.name)) == 1)
         wait_for("so does its worker", lambda: not supervisor.filemap(one))
         supervisor.write({"filemaps": [{"path": str(two)}], "state_dir": str(tmp_path / "elsewhere")})
         assert supervisor.command("reload").returncode == 0

@@ -217,7 +217,7 @@ def test_running_again_is_reported(fs: Filesystem, tmp_path: Path) -> None:
     with running(tmp_path, listed(file)) as supervisor:
         supervisor.wait_state(file)
         reload(supervisor, {})
-        wait_for("it is let go", lambda: not supervisor.filemap(file))
+        wait_for("it is dropped", lambda: not supervisor.filemap(file))
         reload(supervisor, listed(file))
         supervisor.wait_state(file)
         lines = supervisor.command("events", "--json", "disk.img").stdout.splitlines()

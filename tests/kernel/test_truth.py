@@ -113,7 +113,7 @@ def grow(supervisor: Running, fs: Filesystem, *files: Path) -> None:
             with opened(file) as fd:
                 fallocate(fd, 0, at * MIB, 2 * MIB)
     wait_for("the growth is followed", lambda: followed(fs, *files))
-    wait_for("that is told", lambda: all(supervisor.filemap(file)["regions"] >= 3 for file in files))
+    wait_for("that is reported", lambda: all(supervisor.filemap(file)["regions"] >= 3 for file in files))
 
 
 def move(supervisor: Running, fs: Filesystem, *files: Path) -> None:
@@ -122,7 +122,7 @@ def move(supervisor: Running, fs: Filesystem, *files: Path) -> None:
         with opened(file) as fd:
             fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 0, 4 * MIB)
     wait_for("the groups have moved", lambda: followed(fs, *files))
-    wait_for("the moves are told", lambda: all(supervisor.filemap(file)["moves"] for file in files))
+    wait_for("the moves are reported", lambda: all(supervisor.filemap(file)["moves"] for file in files))
 
 
 def test_two_images_at_once(fs: Filesystem, tmp_path: Path) -> None:

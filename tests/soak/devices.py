@@ -127,7 +127,7 @@ def hang(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
             "status=none",
         ]
         reading = subprocess.Popen(command)
-        wait_for("who reads waits for the disk", lambda: state(reading.pid) == "D")
+        wait_for("the reader waits for the disk", lambda: state(reading.pid) == "D")
         image = rng.choice(scene.on(one, counted=False))
         os.kill(scene.supervisor.filemap(image.path)["pid"], signal.SIGKILL)
         yield scene.others(one)

@@ -1,4 +1,4 @@
-"""What a real kernel replied (record.py says how), and what its headers say (sizes.c)."""
+"""Replies of a real kernel (recorded by record.py), and values of its headers (sizes.c)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def recorded(name: str) -> bytes:
 
 
 def recorded_text(name: str) -> str:
-    """Return a reply to a message as dmstats decodes it."""
+    """Return a message's reply as dmstats decodes it."""
     return recorded(name).decode("utf-8", "surrogateescape")
 
 
 def sizes(folder: Path) -> dict[str, int]:
     """Return the sizes, offsets and numbers that sizes.c prints.
 
-    They are those of the headers installed here, or, where there is no compiler or no headers, those that it
-    printed with linux-libc-dev 6.1 on x86_64.
+    They are those of the installed headers, or, without a compiler or headers, those of linux-libc-dev 6.1 on
+    x86_64.
     """
     text = recorded_text("sizes.txt")
     compiler = shutil.which("cc")

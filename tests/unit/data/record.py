@@ -1,8 +1,8 @@
-"""Records what a kernel replies, for the parsers' tests.
+"""Records a kernel's replies for the parsers' tests.
 
     python -m sandbox --out DIR -- python -m tests.unit.data.record
 
-The replies land in DIR as the kernel gave them, byte for byte; those in this folder are of Linux 6.1, dm 4.47.
+The unchanged replies are written to DIR; those in this folder are from Linux 6.1, dm 4.47.
 btrfs.img.xz is what `mkfs.btrfs -q -M --rootdir FOLDER IMAGE` (btrfs-progs 6.2) makes of a 16 MiB image, FOLDER
 having a file "inline" of 6 bytes and a file "file" of 64 KiB; the guest has no mkfs.btrfs of its own.
 """
@@ -49,7 +49,7 @@ def _reply(device: Device, message: bytes) -> bytes:
 
 
 def _read_and_write(device: Device) -> None:
-    """Do I/O past the page cache at the start of each region: 3 reads of 4 KiB, 2 writes of 8 KiB."""
+    """Do direct I/O at the start of each region: 3 reads of 4 KiB, 2 writes of 8 KiB."""
     fd = os.open(device.path, os.O_RDWR | os.O_DIRECT)
     page = mmap.mmap(-1, 8192)
     for sector in (0, 64, 128, 192, 256):
@@ -78,7 +78,7 @@ def record_stats(out: Path) -> None:
 
 
 def _fiemap(path: Path, room: int) -> bytes:
-    """Return the buffer of one FIEMAP ioctl with room for so many extents, cut behind those it filled."""
+    """Return the buffer of one FIEMAP ioctl with room for `room` extents, cut after the filled ones."""
     buffer = bytearray(FIEMAP.size + room * FIEMAP_EXTENT.size)
     FIEMAP.pack_into(buffer, 0, 0, 2**64 - 1, 0, 0, room, 0)
     fd = os.open(path, os.O_RDONLY)
@@ -92,7 +92,7 @@ def _write_at(fd: int, offset: int, length: int) -> None:
 
 
 def record_fiemap(out: Path, fs: Literal["ext4", "xfs"]) -> None:
-    """Record FIEMAP of files in all states: three extents with holes, one not written to, one not on disk yet."""
+    """Record FIEMAP of files in all states: three extents with holes, an unwritten one, a delayed one."""
     with filesystem(fs) as made:
         holes = made.mountpoint / "holes"
         fd = os.open(holes, os.O_RDWR | os.O_CREAT)

@@ -1,8 +1,8 @@
-"""Records the status of a small fleet, for the tests of what is made of it.
+"""Records the status of a small fleet, for the tests of its consumers.
 
     python -m sandbox --out DIR -- python -m tests.unit.data.record_status
 
-It lands in DIR as status.json: a file with I/O that grew and whose group moved, one of an awkward name, an empty
+Writes DIR/status.json: a file with I/O that grew and whose group moved, one with an awkward name, an empty
 one, and one that can't be mapped.
 """
 
@@ -21,7 +21,7 @@ AWKWARD = b'two\nlines "\\\x1b[31m caf\xc3\xa9 \xff.img'
 
 
 def _drive(supervisor: Running, file: Path) -> None:
-    """Have the file grow, its group move, and some I/O counted."""
+    """Grow the file, move its group, and count some I/O."""
     supervisor.wait_state(file)
     wait_for("a sample", lambda: supervisor.filemap(file)["sampled_at"])
     write(file, 1, at=4)
@@ -33,7 +33,7 @@ def _drive(supervisor: Running, file: Path) -> None:
 
 
 def main() -> None:
-    """Record it into $SANDBOX_OUT."""
+    """Record the status into $SANDBOX_OUT."""
     with filesystem("ext4", 64) as fs, tempfile.TemporaryDirectory() as folder:
         file, empty = fs.mountpoint / "db01.img", fs.mountpoint / "empty.img"
         awkward = Path(os.fsdecode(os.fsencode(fs.mountpoint) + b"/" + AWKWARD))

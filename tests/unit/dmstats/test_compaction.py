@@ -95,7 +95,7 @@ def test_compacted_fits(drawn: tuple[Plan, set[int], int]) -> None:
 
 @given(scattered())
 def test_surely_fits(drawn: tuple[Plan, set[int], int]) -> None:
-    """A tag said to fit whatever ids others have fits with the ids that the kernel assigns."""
+    """A tag that surely fits, whatever ids others have, fits with the ids that the kernel assigns."""
     plan, others, overhead = drawn
     used = others | {r.id for r in [*plan.keep, *plan.retire]}
     ids = [*(r.id for r in plan.keep), *allocate(used, len(plan.create))]

@@ -21,8 +21,8 @@ TOTALS = st.lists(NUMBERS, min_size=6, max_size=6)
 BINS = st.lists(st.integers(0, 2**40), min_size=4, max_size=4)
 
 
-def told(before: Reading = BEFORE, after: Reading = AFTER) -> Rates:
-    """Return rates that are there."""
+def computed(before: Reading = BEFORE, after: Reading = AFTER) -> Rates:
+    """Return the rates, which must exist."""
     found = rates(before, after)
     assert found is not None
     return found
@@ -34,8 +34,8 @@ def made(at: float, totals: list[int], bins: list[int]) -> Reading:
     return Reading(at, reads, writes, bytes_read, bytes_written, read_ns, write_ns, BOUNDS, tuple(bins))
 
 
-def test_a_reading_is_what_the_status_tells() -> None:
-    """Every total of a file's status is in its reading, each at its place."""
+def test_a_reading_has_the_totals_of_the_status() -> None:
+    """Every total of a file's status is in its reading, each in its field."""
     status: dict[str, Any] = {
         "name": "db01.img",
         "reads": 1,
@@ -52,8 +52,8 @@ def test_a_reading_is_what_the_status_tells() -> None:
 
 
 def test_rates_are_differences_by_seconds() -> None:
-    """Per second: reads, writes and bytes; per I/O: time; the bins as they are."""
-    assert told() == Rates(
+    """Per second: reads, writes and bytes. Per I/O: time. Bins: the differences themselves."""
+    assert computed() == Rates(
         seconds=10.0,
         reads_per_s=10.0,
         writes_per_s=5.0,
@@ -65,80 +65,80 @@ def test_rates_are_differences_by_seconds() -> None:
         bounds_ns=BOUNDS,
         bins=(100, 45, 4, 1),
     )
-    assert (told().ios_per_s, told().bytes_per_s) == (15.0, 61_440.0)
-    assert told().quantile_ns(0.5) == quantile_ns(BOUNDS, (100, 45, 4, 1), 0.5) == 75_000.0
+    assert (computed().ios_per_s, computed().bytes_per_s) == (15.0, 61_440.0)
+    assert computed().quantile_ns(0.5) == quantile_ns(BOUNDS, (100, 45, 4, 1), 0.5) == 75_000.0
 
 
 def test_nothing_done_has_rates_of_zero_and_no_latency() -> None:
-    """Idle is not unknown: the rates are 0. But there is no I/O whose latency could be told."""
-    idle = told(BEFORE, replace(BEFORE, at=105.0))
+    """Idle is not unknown: the rates are 0. Without I/O there is no latency."""
+    idle = computed(BEFORE, replace(BEFORE, at=105.0))
     assert (idle.ios_per_s, idle.bytes_per_s, idle.bins) == (0.0, 0.0, (0, 0, 0, 0))
     assert (idle.read_latency_ns, idle.write_latency_ns, idle.latency_ns) == (None, None, None)
     assert idle.quantile_ns(0.5) is None
 
 
 def test_only_reads_have_no_write_latency() -> None:
-    """What was not done has no latency, what was has."""
-    found = told(BEFORE, replace(BEFORE, at=105.0, reads=12, read_ns=3_000))
+    """Without writes there is no write latency, but one of reads."""
+    found = computed(BEFORE, replace(BEFORE, at=105.0, reads=12, read_ns=3_000))
     assert (found.read_latency_ns, found.write_latency_ns, found.latency_ns) == (1_000.0, None, 1_000.0)
 
 
 @pytest.mark.parametrize("at", [100.0, 99.0])
-def test_no_time_between_tells_nothing(at: float) -> None:
-    """The same sample twice, or a clock that was set back, has no rate."""
+def test_no_rates_without_elapsed_time(at: float) -> None:
+    """The same sample twice, or a clock that was set back, gives no rates."""
     assert rates(BEFORE, replace(AFTER, at=at)) is None
 
 
 @pytest.mark.parametrize(
     "total", ["reads", "writes", "bytes_read", "bytes_written", "read_ns", "write_ns"], ids=str
 )
-def test_a_total_that_went_back_tells_nothing(total: str) -> None:
-    """Totals never go back, so after one that did the counting began anew: there is no difference."""
+def test_no_rates_after_a_decrease(total: str) -> None:
+    """Totals never decrease, so after a decrease the counting restarted: there is no difference."""
     changes: dict[str, Any] = {total: 0}
     assert rates(BEFORE, replace(AFTER, **changes)) is None
 
 
-def test_a_bin_that_went_back_tells_nothing() -> None:
-    """Also where just the histogram began anew."""
+def test_no_rates_after_a_bins_decrease() -> None:
+    """So too if only the histogram restarted."""
     assert rates(BEFORE, replace(AFTER, histogram=(24, 150, 4, 1))) is None
 
 
-def test_other_bounds_tell_nothing() -> None:
-    """Bins of other bounds can't be compared, also where there are as many."""
+def test_no_rates_with_other_bounds() -> None:
+    """Bins with other bounds can't be compared, even with equally many."""
     assert rates(BEFORE, replace(AFTER, bounds_ns=(100_000, 1_000_000, 20_000_000))) is None
     assert rates(BEFORE, replace(AFTER, bounds_ns=(), histogram=())) is None
 
 
 def test_without_histogram_there_are_rates_but_no_quantile() -> None:
     """`histogram: []` in the configuration."""
-    found = told(replace(BEFORE, bounds_ns=(), histogram=()), replace(AFTER, bounds_ns=(), histogram=()))
+    found = computed(replace(BEFORE, bounds_ns=(), histogram=()), replace(AFTER, bounds_ns=(), histogram=()))
     assert (found.reads_per_s, found.bins, found.quantile_ns(0.5)) == (10.0, (), None)
 
 
 @pytest.mark.parametrize("bins", [(), (1, 2), (125, 50, 4, 1, 0)], ids=str)
 def test_a_histogram_that_is_not_the_bounds_own_has_no_bins(bins: tuple[int, ...]) -> None:
-    """Before the first sample after a change of bounds the histogram is still empty, or the former one."""
-    assert told(BEFORE, replace(AFTER, histogram=bins)).bins == ()
-    assert told(replace(BEFORE, histogram=bins), AFTER).bins == ()
+    """Before the first sample after a change of bounds the histogram is still empty, or the earlier one."""
+    assert computed(BEFORE, replace(AFTER, histogram=bins)).bins == ()
+    assert computed(replace(BEFORE, histogram=bins), AFTER).bins == ()
 
 
 @given(st.floats(0.001, 1e6), TOTALS, TOTALS, BINS, BINS)
 def test_rates_times_seconds_is_what_was_done(
     seconds: float, totals: list[int], grown: list[int], bins: list[int], more: list[int]
 ) -> None:
-    """Whatever the totals are, what is told is the growth: nothing negative, nothing lost."""
+    """Whatever the totals, the rates are the growth: nothing negative, nothing lost."""
     before = made(0.0, totals, bins)
     sums = [a + b for a, b in zip(totals, grown, strict=True)]
     after = made(seconds, sums, [a + b for a, b in zip(bins, more, strict=True)])
-    found = told(before, after)
+    found = computed(before, after)
     assert found.bins == tuple(more)
-    told_rates = (
+    shown = (
         found.reads_per_s,
         found.writes_per_s,
         found.read_bytes_per_s,
         found.write_bytes_per_s,
     )
-    for rate, growth in zip(told_rates, grown[:4], strict=True):
+    for rate, growth in zip(shown, grown[:4], strict=True):
         assert rate * seconds == pytest.approx(growth)
     assert (found.latency_ns is None) == (grown[0] + grown[1] == 0)
 
@@ -155,48 +155,48 @@ def test_rates_times_seconds_is_what_was_done(
 def test_a_quantile_lies_within_its_bin_in_proportion(
     bins: tuple[int, ...], q: float, latency: float
 ) -> None:
-    """Of a bin's I/Os as many lie below the quantile as its place in the order asks for."""
+    """A quantile divides its bin's range in proportion to the I/Os below it."""
     assert quantile_ns(BOUNDS, bins, q) == pytest.approx(latency)
 
 
 def test_beyond_the_last_bound_nothing_is_known() -> None:
-    """A quantile in the last bin is more than the last bound, and no figure is made up for it."""
+    """A quantile in the last bin is beyond the last bound and has no value."""
     assert quantile_ns(BOUNDS, (0, 0, 0, 2), 0.5) == math.inf
     assert quantile_ns(BOUNDS, (98, 0, 0, 2), 0.99) == math.inf
     assert quantile_ns(BOUNDS, (99, 0, 0, 1), 0.99) == 100_000
 
 
 def test_empty_bins_are_passed_over() -> None:
-    """A quantile lies where I/Os are, not on the edge of a bin without any."""
+    """A quantile is where I/Os are, not on the edge of an empty bin."""
     assert quantile_ns(BOUNDS, (0, 0, 10, 0), 0.5) == 5_500_000
 
 
 @pytest.mark.parametrize(
     ("q", "least"), [(0.5, 2), (0.9, 10), (0.95, 20), (0.99, 100), (0.999, 1000), (0.01, 100)]
 )
-def test_too_few_to_tell(q: float, least: int) -> None:
-    """With less than one I/O beyond it, a quantile isn't told; with one it is."""
+def test_too_few_for_a_quantile(q: float, least: int) -> None:
+    """With less than one I/O beyond it a quantile has no value; with one it has."""
     assert least_ios(q) == least
     assert quantile_ns(BOUNDS, (least - 1, 0, 0, 0), q) is None
     assert quantile_ns(BOUNDS, (least, 0, 0, 0), q) == pytest.approx(q * 100_000)
 
 
 @pytest.mark.parametrize("bins", [(), (1000,), (1000, 0, 0), (1000, 0, 0, 0, 0)], ids=str)
-def test_bins_that_are_not_the_bounds_own_tell_nothing(bins: tuple[int, ...]) -> None:
-    """No histogram, or another's."""
+def test_no_quantile_with_other_bounds(bins: tuple[int, ...]) -> None:
+    """An empty histogram, or one with other bounds."""
     assert quantile_ns(BOUNDS, bins, 0.5) is None
 
 
 @pytest.mark.parametrize("q", [0.0, 1.0, 99.0, -0.5])
-def test_what_is_no_quantile_is_refused(q: float) -> None:
-    """0.99, not 99; and neither the fastest nor the slowest is known."""
+def test_invalid_quantiles_are_refused(q: float) -> None:
+    """0.99, not 99; the fastest and the slowest are refused too."""
     with pytest.raises(ValueError, match=rf"between 0 and 1, not at {q}"):
         quantile_ns(BOUNDS, (100, 0, 0, 0), q)
 
 
 @given(BINS, st.floats(0.001, 0.999), st.floats(0.001, 0.999))
 def test_quantiles_rise(bins: list[int], one: float, other: float) -> None:
-    """A higher quantile is never told lower, and lies in the bin where the count says that it is."""
+    """A higher quantile is never less, and is in the bin that its count selects."""
     low, high = sorted((one, other))
     first, second = quantile_ns(BOUNDS, bins, low), quantile_ns(BOUNDS, bins, high)
     if first is None or second is None:
