@@ -1,4 +1,4 @@
-"""Runs the supervisor on a configuration: here, or where there is no device-mapper, the demonstration in a guest.
+"""Runs the supervisor on a configuration: here, or without device-mapper as the demonstration in a guest.
 
 python -m demo [--config FILE] [--duration SECONDS] [--have-device-mapper]
 """
@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 _CONTROL: Final = "/dev/mapper/control"
 _LOGS: Final = "out/demo"
-# Seconds beside the run itself: for the guest's start, the images and the end.
+# Seconds besides the run itself: for the guest's start, the images and the end.
 _MARGIN: Final = 150.0
 _MEMORY: Final = "1G"
 

@@ -64,7 +64,7 @@ class Filemapd:
     def __init__(self, config: Path, log: Path) -> None:
         self._log = log
         with log.open("wb") as stderr:
-            # A session of its own: Ctrl-C is for the demonstration, which ends it in its own time.
+            # Its own session: Ctrl-C goes to the demonstration only, which stops it later.
             self._process = subprocess.Popen(
                 [_FILEMAPD, "--runtime-dir", str(_RUNTIME_DIR), "run", "-c", str(config)],
                 stdin=subprocess.DEVNULL,

@@ -38,7 +38,7 @@ class Findings:
 
     @property
     def agree(self) -> bool:
-        """Whether all is as it should be."""
+        """Whether all images agree and no region is an orphan."""
         return not self.orphans and all(finding.agrees for finding in self.images)
 
 

@@ -27,7 +27,7 @@ _CELLS: Final = 192
 
 
 class Image:
-    """A disk image of so many written cells. Counts the blocks read and written. Thread-safe.
+    """A disk image with `cells` written cells. Counts the blocks read and written. Thread-safe.
 
     Its methods raise OSError.
     """
@@ -59,7 +59,7 @@ class Image:
 
     @property
     def cells(self) -> int:
-        """How many cells are written."""
+        """The number of written cells."""
         return len(self._cells)
 
     def read(self) -> None:
@@ -83,23 +83,23 @@ class Image:
             self._fill(cell)
 
     def append(self) -> None:
-        """Write a cell behind the last one."""
+        """Write a cell after the last one."""
         self._fill(max(self._cells) + 1)
 
     def cut(self, cells: int) -> None:
-        """Shorten the file to so many cells."""
+        """Shorten the file to `cells` cells."""
         with self._lock:
             self.changed.append(time.time())
             self._cells.intersection_update(range(cells))
             os.ftruncate(self._fd, cells * CELL)
 
     def free(self, cells: range) -> None:
-        """Make a hole of cells."""
+        """Punch a hole of cells."""
         place = ["--offset", str(cells.start * CELL), "--length", str(len(cells) * CELL)]
         with self._lock:
             self.changed.append(time.time())
             self._cells.difference_update(cells)
-            # A session of its own: Ctrl-C must not come between.
+            # Its own session: Ctrl-C must not interrupt it.
             subprocess.run(
                 ["fallocate", "--punch-hole", *place, str(self.path)],
                 check=True,
@@ -122,7 +122,7 @@ class Image:
 
 
 def make_steady() -> Image:
-    """An image in six pieces, so that it has a piece to lose."""
+    """An image in six pieces, so that one can be freed."""
     image = Image(STEADY, _CELLS)
     for piece in range(24, _CELLS, 32):
         image.free(range(piece, piece + 8))
@@ -130,7 +130,7 @@ def make_steady() -> Image:
 
 
 def make_fragmented() -> Image:
-    """An image in 24 pieces, which become more as its cells come and go."""
+    """An image in 24 pieces; more as cells are freed and written."""
     image = Image(FRAGMENTED, _CELLS)
     for piece in range(4, _CELLS, 8):
         image.free(range(piece, piece + 4))

@@ -15,7 +15,7 @@ _PAUSE: Final = 0.1
 _READS_AND_WRITES: Final = 2
 # The fraction of turns that also change the extents.
 _CHANGING: Final = 0.1
-# The growing image is cut back there, so that it never fills the device.
+# The growing image is shortened at this size, so that it never fills the device.
 _MOST_CELLS: Final = 400
 _FEWEST_CELLS: Final = 16
 
@@ -46,7 +46,7 @@ class Load:
             thread.join()
 
     def check(self) -> None:
-        """Raise what ended a thread, if anything did."""
+        """Raise the exception that ended a thread, if any."""
         if self._failure is not None:
             raise self._failure
 

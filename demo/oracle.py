@@ -1,4 +1,4 @@
-"""Where the images lie and what the regions cover, as filefrag and dmstats report it.
+"""The images' extents and the regions, as filefrag and dmstats report them.
 
 Independent of filemapd's own code, which is checked against it.
 """
@@ -25,7 +25,7 @@ class OracleError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Sectors of a file: where they are in it, and on the device."""
+    """Sectors of a file: in the file, and on the device."""
 
     logical: int
     sectors: range
@@ -33,7 +33,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region of dm_stats; group_id is None for one outside of every group."""
+    """A region of dm_stats; group_id is None for one in no group."""
 
     region_id: int
     group_id: int | None
@@ -46,7 +46,7 @@ def read_extents(path: Path) -> list[Extent]:
 
 
 def read_regions(device: str) -> list[Region]:
-    """Return all regions on a device of device-mapper, of all programs. Raises OracleError."""
+    """Return all regions on a device-mapper device, of all programs. Raises OracleError."""
     fields = "region_id,group_id,region_start,region_len"
     plain = ("--noheadings", "--nosuffix", "--units", "s", "--separator", "|")
     return parse_dmstats(
@@ -77,7 +77,7 @@ def parse_dmstats(text: str) -> list[Region]:
 
 
 def union(ranges: Iterable[range]) -> list[range]:
-    """Return what ranges cover, ascending, adjacent and overlapping ones merged."""
+    """Return the union of ranges, ascending, adjacent and overlapping ones merged."""
     merged: list[range] = []
     for one in sorted(ranges, key=lambda r: r.start):
         if merged and one.start <= merged[-1].stop:
@@ -93,13 +93,13 @@ def overlap(one: range, other: range) -> bool:
 
 
 def without(ranges: Iterable[range], taken: Iterable[range]) -> int:
-    """Return how many sectors the first cover and the second don't."""
+    """Return how many sectors are in the first ranges and not in the second."""
     first, second = union(ranges), union(taken)
     return sum(map(len, union([*first, *second]))) - sum(map(len, second))
 
 
 def _output(*command: str) -> str:
-    # A session of its own: Ctrl-C is for the demonstration, which still needs the output.
+    # Its own session: Ctrl-C goes to the demonstration only, which still needs the output.
     try:
         done = subprocess.run(
             command,

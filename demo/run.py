@@ -18,7 +18,7 @@ from demo.timing import Timing
 from demo.trials import KillWorker, MoveGroup, Trial
 
 _FOLLOWED_DEADLINE: Final = 30.0
-# Counters are read every `sample` seconds of the configuration, 10 in the one that comes with filemapd.
+# Counters are sampled at the configured interval, 10 s in the shipped configuration.
 _REST_DEADLINE: Final = 30.0
 _LOOK_EVERY: Final = 0.5
 _LOOK_CLOSER: Final = 0.1
@@ -59,7 +59,7 @@ class Run:
         raise FilemapdError("interrupted before all images were followed")
 
     def watch(self, load: Load, duration: float) -> None:
-        """Show the fleet for so many seconds, 0 for until Ctrl-C, and run the trials."""
+        """Show the fleet for `duration` seconds, 0 for until Ctrl-C, and run the trials."""
         began = time.monotonic()
         while True:
             load.check()

@@ -1,4 +1,4 @@
-"""What is seen while the demonstration runs: a live table on a terminal, else a line now and then."""
+"""The output while the demonstration runs: a live table on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Show:
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
-        """Show what fleet() is given in one place, where there is a terminal that can."""
+        """Show successive calls of fleet() in one place, on a terminal that can."""
         if not self.console.is_terminal or self.console.is_dumb_terminal:
             yield
             return
@@ -56,7 +56,7 @@ class Show:
             self._live = None
 
     def fleet(self, seen: Mapping[Path, Seen], timing: Timing, title: str) -> None:
-        """Show how the images stand."""
+        """Show the state of the images."""
         if self._live is not None:
             self._live.update(_table(seen, timing, title), refresh=True)
         elif time.monotonic() >= self._line_at:

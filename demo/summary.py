@@ -1,4 +1,4 @@
-"""The end: what was found, and whether all of it is as it should be."""
+"""The end: the findings, and whether all checks passed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from demo.timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that should be so; `passed` is None if the run ended before it was tried."""
+    """A condition; `passed` is None if the run ended before it was tried."""
 
     passed: bool | None
     text: str
@@ -34,7 +34,7 @@ def coverage_checks(findings: Findings) -> list[Check]:
 
 
 def print_summary(console: Console, findings: Findings, timing: Timing, checks: list[Check]) -> bool:
-    """Print it; return whether no check failed."""
+    """Print the summary; return whether no check failed."""
     console.print()
     console.print(_table(findings, timing))
     console.print(Text(_LEGEND, "dim"))

@@ -1,4 +1,4 @@
-"""How long filemapd takes to follow a change, by the demonstration's own clock."""
+"""How long filemapd takes to follow a change, measured by the demonstration."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from demo.images import Image
 
 
 class Timing:
-    """Milliseconds from just before an image was changed to when filemapd had its regions in step again."""
+    """Milliseconds from just before a change of an image until its regions cover it again."""
 
     def __init__(self, images: Iterable[Image]) -> None:
         self._took_ms: dict[str, list[float]] = {}
         for image in images:
             self._took_ms[image.path.name] = []
-            image.changed.clear()  # nobody followed it then
+            image.changed.clear()  # it was not followed yet
 
     def take(self, image: Image, seen: Seen) -> None:
         """Record a status. To be called often, as it holds the time of the last change only."""
@@ -25,11 +25,11 @@ class Timing:
             self._took_ms[image.path.name].append(took * 1000)
 
     def median(self, name: str) -> str:
-        """The median, "-" where nothing changed."""
+        """The median, "-" without changes."""
         took = self._took_ms[name]
         return f"{statistics.median(took):.0f}" if took else "-"
 
     def span(self, name: str) -> str:
-        """The median and the longest, "-" where nothing changed."""
+        """The median and the maximum, "-" without changes."""
         took = self._took_ms[name]
         return f"{self.median(name)}-{max(took):.0f}" if took else "-"

@@ -17,7 +17,7 @@ _DEADLINE: Final = 15.0
 
 
 class Trial(ABC):
-    """Something done to one image's worker or group, and what should come of it."""
+    """An action on one image's worker or group, and its expected result."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,14 +27,14 @@ class Trial(ABC):
         self._at = 0.0
 
     def begin(self, seen: Seen) -> str:
-        """Do it; return what was done. Raises OracleError and OSError."""
+        """Run the action; return what was done. Raises OracleError and OSError."""
         description = self._do(seen)
         self.begun = True
         self._at = time.monotonic()
         return description
 
     def look(self, seen: Seen) -> str | None:
-        """Return how it ended, None while that is open."""
+        """Return the result, None while it is pending."""
         took = time.monotonic() - self._at
         outcome = self._outcome(seen)
         if outcome is not None:
@@ -47,7 +47,7 @@ class Trial(ABC):
 
     @property
     def pending(self) -> bool:
-        """Whether it was begun and how it ends is not known yet."""
+        """Whether the action was begun and its result is not known yet."""
         return self.begun and self.passed is None
 
     @abstractmethod
@@ -78,7 +78,7 @@ class KillWorker(Trial):
 
 
 class MoveGroup(Trial):
-    """The piece under its group's leader is freed: the group lives on, under another id."""
+    """The extent under its group's leader is freed: the group continues under another id."""
 
     def __init__(self, image: Image, device: str) -> None:
         super().__init__(image.path)

@@ -53,7 +53,7 @@ class _Stream:
     def _read(self) -> bytes:
         try:
             return os.read(self.source, _CHUNK)
-        except OSError:  # EIO: no process has the terminal open any more
+        except OSError:  # EIO: no process has the terminal open
             return b""
 
 

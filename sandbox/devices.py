@@ -1,4 +1,4 @@
-"""Devices of device-mapper and file systems on them, on sparse files in the guest's memory.
+"""Device-mapper devices with file systems, on sparse files in the guest's memory.
 
 Their names start with PREFIX and this process's id, so that no other device is ever touched.
 """
@@ -19,7 +19,7 @@ _FILES = Path("/run/sandbox")
 _BUSY = 60.0
 _RETRY = 0.05
 _SECTOR = 512
-# What mkfs.xfs takes without complaint.
+# The minimum sizes in MiB; mkfs.xfs refuses smaller ones.
 _LEAST = {"ext4": 16, "xfs": 300}
 # The block size of a large disk: mkfs.ext4 uses smaller blocks on a small one.
 _OPTIONS = {"ext4": ("-b", "4096"), "xfs": ()}
@@ -27,12 +27,12 @@ _numbers = itertools.count()
 
 
 class DeviceError(Exception):
-    """A command failed. The message holds the command and its output."""
+    """A command failed. The message has the command and its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of device-mapper; dev_t is its number as os.stat() gives it in st_rdev."""
+    """A device-mapper device; dev_t is its number as in os.stat()'s st_rdev."""
 
     name: str
     path: Path
@@ -50,7 +50,7 @@ class Filesystem:
 
 @contextlib.contextmanager
 def dm_device(hint: str = "dev", size_mb: int = 64) -> Iterator[Device]:
-    """A dm-linear device of its own over a loop device on a sparse file. Raises DeviceError."""
+    """A new dm-linear device over a loop device on a sparse file. Raises DeviceError."""
     with contextlib.ExitStack() as undo:
         loop, name = undo.enter_context(_loop_device(hint, size_mb))
         sectors = (size_mb << 20) // _SECTOR
@@ -64,9 +64,9 @@ def dm_device(hint: str = "dev", size_mb: int = 64) -> Iterator[Device]:
 def filesystem(
     fs: Literal["ext4", "xfs"], size_mb: int | None = None, mountpoint: Path | None = None
 ) -> Iterator[Filesystem]:
-    """An empty file system on a device of its own, mounted; by default as small as comes and under /run.
+    """An empty, mounted file system on a new device; by default of the minimum size and under /run.
 
-    A mount point given is made if it is missing. Raises DeviceError.
+    A missing mount point is created. Raises DeviceError.
     """
     with contextlib.ExitStack() as undo:
         device = undo.enter_context(dm_device(fs, size_mb if size_mb is not None else _LEAST[fs]))
@@ -82,7 +82,7 @@ def filesystem(
 
 @contextlib.contextmanager
 def _loop_device(hint: str, size_mb: int) -> Iterator[tuple[str, str]]:
-    """A loop device's path, and a name that is ours alone."""
+    """A loop device's path, and a unique name."""
     name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}-{hint}"
     _FILES.mkdir(parents=True, exist_ok=True)
     file = _FILES / f"{name}.img"
@@ -106,7 +106,7 @@ def _call(*command: str) -> str:
 
 
 def _insist(*command: str) -> None:
-    """Call until it succeeds: what held a device may be a moment in letting go. Raises DeviceError."""
+    """Retry until it succeeds: users may release a device with a delay. Raises DeviceError."""
     deadline = time.monotonic() + _BUSY
     while True:
         try:

@@ -34,12 +34,12 @@ _SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"
 
 
 def inside() -> bool:
-    """Whether this process runs in a guest."""
+    """Return whether this process runs in a guest."""
     return os.environ.get("SANDBOX_GUEST") == "1"
 
 
 def guest_environment(host: Mapping[str, str], out: Path | None) -> dict[str, str]:
-    """The variables for the command. PATH starts with this interpreter's virtual environment."""
+    """Return the variables for the command. PATH starts with this interpreter's virtual environment."""
     guest_variables = {name: value for name, value in host.items() if not _is_junk(name)}
     path = [entry for entry in guest_variables.get("PATH", "").split(os.pathsep) if entry]
     own = []
@@ -48,7 +48,7 @@ def guest_environment(host: Mapping[str, str], out: Path | None) -> dict[str, st
         guest_variables["VIRTUAL_ENV"] = sys.prefix
     guest_variables["PATH"] = os.pathsep.join(dict.fromkeys([*own, *path, *_SYSTEM]))
     guest_variables["SANDBOX_GUEST"] = "1"
-    guest_variables["DM_DISABLE_UDEV"] = "1"  # there is no udev: dmsetup makes the nodes
+    guest_variables["DM_DISABLE_UDEV"] = "1"  # there is no udev: dmsetup creates the nodes
     guest_variables.pop("SANDBOX_OUT", None)
     if out is not None:
         guest_variables["SANDBOX_OUT"] = str(out)

@@ -18,7 +18,7 @@ from sandbox.streams import Console, Control, Copy
 
 __all__ = ["Guest", "GuestLost", "SandboxError", "Unavailable", "available", "run"]
 
-# The guest mounts its own here, which hides the host's.
+# The guest mounts its own file systems here, which hide the host's.
 _HIDDEN = ("/run", "/dev", "/proc", "/sys")
 # Seconds to wait for the output of a lost guest. After a normal end the wait has no limit.
 _LAST_WORDS = 5.0
@@ -40,8 +40,8 @@ class GuestLost(SandboxError):  # noqa: N818 - the name of a state
 class Guest:
     """A running guest; leaving the context kills it if it still runs.
 
-    stdout and stderr take the command's output, by default this process's own; where they are terminals, the
-    command sees one too. Raises Unavailable if the host can't run it, ValueError for a size that is none.
+    stdout and stderr take the command's output, by default this process's own. If they are terminals, the
+    command gets one too. Raises Unavailable if the host can't run it, ValueError for an invalid size.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Guest:
     def _end(self, patience: float | None = None) -> None:
         """Wait until the guest's processes have ended and its output is copied."""
         if self._keeper.wait() != 0:
-            # The keeper itself was killed. The kernel, in a process group of its own, still runs.
+            # The keeper itself was killed. The kernel, in its own process group, still runs.
             with contextlib.suppress(OSError, ValueError):
                 os.killpg(int((self._folder / "uml" / "pid").read_text()), signal.SIGKILL)
         for thread in (*self._copies, self._console):
@@ -180,7 +180,7 @@ def run(
     stdout: int | HasFileno | None = None,
     stderr: int | HasFileno | None = None,
 ) -> int:
-    """Run a command in a guest of its own and return its exit status, 128 + N if signal N ended it.
+    """Run a command in a new guest and return its exit status, 128 + N if signal N ended it.
 
     Raises GuestLost if the guest returned no status or timeout (seconds, including the boot) has passed,
     Unavailable if this host can't run one.

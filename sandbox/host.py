@@ -1,4 +1,4 @@
-"""What a guest needs on the host: the kernel, room for its memory, a folder for the job."""
+"""A guest's needs on the host: the kernel, room for its memory, a folder for the job."""
 
 import os
 import re

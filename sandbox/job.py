@@ -1,4 +1,4 @@
-"""What the host and the guest exchange: the job and its status."""
+"""The exchange between host and guest: the job and its status."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 JOB = "job.json"
 STATUS = "status.json"
-# Made by the guest as it starts. A guest that finds it has restarted itself: it must not run twice.
+# Created by the guest at its start. A guest that finds it has restarted: it must not run the command twice.
 STARTED = "started"
 
 # The guest's serial lines, ttyS0 and so on.
@@ -58,7 +58,7 @@ class Status:
 
     @classmethod
     def read(cls, folder: Path) -> "Status | None":
-        """None if the guest left no status, or one that was cut short."""
+        """Return the status, None if the guest left none or an incomplete one."""
         try:
             return cls(**json.loads((folder / STATUS).read_text()))
         except (FileNotFoundError, ValueError, TypeError):

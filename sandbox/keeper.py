@@ -3,7 +3,7 @@
     python -m sandbox.keeper LIFELINE FOLDER LINUX ARGUMENT...
 
 LIFELINE is the reading end of a pipe: when its other end closes, the kernel is killed and FOLDER, the job's,
-removed. The kernel is always killed as a group, at one go: processes of a guest whose kernel alone is gone
+removed. The kernel is always killed as a group, at once: processes of a guest whose kernel alone is gone
 go on with system calls of the host.
 """
 
@@ -22,16 +22,16 @@ def main(arguments: list[str]) -> None:
     lifeline, folder, command = int(arguments[0]), arguments[1], arguments[2:]
     os.set_inheritable(lifeline, False)
     syscalls.adopt_orphans()
-    # A panic ends in abort(): no core of the guest's whole memory, please.
+    # A panic ends in abort(): avoid a core dump of the guest's whole memory.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # close_fds: the guest's serial lines are passed on as they came.
+    # close_fds: the guest's serial lines are inherited.
     kernel = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False, process_group=0)
     ended = os.pidfd_open(kernel.pid)
     poll = select.poll()
     poll.register(lifeline, select.POLLIN)
     poll.register(ended, select.POLLIN)
     ready = [fd for fd, _ in poll.poll()]
-    # Not waited for yet, so its group can't have become somebody else's.
+    # Not waited for yet, so its process group can't have been reused.
     os.killpg(kernel.pid, signal.SIGKILL)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Starts a user-mode-linux kernel under its keeper, with the lines that lead into it."""
+"""Starts a user-mode-linux kernel under its keeper, with its serial lines."""
 
 import os
 import shlex
@@ -13,9 +13,9 @@ from sandbox.host import kernel_program
 from sandbox.job import CONTROL_LINE, STDERR_LINE, STDOUT_LINE
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
-# Of sandbox/xstate.c, which make bench builds.
+# Built from sandbox/xstate.c by make bench.
 _XSTATE = _CHECKOUT / "out/xstate.so"
-# Without site: neither the guest's first process nor the keeper needs more than Python's own library.
+# Without site: the guest's first process and the keeper need only the standard library.
 _PYTHON = [sys.executable, "-P", "-S", "-m"]
 
 
@@ -32,10 +32,10 @@ class Kernel:
 
 
 def start_kernel(folder: Path, memory: int, memory_at: str, *, system: bool = False) -> Kernel:
-    """Boot the job in a folder with so many bytes of memory, stored in memory_at; `system` as for kernel_program().
-    Raises OSError."""
+    """Boot the job in a folder with `memory` bytes of memory, stored in memory_at; `system` as for
+    kernel_program(). Raises OSError."""
     lifeline_end, lifeline = os.pipe()
-    # Sockets: the kernel polls both ways, which a pipe's end or /dev/null doesn't stand.
+    # Sockets: the kernel polls for both directions, which fails for a pipe's end or /dev/null.
     lines = {number: socket.socketpair() for number in (STDOUT_LINE, STDERR_LINE, CONTROL_LINE)}
     console, console_end = socket.socketpair()
     ends = {number: end.fileno() for number, (_, end) in lines.items()}
@@ -63,7 +63,7 @@ def start_kernel(folder: Path, memory: int, memory_at: str, *, system: bool = Fa
             start_new_session=True,
         )
     finally:
-        # Only the kernel has them now, so that its end is theirs.
+        # Only the kernel holds them now, so they close when it ends.
         os.close(lifeline_end)
         for end in (console_end, *(end for _, end in lines.values())):
             end.close()
@@ -72,11 +72,11 @@ def start_kernel(folder: Path, memory: int, memory_at: str, *, system: bool = Fa
 
 
 def _system_kernel(folder: Path) -> list[str]:
-    """The system's kernel as a command, with what has it run on processors of today where that was built."""
+    """Return the command of the system's kernel, with the library for current processors if it was built."""
     program = [str(kernel_program(system=True))]
     if not _XSTATE.exists():
         return program
-    # A list of libraries has no way to write a path with a space.
+    # A list of libraries can't have a path with a space.
     preloaded = shutil.copy(_XSTATE, folder)
     return ["env", f"LD_PRELOAD={preloaded}", *program]
 
@@ -91,8 +91,8 @@ def _arguments(folder: Path, memory: int, lines: dict[int, int]) -> list[str]:
         "rootflags=/",
         "ro",
         f"init={_write_init(folder)}",
-        # Processes without ptrace(2): system calls and page faults take about half the time. Older kernels, and hosts
-        # that can't have it, go on as before.
+        # Processes without ptrace(2): system calls and page faults take about half the time. Older kernels ignore
+        # the option, and on hosts without support ptrace(2) is used.
         "seccomp=auto",
         "con=null",
         "con0=fd:1",
@@ -102,7 +102,7 @@ def _arguments(folder: Path, memory: int, lines: dict[int, int]) -> list[str]:
 
 
 def _write_init(folder: Path) -> Path:
-    """The first program: a kernel's command line has no way to write a path with a space, a shell has."""
+    """Write the first program: a kernel's command line can't have a path with a space, a shell script can."""
     init = folder / "init"
     init.write_text(
         "#!/bin/sh\n"

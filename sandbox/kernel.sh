@@ -1,10 +1,10 @@
 #!/bin/sh
-# Brings a user-mode-linux kernel into a folder, beside the C library that it needs: sandbox/kernel.sh DIR
+# Downloads a user-mode-linux kernel into a folder, with the C library that it needs: sandbox/kernel.sh DIR
 #
-# It is that of Debian 14, whatever release this is. The one of Debian 12 stops at its first process on processors
-# whose registers are larger than the room it has for them (those with AMX: put_fp_registers in
-# arch/um/os-Linux/registers.c, mended in Linux 6.13), and on others takes twice as long for a page fault.
-# Nothing is installed and no root is needed, except for patchelf where it is missing.
+# The kernel is Debian 14's, on any release. Debian 12's stops at its first process on processors whose registers
+# exceed its buffer (those with AMX: put_fp_registers in arch/um/os-Linux/registers.c, fixed in Linux 6.13), and on
+# others takes twice as long for a page fault.
+# Nothing is installed and no root is needed, except for patchelf if it is missing.
 set -eu
 
 release=forky

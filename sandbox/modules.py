@@ -1,16 +1,16 @@
-"""Kernel modules of the guest, loaded by path: the host's modprobe knows nothing of them."""
+"""Kernel modules of the guest, loaded by path: the host's modprobe doesn't know them."""
 
 import os
 from pathlib import Path
 
 from sandbox import syscalls
 
-# Of the kernel that sandbox/kernel.sh brings, and of the system's package.
+# The modules of the kernel of sandbox/kernel.sh, and of the system's package.
 _ROOTS = (Path(__file__).resolve().parent.parent / "out/sandbox/modules", Path("/usr/lib/uml/modules"))
 
 
 def load(name: str, parameters: str = "") -> None:
-    """Load a module and all it needs, such as load("dm-flakey"); nothing happens if it is loaded.
+    """Load a module and its dependencies, such as load("dm-flakey"). A loaded module is skipped.
 
     Raises FileNotFoundError if the kernel has no such module, OSError if it can't be loaded.
     """
@@ -28,7 +28,7 @@ def load(name: str, parameters: str = "") -> None:
 
 
 def _dependencies(text: str) -> dict[str, list[str]]:
-    """modules.dep: for each module's path, what it needs, the ones to be loaded first at the end."""
+    """Parse modules.dep: each module's path and its dependencies, the ones to load first at the end."""
     return {
         path: needed.split()
         for path, separator, needed in (line.partition(":") for line in text.splitlines())

@@ -19,7 +19,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 apt() {
-    # On a machine that has just started, its own upgrades may hold the lock.
+    # Just after boot, automatic upgrades may hold the lock.
     $root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null
 }
 

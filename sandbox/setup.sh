@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the guest takes from the system, and what else is named: sandbox/setup.sh [PROGRAM=PACKAGE...].
-# Does nothing where all of it is there.
+# Installs the guest's programs, and those given: sandbox/setup.sh [PROGRAM=PACKAGE...].
+# Does nothing if all are installed.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ kernel=out/sandbox
 # A plain user's PATH often lacks the last ones.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
-# The packages of those that are missing: install PROGRAM=PACKAGE...
+# Installs the packages of missing programs: install PROGRAM=PACKAGE...
 install() {
     missing=
     for pair in "$@"; do

@@ -1,4 +1,4 @@
-"""The host's end of a guest's output: copies it as it comes and retains the end of the console."""
+"""The host's end of a guest's output: copies it as it arrives and retains the end of the console."""
 
 import os
 import queue
@@ -30,7 +30,7 @@ class Copy(threading.Thread):
         while data := _read(self._source):
             self.count += len(data)
             if self.error is not None:
-                continue  # read on, or the guest would wait for ever
+                continue  # read on, or the guest would block forever
             try:
                 _write_all(self._target, data)
             except OSError as error:
@@ -40,12 +40,12 @@ class Copy(threading.Thread):
 
 
 class Control(threading.Thread):
-    """Sends lines to the guest's agent, those from before it listens once it does."""
+    """Sends lines to the guest's agent; earlier lines are sent once it listens."""
 
     def __init__(self, line: socket.socket) -> None:
         super().__init__(daemon=True)
         self._line = line
-        # Reentrant, as a signal's handler may come between any two steps of the thread it interrupts.
+        # Reentrant, as a signal handler may interrupt its thread anywhere.
         self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.start()
 
@@ -63,13 +63,13 @@ class Control(threading.Thread):
         self._line.close()
 
     def close(self) -> None:
-        """To be called when the guest is gone."""
+        """End the thread, once the guest is gone."""
         self._waiting.put(None)
         self.join()
 
 
 class Console(threading.Thread):
-    """Reads the guest's console to its end and retains the last of it."""
+    """Reads the guest's console to its end and retains the last lines."""
 
     def __init__(self, source: socket.socket) -> None:
         super().__init__(daemon=True)
@@ -84,7 +84,7 @@ class Console(threading.Thread):
         self._source.close()
 
     def tail(self) -> str:
-        """The last lines, each without what a terminal would need."""
+        """The last lines, without control sequences."""
         lines = self._kept.decode(errors="replace").splitlines()
         return "\n".join(line.rstrip() for line in lines[-_CONSOLE_LINES:])
 

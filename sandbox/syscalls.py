@@ -1,6 +1,6 @@
 """Linux system calls missing from Python's library. The only module of the sandbox with ctypes and ioctls."""
 
-import ctypes  # noqa: TID251 - this is the module that is for it
+import ctypes  # noqa: TID251 - this module is for it
 import fcntl  # noqa: TID251 - likewise
 import os
 import platform
@@ -50,17 +50,17 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
 
 
 def detach(target: str) -> None:
-    """Take a mount out of the tree; what is open in it stays usable. Raises OSError."""
+    """Detach a mount from the tree; open files in it stay usable. Raises OSError."""
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount of {target}")
 
 
 def sync_filesystem(fd: int) -> None:
-    """Write out the file system that fd lies on, and no other. Raises OSError."""
+    """Write out only the file system of fd. Raises OSError."""
     _check(_libc.syncfs(fd), "syncfs")
 
 
 def insert_module(path: str, parameters: str) -> None:
-    """Load the kernel module in a file. Raises OSError, FileExistsError if it is loaded already."""
+    """Load a kernel module from a file. Raises OSError, FileExistsError if it is loaded already."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(
@@ -85,7 +85,7 @@ def raise_interface(name: str) -> None:
 
 
 def power_off() -> None:
-    """End the machine this runs on at once, without writing anything out. Raises OSError."""
+    """Power off this machine at once, without writing anything out. Raises OSError."""
     _check(
         _syscall(
             "reboot",

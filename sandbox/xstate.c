@@ -1,10 +1,10 @@
 /*
- * Lets a user-mode-linux kernel before Linux 6.13 run on processors with more registers than it has room for.
+ * Lets a user-mode-linux kernel before Linux 6.13 run on processors with more registers than its buffer holds.
  *
- * It hands a process's registers to ptrace(2) in 2,696 bytes (HOST_FP_SIZE in arch/x86/um/user-offsets.c), and the
- * host's kernel takes them only at their full size, which is 11,008 bytes with AMX (xstateregs_set() in
- * arch/x86/kernel/fpu/regset.c): the guest's first process would be its last. Preloaded, this passes on what the guest's
- * kernel knows, and has the rest be as it is in a new process. A guest's programs can't use those registers.
+ * It passes a process's registers to ptrace(2) in 2,696 bytes (HOST_FP_SIZE in arch/x86/um/user-offsets.c). The host's
+ * kernel accepts only the full size, 11,008 bytes with AMX (xstateregs_set() in arch/x86/kernel/fpu/regset.c), so the
+ * guest stops at its first process. Preloaded, this library passes on the registers that the guest's kernel knows, and
+ * gives the others their values in a new process. A guest's programs can't use those registers.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
