@@ -183,7 +183,7 @@ def test_tls_and_passwords(file: Path, port: int, tmp_path: Path) -> None:
         wait_for("the new one is shown", lambda: own.serial == shown(port) and metrics())
         own.key.write_bytes(other.key.read_bytes())
         assert supervisor.command("reload").returncode == 0
-        wait_for("it is told", lambda: "the log says" in (supervisor.status()["web"]["reason"] or ""))
+        wait_for("it is told", lambda: "see the log" in (supervisor.status()["web"]["reason"] or ""))
         reason = f"key_file {own.key} are no certificate"
         wait_for("the log says it", lambda: reason in supervisor.log.read_text())
         assert supervisor.filemap(file)["pid"] == worker
