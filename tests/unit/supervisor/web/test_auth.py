@@ -36,7 +36,7 @@ def basic(name: str, password: bytes) -> str:
 def web() -> Iterator[Serving]:
     """A web process with users, which has the whole status."""
     with serving(users=USERS) as one:
-        one.tell_all(recorded_status())
+        one.send_all(recorded_status())
         yield one
 
 
@@ -67,7 +67,7 @@ def test_only_72_bytes_count(web: Serving) -> None:
     password = b"0123456789" * 8
     hashed = bcrypt.hashpw(password[:72], bcrypt.gensalt(4)).decode()
     with serving(users={"long": hashed}) as one:
-        one.tell_all(recorded_status())
+        one.send_all(recorded_status())
         assert one.get("/healthz", Authorization=basic("long", password)).status == 200
         assert one.get("/healthz", Authorization=basic("long", password[:71])).status == 401
 

@@ -34,17 +34,17 @@ def web() -> Iterator[Serving]:
 def test_unavailable_before_the_first_heartbeat(web: Serving) -> None:
     """Until the supervisor's first heartbeat, which follows the files, requests get 503."""
     status = recorded_status()
-    web.tell("file", status["filemaps"][0])
+    web.send("file", status["filemaps"][0])
     for path in ("/healthz", "/metrics"):
         assert web.get(path).status == 503
-    web.tell_all(status)
+    web.send_all(status)
     assert web.get("/healthz").body == b"ok\n"
     assert web.get("/metrics").status == 200
 
 
 def test_is_read_only(web: Serving) -> None:
     """GET and HEAD are allowed, other methods get 405, unknown paths 404."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     whole, head = web.get("/metrics"), web.get("/metrics", "HEAD")
     assert (head.status, head.body, head.headers["content-type"]) == (200, b"", whole.headers["content-type"])
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
@@ -68,7 +68,7 @@ def test_headers_of_every_response(web: Serving, path: str) -> None:
 
 def test_gzip(web: Serving) -> None:
     """The response is compressed if the client accepts gzip. The format depends on Accept."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     plain, packed = web.get("/metrics"), web.get("/metrics", Accept_Encoding="gzip")
     assert packed.headers["content-encoding"] == "gzip"
     assert len(packed.body) < len(plain.body) / 5
@@ -81,7 +81,7 @@ def test_gzip(web: Serving) -> None:
 
 def test_a_head_that_is_too_large(web: Serving) -> None:
     """Too large headers get 400, and other clients are served."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
         one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         with contextlib.suppress(ConnectionError):
@@ -98,7 +98,7 @@ def test_a_head_that_is_too_large(web: Serving) -> None:
 )
 def test_nonsense(web: Serving, nonsense: bytes) -> None:
     """Invalid HTTP ends the connection and is not logged."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
         one.sendall(nonsense)
         one.shutdown(socket.SHUT_WR)
@@ -112,7 +112,7 @@ def test_nonsense(web: Serving, nonsense: bytes) -> None:
 @pytest.mark.parametrize("responded_before", [False, True])
 def test_nonsense_in_a_body(web: Serving, *, responded_before: bool) -> None:
     """An invalid body ends the connection, before or after the response, and is not logged."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
         head = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         one.sendall(head if responded_before else head + b"nonsense\r\n")
@@ -128,7 +128,7 @@ def test_nonsense_in_a_body(web: Serving, *, responded_before: bool) -> None:
 
 def test_too_many_connections(web: Serving) -> None:
     """Connections above the limit are closed at once, until another connection ends."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     with contextlib.ExitStack() as open_ones:
         kept = [
             open_ones.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE))
@@ -155,7 +155,7 @@ def test_too_many_connections(web: Serving) -> None:
 
 def test_a_body_without_end(web: Serving) -> None:
     """A small body is discarded, and the connection can be used again. With a large one the connection is aborted."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     connection = web.connection()
     for _ in range(2):
         connection.request("POST", "/metrics", body=b"x" * 10_000)
@@ -172,7 +172,7 @@ def test_a_body_without_end(web: Serving) -> None:
 
 def test_ten_thousand_requests(web: Serving) -> None:
     """All succeed, and the process grows by less than 1 kB for each request."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     request, count = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 100
 
     def rss() -> int:
@@ -195,7 +195,7 @@ def test_ten_thousand_requests(web: Serving) -> None:
 
 def test_ends_with_its_feed(web: Serving) -> None:
     """The web process ends when the feed is closed, also with connected clients."""
-    web.tell_all(recorded_status())
+    web.send_all(recorded_status())
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE):
         assert web.close() == (0, b"")
 

@@ -54,7 +54,7 @@ def trusting(authority: Authority, client: Certificate | None = None) -> ssl.SSL
 def web(authority: Authority, own: Certificate) -> Iterator[Serving]:
     """A web process with TLS, which has the whole status."""
     with serving(tls=config(own), context=trusting(authority)) as one:
-        one.tell_all(recorded_status())
+        one.send_all(recorded_status())
         yield one
 
 
@@ -100,7 +100,7 @@ def test_versions(
 ) -> None:
     """TLS versions from `min_version` upwards are accepted."""
     with serving(tls=config(own, min_version=least), context=trusting(authority)) as web:
-        web.tell_all(recorded_status())
+        web.send_all(recorded_status())
         output = client(web.port, "-CAfile", str(authority.file), offered, "-cipher", "DEFAULT:@SECLEVEL=0")
         assert (f"New, {spoken}" in output) if spoken else ("New, (NONE)" in output)
 
@@ -115,7 +115,7 @@ def test_clients_certificates(
     one as configured."""
     tls = config(own, client_auth_type=asked, client_ca_file=str(authority.file))
     with serving(tls=tls, context=trusting(authority, authority.issue("client"))) as web:
-        web.tell_all(recorded_status())
+        web.send_all(recorded_status())
         web.context = trusting(authority, Authority(tmp_path, "another").issue("stranger"))
         with pytest.raises(OSError, match=r"(?i)alert|reset|closed"):
             web.get("/healthz")
