@@ -1,8 +1,8 @@
-"""Makes faults under a running fleet with I/O and looks after each whether anything was lost:
+"""Injects faults into a running fleet with I/O and checks after each that nothing was lost:
 
     python -m sandbox --memory 3G -- python -m tests.soak --seed N --minutes N [--only FAULT]...
 
-The same seed draws the same faults. Exits with 1 where anything was lost.
+The same seed draws the same faults. Exits with 1 if anything was lost.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from tests.soak.run import soak
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Make faults under filemapd.")
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Inject faults into filemapd.")
     parser.add_argument("--seed", type=int, default=1, help="which stream of faults (default: 1)")
     parser.add_argument("--minutes", type=float, default=5, help="for how long (default: 5)")
     parser.add_argument("--only", action="append", default=[], choices=sorted(FAULTS), help="just these")

@@ -1,4 +1,4 @@
-"""Does to the device of one file system what an operator, or a failing disk, does."""
+"""Faults of one file system's device, as by an operator or a failing disk."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def suspend(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def block_fiemap(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have a worker wait within FIEMAP: on XFS for whoever changes the file, who waits for a device that is suspended
-    to read what is left of the last block."""
+    """Block a worker within FIEMAP. On XFS it waits for a process that changes the file, which in turn waits
+    for a suspended device to read the rest of the last block."""
     one = next(one for one in scene.volumes if one.kind == "xfs")
     file = rng.choice(scene.on(one, counted=False)).path
     fill(file)
@@ -61,7 +61,7 @@ def block_fiemap(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 
 def _followed(scene: Scene, file: Path, where: Volume) -> tuple[int, int]:
-    """Return a file's worker and the id of its group, once it is covered."""
+    """Return a file's worker and its group's id, once it is covered."""
     seen = view(where.name, [file])
     assert not cover_faults(seen)
     return scene.supervisor.filemap(file)["pid"], group_of(seen.rows, seen.inodes[file])[0].id
@@ -69,14 +69,14 @@ def _followed(scene: Scene, file: Path, where: Volume) -> tuple[int, int]:
 
 @contextmanager
 def reload(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Give the device another table while it is in use."""
+    """Replace the device's table while it is in use."""
     rng.choice(scene.volumes).load()
     yield scene.volumes
 
 
 @contextmanager
 def resize(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have the device be larger, or as large again as its file system."""
+    """Grow the device, or shrink it to the size of its file system."""
     one = rng.choice(scene.volumes)
     one.room = ROOM - one.room
     one.load()
@@ -85,7 +85,7 @@ def resize(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def rename(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Give the device another name while it is in use."""
+    """Rename the device while it is in use."""
     one = rng.choice(scene.volumes)
     before, one.name = one.name, f"{one.name.rpartition('-')[0]}-{rng.randrange(1000)}"
     run("dmsetup", "rename", before, one.name)
@@ -94,7 +94,7 @@ def rename(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def delay(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have every I/O of the disk below take half a second."""
+    """Delay every I/O of the disk below by half a second."""
     one = rng.choice(scene.volumes)
     one.below("delay", "500")
     try:
@@ -106,8 +106,8 @@ def delay(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def hang(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have the device, or the disk below it, answer nothing for some seconds, when the kernel keeps nothing of its
-    file system in memory but what is in use."""
+    """Make the device, or the disk below it, hang for some seconds, with the kernel's caches of its file
+    system dropped."""
     one = rng.choice(scene.volumes)
     hanging = rng.choice((one.name, one.lower))
     os.sync()
@@ -116,7 +116,7 @@ def hang(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
         run("blockdev", "--flushbufs", str(one.device))
     run("dmsetup", "suspend", "--noflush", "--nolockfs", hanging)
     try:
-        # Past the page cache, which has what the file system uses of the device; no file lies there.
+        # Direct, as the page cache has the file system's metadata; no file lies there.
         command = [
             "dd",
             f"if={one.device}",
@@ -132,7 +132,7 @@ def hang(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
         os.kill(scene.supervisor.filemap(image.path)["pid"], signal.SIGKILL)
         yield scene.others(one)
         time.sleep(rng.uniform(*_HELD))
-        assert scene.supervisor.status()["filemaps"], "the status is not answered"
+        assert scene.supervisor.status()["filemaps"], "the status has no files"
         assert state(reading.pid) == "D"
     finally:
         run("dmsetup", "resume", hanging)
@@ -141,7 +141,7 @@ def hang(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def flakey(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have every I/O of the disk below fail for some seconds; then the file system is mounted anew."""
+    """Make every I/O of the disk below fail for some seconds, then remount the file system."""
     one = rng.choice(scene.volumes)
     one.below("flakey", "0 60")
     try:
@@ -155,10 +155,10 @@ def flakey(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def remove_and_make_again(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Remove the device by force, which leaves one on which all fails, and make it again."""
+    """Remove the device by force, which replaces it with an error target, and create it again."""
     one = rng.choice(scene.volumes)
     removed = subprocess.run(["dmsetup", "remove", "--force", one.name], capture_output=True, check=False)
-    assert removed.returncode != 0, "nobody had it in use"
+    assert removed.returncode != 0, "it was not in use"
     yield scene.others(one)
     with scene.let_go(one):
         run("dmsetup", "remove", one.name)

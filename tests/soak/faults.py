@@ -1,4 +1,4 @@
-"""What a fault is, and those there are."""
+"""The type of a fault, and all faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.soak.scene import Scene
 from tests.soak.volume import Volume
 
 Fault = Callable[[Scene, Random], AbstractContextManager[Sequence[Volume]]]
-"""Makes a fault for as long as the context lasts. It gives the file systems whose files must be served meanwhile."""
+"""Injects a fault while the context lasts. Yields the file systems whose files must be served meanwhile."""
 
 FAULTS: Final[dict[str, Fault]] = {
     f.__name__.replace("_", " "): f

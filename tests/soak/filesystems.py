@@ -1,4 +1,4 @@
-"""Does to one file system what an operator does, or who fills it."""
+"""Faults of one file system, as by an operator or a user who fills it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK: Final = 1 << 20
 
 @contextmanager
 def read_only(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Remount it read-only for a while; files are read on."""
+    """Remount it read-only for a while; files are still read."""
     one = rng.choice(scene.volumes)
     with scene.paused([one]):
         insist("mount", "-o", "remount,ro", str(one.folder))
@@ -32,7 +32,7 @@ def read_only(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def full(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have no room left for a while, and images that want to grow."""
+    """Fill it for a while, with images that try to grow."""
     one = rng.choice(scene.volumes)
     filler = one.folder / "filler"
     try:
@@ -47,7 +47,7 @@ def full(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 
 def fill(file: Path) -> None:
-    """Have a file take all the room there is."""
+    """Write a file that takes all free space."""
     fd = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         offset, length = 0, 1 << 30
@@ -63,7 +63,7 @@ def fill(file: Path) -> None:
 
 @contextmanager
 def unmount(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Unmount it for a while, after its files were taken out of the configuration."""
+    """Remove its files from the configuration and unmount it for a while."""
     one = rng.choice(scene.volumes)
     with scene.let_go(one):
         yield scene.others(one)
@@ -71,7 +71,7 @@ def unmount(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def stop_and_unmount(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
-    """Stop filemapd, which leaves groups as they are, and mount both anew before it is started again."""
+    """Stop filemapd, which retains groups, and remount both before its restart."""
     with scene.paused(scene.volumes):
         done = scene.supervisor.command("stop")
         assert done.returncode == 0, done

@@ -1,4 +1,4 @@
-"""The followed files of a file system: on some I/O of known amount is made, others change as they like."""
+"""The followed files of a file system: some get a known amount of I/O, others change at random."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.torture.contents import CONTENTS, LARGEST, fill, write_anew
 _COUNTED: Final = 2
 _CHANGING: Final = 3
 _OLDEST: Final = 12
-# Where the part of a counted image lies that changes, and behind its core one that is freed at the beginning.
+# The offset of a counted image's changing part; between it and the core is a part that is freed at the start.
 _TAIL: Final = 16 * MIB
 _TAIL_LENGTH: Final = 32 * MIB
 _SPARE: Final = 2 * MIB
@@ -26,19 +26,19 @@ _SPARE: Final = 2 * MIB
 
 @dataclass(slots=True, eq=False)
 class Image:
-    """A followed file. The core of one that is `counted` is read and written all the time and stays where it is; the
-    rest changes while that pauses. `before` are the reads and writes that others than the load have made."""
+    """A followed file. The core of a `counted` one is read and written all the time and doesn't move; the
+    rest changes while that pauses. `before` are reads and writes other than the load's."""
 
     path: Path
     volume: Volume
     counted: bool
     before: tuple[int, int] = (0, 0)
     forgiven: int = 0
-    """So many reads and writes that failed have been looked at."""
+    """The number of failed reads and writes that have been accounted for."""
     aged: int = 0
 
     def change(self, rng: Random) -> str:
-        """Change one that is not counted, and say how."""
+        """Change a file that isn't counted, and return the name of the change."""
         self.aged += 1
         if self.aged > _OLDEST or self.path.stat().st_size > LARGEST:
             self.aged = 0
@@ -50,8 +50,8 @@ class Image:
         return f"{kind} of {self.path.name}"
 
     def change_tail(self, rng: Random) -> None:
-        """Change where one that is counted lies behind its core. That must not touch the core on disk: its region
-        would be joined with the other, made anew under the I/O."""
+        """Change a counted file behind its core. The change must not touch the core on disk: otherwise their
+        regions would be joined, and recreated during the I/O."""
         offset, length = _TAIL + rng.randrange(_TAIL_LENGTH // BLOCK) * BLOCK, rng.randint(1, 512) * BLOCK
         with opened(self.path) as fd:
             fallocate(fd, KEEP_SIZE | (PUNCH_HOLE if rng.random() < 0.5 else 0), offset, length)
@@ -61,7 +61,7 @@ class Image:
                 os.fsync(fd)
 
     def retire_some(self) -> None:
-        """Free the part behind the core, on which there was I/O."""
+        """Free the part behind the core, which has had I/O."""
         with opened(self.path) as fd:
             fallocate(fd, KEEP_SIZE | PUNCH_HOLE, CORE, _SPARE)
             os.fsync(fd)
@@ -81,7 +81,7 @@ class Image:
 
 
 def make_images(volume: Volume) -> list[Image]:
-    """Make the images of a file system."""
+    """Create the images of a file system."""
     counted = [Image(volume.folder / f"counted{n}.{volume.kind}.img", volume, True) for n in range(_COUNTED)]
     changing = [
         Image(volume.folder / f"changing{n}.{volume.kind}.img", volume, False) for n in range(_CHANGING)
@@ -94,7 +94,7 @@ def make_images(volume: Volume) -> list[Image]:
 
 
 def _allocate(path: Path, length: int) -> None:
-    """Make a file whose bytes are on disk and stay there: nothing is allocated ahead that is given back later."""
+    """Create a file that is allocated for good: nothing is preallocated and freed later."""
     with opened(path, os.O_RDWR | os.O_CREAT) as fd:
         fallocate(fd, 0, 0, length)
     for offset in range(0, length, BLOCK):

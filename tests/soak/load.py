@@ -1,5 +1,4 @@
-"""I/O of known amount: a process that reads and writes blocks of files that are on disk already, past the page
-cache."""
+"""I/O of known amount: a process reads and writes allocated blocks of files with O_DIRECT."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from tests.kernel.changes import MIB
 
 BLOCK: Final = 4096
 CORE: Final = 4 * MIB
-"""So much of each file's beginning is read and written."""
+"""The part of each file, from its start, that is read and written."""
 _PAUSE: Final = 0.005
 _PATIENCE: Final = 60.0
 _COUNTS: Final = struct.Struct("=3Q")
@@ -27,7 +26,7 @@ _fork = multiprocessing.get_context("fork")
 
 
 class Load:
-    """Reads and writes `files` until it is ended. It begins paused."""
+    """Reads and writes `files` until its end. It starts paused."""
 
     def __init__(self, files: list[Path], seed: int) -> None:
         self._files = files
@@ -38,8 +37,8 @@ class Load:
         theirs.close()
 
     def done(self) -> dict[Path, tuple[int, int, int]]:
-        """Return how many reads and writes of a block each file has had, and how many failed, of which nobody knows
-        whether the device has seen them; exact while paused."""
+        """Return for each file the number of reads, writes and failures. The device may or may not have seen
+        a failed one. Exact while paused."""
         return {
             file: _COUNTS.unpack_from(self._memory, at * _COUNTS.size) for at, file in enumerate(self._files)
         }
@@ -49,13 +48,14 @@ class Load:
         self._ours.send("go on")
 
     def pause(self) -> None:
-        """Return once nothing is under way and no file is open. Raises AssertionError where it hangs."""
+        """Pause, and return once no I/O is in progress and no file is open. Raises AssertionError if it
+        hangs."""
         self._ours.send("pause")
         assert self._ours.poll(_PATIENCE), "the load hangs in its I/O"
         self._ours.recv()
 
     def end(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
         self._process.join()
 
@@ -89,7 +89,7 @@ def _work(pipe: Connection, files: list[Path], memory: mmap.mmap, seed: int) -> 
 
 @contextlib.contextmanager
 def _opened(file: Path, *, write: bool) -> Iterator[int | None]:
-    """Open a file to read or write; None where it is not to be had just now."""
+    """Open a file to read or write; None if it can't be opened now."""
     try:
         fd = os.open(file, (os.O_WRONLY if write else os.O_RDONLY) | os.O_DIRECT)
     except OSError:

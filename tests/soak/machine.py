@@ -1,5 +1,4 @@
-"""Takes from the supervisor what a machine has only so much of: processes, descriptors, room in queues, time; and
-starts the machine anew."""
+"""Exhausts the supervisor's resources (processes, descriptors, queues, time), and reboots the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from tests.soak.scene import QUEUE, Scene
 from tests.soak.volume import Volume
 
 _HELD: Final = (1.0, 5.0)
-# In which all is done that the supervisor does from time to time.
+# Long enough for each of the supervisor's periodic tasks.
 _ALL_TURNS: Final = (11.0, 13.0)
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _DAY: Final = 86400
@@ -39,7 +38,7 @@ def clock_jumps(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def inotify_overflow(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have more happen than the queue of events takes, files of ours last, while nobody reads it."""
+    """Cause more events than the queue takes while it isn't read, those of our files last."""
     supervisor = scene.supervisor.process.pid
     os.kill(supervisor, signal.SIGSTOP)
     try:
@@ -57,7 +56,7 @@ def inotify_overflow(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def no_processes(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have no new process be had (EAGAIN) while some are needed."""
+    """Make forks fail (EAGAIN) while some are needed."""
     group = _cgroup(scene)
     pids = group / "pids.max"
     pids.write_text("1")
@@ -71,7 +70,7 @@ def no_processes(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 
 def _cgroup(scene: Scene) -> Path:
-    """Return a control group that all the supervisor's processes are in."""
+    """Return a control group with all the supervisor's processes."""
     if not (_CGROUPS / "cgroup.controllers").exists():
         run("mount", "-t", "cgroup2", "none", str(_CGROUPS))
     (_CGROUPS / "cgroup.subtree_control").write_text("+pids")
@@ -79,17 +78,17 @@ def _cgroup(scene: Scene) -> Path:
     group.mkdir(exist_ok=True)
     supervisor = scene.supervisor.process.pid
     for pid in (supervisor, *children(supervisor)):
-        with suppress(ProcessLookupError):  # a command for a move that has ended meanwhile
+        with suppress(ProcessLookupError):  # a move's command that has just ended
             (group / "cgroup.procs").write_text(str(pid))
     return group
 
 
 @contextmanager
 def no_descriptors(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have the supervisor be refused any new descriptor (EMFILE) while some are needed."""
+    """Make the supervisor fail to open new descriptors (EMFILE) while some are needed."""
     supervisor, some = scene.supervisor.process.pid, rng.sample(workers(scene), 2)
     before = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
-    # Those below are stdio, which is open: none is left. None at all would have poll(2) fail, too.
+    # Stdio takes the numbers below, so none is free. With a limit of 0 poll(2) would fail too.
     resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, before[1]))
     try:
         for pid in some:
@@ -102,11 +101,11 @@ def no_descriptors(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def reboot(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Kill the supervisor and make all devices anew, in another order, so that they have other numbers: all regions
-    have gone, the ledger stays."""
+    """Kill the supervisor and recreate all devices in another order, with other numbers: all regions are
+    gone, the ledger stays."""
     with scene.paused(scene.volumes):
         yield ()
-        scene.wait_sampled()  # what comes later goes with the regions
+        scene.wait_sampled()  # later counts are lost with the regions
         os.kill(scene.supervisor.process.pid, signal.SIGKILL)
         scene.supervisor.process.wait()
         for one in scene.volumes:

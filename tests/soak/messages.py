@@ -1,4 +1,4 @@
-"""Has the kernel refuse messages to device-mapper."""
+"""Makes the kernel refuse device-mapper messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.soak.volume import Volume
 
 @contextmanager
 def refuse_messages(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have some of all messages be refused, at random, while files change and a worker is started anew."""
+    """Refuse some of all messages, at random, while files change and a worker is restarted."""
     before, pid = scene.refuser.refused(), rng.choice(workers(scene))
     os.kill(pid, signal.SIGKILL)
     with scene.refuser.refusing(rng.choice((errno.ENOMEM, errno.EINVAL)), one_of=rng.choice((1, 2, 5))):

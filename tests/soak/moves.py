@@ -1,4 +1,4 @@
-"""Kills and stops the command that is run for a move of a group."""
+"""Kills and stops the command that runs for a move of a group."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ def kill_on_move(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
     failed = _failed(scene)
     stopped(scene, _is_command, lambda: _have_moved(scene, rng), then=signal.SIGKILL)
     yield scene.volumes
-    _wait_told(scene, failed, "killed by SIGKILL")
+    _wait_failed(scene, failed, "killed by SIGKILL")
 
 
 @contextmanager
 def stop_on_move(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Stop it, and don't let it go on."""
+    """Stop it, and never continue it."""
     failed = _failed(scene)
     stopped(scene, _is_command, lambda: _have_moved(scene, rng))
     yield scene.volumes
-    _wait_told(scene, failed, f"killed, as it took more than {LIMIT:g} s")
+    _wait_failed(scene, failed, f"killed, as it took more than {LIMIT:g} s")
 
 
 def _failed(scene: Scene) -> int:
-    """Return how many commands have failed."""
+    """Return the number of failed commands."""
     return int(scene.supervisor.status()["on_move"]["failed"])
 
 
-def _wait_told(scene: Scene, failed: int, why: str) -> None:
-    """Wait until one more command is told to have failed than did before, and none runs or waits any more."""
+def _wait_failed(scene: Scene, failed: int, why: str) -> None:
+    """Wait until one more command has failed than before, and none runs or waits."""
     one_more = {"running": 0, "waiting": 0, "failed": failed + 1, "dropped": 0}
     wait_for(
         "just this one has failed",
         lambda: scene.supervisor.status()["on_move"] == one_more,
         LIMIT + DEADLINE,
     )
-    told = [line for line in scene.supervisor.log.read_text().splitlines() if "on_move for " in line]
-    assert told, "nothing is told of it"
-    assert why in told[-1], told[-1]
+    lines = [line for line in scene.supervisor.log.read_text().splitlines() if "on_move for " in line]
+    assert lines, "nothing is logged about it"
+    assert why in lines[-1], lines[-1]
 
 
 def _is_command(pid: int) -> bool:
@@ -64,7 +64,7 @@ def _is_command(pid: int) -> bool:
 
 
 def _have_moved(scene: Scene, rng: Random) -> None:
-    """Free what the first region of a group lies on that has others: it gets the id of another."""
+    """Free the extent of a group's first region, where the group has others: the group's id changes."""
     where = rng.choice(scene.volumes)
     file = rng.choice(scene.on(where, counted=False)).path
     fill(file)
@@ -76,7 +76,7 @@ def _have_moved(scene: Scene, rng: Random) -> None:
 
 
 def _leader(file: Path, where: Volume) -> oracle.Row:
-    """Return the first region of a file's group, once that covers it."""
+    """Return the first region of a file's group, once the group covers the file."""
     seen = view(where.name, [file])
     assert not cover_faults(seen), cover_faults(seen)
     return group_of(seen.rows, seen.inodes[file])[0]

@@ -28,7 +28,7 @@ def workers(scene: Scene) -> list[int]:
 
 
 def state(pid: int) -> str:
-    """Return the letter of a process's state (proc(5)), nothing where it has gone."""
+    """Return the letter of a process's state (proc(5)), empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -42,7 +42,7 @@ def web(scene: Scene) -> int:
 
 
 def fork_server(scene: Scene) -> int:
-    """Return the pid of the process that forks workers: it runs their program, and is no worker."""
+    """Return the pid of the fork server: it runs the workers' program, and is no worker."""
 
     def found() -> int:
         others = workers(scene)
@@ -53,7 +53,7 @@ def fork_server(scene: Scene) -> int:
 
 
 def _forks(pid: int) -> bool:
-    """Return whether a process runs the program that forks workers, and is alive."""
+    """Return whether a process runs the fork server's program, and is alive."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -63,14 +63,14 @@ def _forks(pid: int) -> bool:
 
 @contextmanager
 def kill_worker(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Kill one."""
+    """Kill a worker."""
     os.kill(rng.choice(workers(scene)), signal.SIGKILL)
     yield scene.volumes
 
 
 @contextmanager
 def kill_all_workers(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
-    """Kill all at once."""
+    """Kill all workers at once."""
     for pid in workers(scene):
         os.kill(pid, signal.SIGKILL)
     yield scene.volumes
@@ -78,7 +78,7 @@ def kill_all_workers(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def kill_fork_server(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Kill it, and a worker, for which another is needed."""
+    """Kill it, and a worker, so that a new worker is needed."""
     os.kill(fork_server(scene), signal.SIGKILL)
     os.kill(rng.choice(workers(scene)), signal.SIGKILL)
     yield scene.volumes
@@ -93,7 +93,7 @@ def kill_web(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def kill_supervisor(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Kill it at any moment; it is started again some time later."""
+    """Kill it at any moment and restart it some time later."""
     os.kill(scene.supervisor.process.pid, signal.SIGKILL)
     time.sleep(rng.uniform(0, 1))
     scene.supervisor.again()
@@ -102,7 +102,7 @@ def kill_supervisor(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def stop_worker(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Stop one, and don't let it go on."""
+    """Stop a worker, and never continue it."""
     pid = rng.choice(workers(scene))
     os.kill(pid, signal.SIGSTOP)
     yield ()
@@ -111,7 +111,7 @@ def stop_worker(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def stop_fork_server(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Stop it, and kill a worker, for which it is asked."""
+    """Stop it, and kill a worker, so that it gets a request."""
     os.kill(fork_server(scene), signal.SIGSTOP)
     os.kill(rng.choice(workers(scene)), signal.SIGKILL)
     yield scene.volumes
@@ -119,7 +119,7 @@ def stop_fork_server(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def stop_web(scene: Scene, _rng: Random) -> Iterator[Sequence[Volume]]:
-    """Stop it, and don't let it go on."""
+    """Stop it, and never continue it."""
     pid = web(scene)
     os.kill(pid, signal.SIGSTOP)
     yield scene.volumes

@@ -1,15 +1,15 @@
-"""Has the kernel refuse messages to device-mapper. This one was built without fault injection of its own, so seccomp
-does it (seccomp_unotify(2)): filemapd runs as it is, and each of its calls of that one ioctl waits for a process here
-to say whether the kernel shall do it or fail it.
+"""Makes the kernel refuse device-mapper messages. This kernel has no fault injection, so seccomp does it
+(seccomp_unotify(2)): filemapd runs unchanged, and each of its calls of that ioctl waits for a process here to
+decide whether the kernel executes or fails it.
 
-The program that is run in filemapd's place: `python -m tests.soak.refusing SOCKET COMMAND...`.
+The wrapper that runs filemapd: `python -m tests.soak.refusing SOCKET COMMAND...`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes  # noqa: TID251 - prctl(2) and seccomp(2) have no other way
-import fcntl  # noqa: TID251 - the answers are ioctls
+import fcntl  # noqa: TID251 - the responses are ioctls
 import mmap
 import multiprocessing
 import os
@@ -50,12 +50,12 @@ _NOTIF_SEND: Final = 0xC0182101
 _CONTINUE: Final = 1
 _ORDER: Final = struct.Struct(
     "=IIQ"
-)  # the errno, 0 for none; of how many messages one is refused; how many were
+)  # the errno, 0 for none; one of how many messages is refused; how many were
 _fork = multiprocessing.get_context("fork")
 
 
 class Refuser:
-    """Answers for all filemapds that are run by program(). Lets all pass until it is told otherwise."""
+    """Decides for all filemapds that program() runs. Initially nothing is refused."""
 
     def __init__(self, path: Path, seed: int) -> None:
         self._path = path
@@ -68,12 +68,12 @@ class Refuser:
         listener.close()
 
     def program(self) -> tuple[str, ...]:
-        """Return the command that runs filemapd under it."""
+        """Return the command that wraps filemapd."""
         return (sys.executable, "-m", "tests.soak.refusing", str(self._path), *FILEMAPD)
 
     @contextlib.contextmanager
     def refusing(self, errno: int, one_of: int) -> Iterator[None]:
-        """Have one of so many messages be refused, by chance, for as long as it takes."""
+        """Refuse one of `one_of` messages on average while the context lasts."""
         _, _, before = _ORDER.unpack_from(self._order, 0)
         _ORDER.pack_into(self._order, 0, errno, one_of, before)
         try:
@@ -82,12 +82,12 @@ class Refuser:
             _ORDER.pack_into(self._order, 0, 0, 1, self.refused())
 
     def refused(self) -> int:
-        """Return how many messages were refused."""
+        """Return the number of refused messages."""
         count: int = _ORDER.unpack_from(self._order, 0)[2]
         return count
 
     def end(self) -> None:
-        """End it; a filemapd that still runs can send no more messages."""
+        """End the process; a running filemapd can send no more messages."""
         self._process.kill()
         self._process.join()
 
@@ -103,15 +103,15 @@ def _serve(listener: socket.socket, order: mmap.mmap, seed: int) -> None:
                 end.close()
                 waiting.register(received[0], select.POLLIN)
             elif events & select.POLLIN:
-                # One that was killed while it waited has no call any more.
+                # The call of a killed process no longer exists.
                 with contextlib.suppress(OSError):
-                    _answer(fd, order, rng)
+                    _respond(fd, order, rng)
             else:
                 waiting.unregister(fd)
                 os.close(fd)
 
 
-def _answer(fd: int, order: mmap.mmap, rng: Random) -> None:
+def _respond(fd: int, order: mmap.mmap, rng: Random) -> None:
     buffer = bytearray(_NOTIF.size)
     fcntl.ioctl(fd, _NOTIF_RECV, buffer)
     number, *_ = _NOTIF.unpack(buffer)
@@ -131,7 +131,7 @@ class _Program(ctypes.Structure):
 
 
 def _install() -> int:
-    """Install the filter for this process and all it becomes and forks; return the descriptor of its listener."""
+    """Install the filter for this process and its descendants; return the descriptor of its listener."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _FILTER)
     program = _Program(len(_FILTER), code)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -142,7 +142,7 @@ def _install() -> int:
 
 
 def main(words: Sequence[str]) -> None:
-    """Install the filter, hand its listener over and become the command."""
+    """Install the filter, send its listener to the socket and execute the command."""
     path, *command = words
     with socket.socket(socket.AF_UNIX) as end:
         end.connect(path)

@@ -1,4 +1,4 @@
-"""What has to be so after each fault, by filefrag, dmsetup and the load's own count."""
+"""The checks after each fault, against filefrag, dmsetup and the load's own count."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.soak.scene import Scene
 from tests.soak.volume import Volume
 from tests.torture.view import View, cover_faults, orphans, view
 
-# A supervisor that was killed takes some seconds to start again on a busy machine.
+# On a busy machine a killed supervisor takes some seconds to restart.
 DEADLINE: Final = 60.0
-# A search that is stopped has 30 s, the next one comes a minute later.
+# A stopped search times out after 30 s, and the next one starts a minute later.
 _NAMED: Final = 120.0
 _COUNTED: Final = ("reads", "writes", "bytes_read", "bytes_written")
 _PAUSE: Final = 0.05
 
 
-class Lost(Exception):  # noqa: N818 - it says what happened
-    """Something is not as it has to be; `kind` is what it counts as."""
+class Lost(Exception):  # noqa: N818 - the name is the event
+    """A check failed; `kind` is its category."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -31,21 +31,21 @@ class Lost(Exception):  # noqa: N818 - it says what happened
 
 
 class Judge:
-    """Knows what totals were shown."""
+    """Checks a scene; it knows the totals shown earlier."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._shown: dict[str, dict[str, int]] = {}
 
     def until_right(self, where: Sequence[Volume], deadline: float = DEADLINE) -> float:
-        """Wait until all files on these file systems have just their group; return after how many seconds they have.
+        """Wait until all files on these file systems have exactly their group; return the seconds it took.
 
         Raises Lost.
         """
         return self._until("groups", deadline, lambda: self._wrong(where))
 
     def until_covered(self, file: Path, where: Volume, deadline: float) -> float:
-        """Wait until one file is covered exactly; return after how many seconds. Raises Lost."""
+        """Wait until one file is covered exactly; return the seconds it took. Raises Lost."""
         return self._until("service", deadline, lambda: cover_faults(view(where.name, [file])))
 
     def until_named(self) -> None:
@@ -54,11 +54,11 @@ class Judge:
 
     def _unnamed(self) -> list[str]:
         machine = self._scene.machine
-        told = self.statuses().get(str(machine.file), {}).get("vm")
-        return [] if told and told["name"] == machine.name else [f"{machine} is shown as {told}"]
+        shown = self.statuses().get(str(machine.file), {}).get("vm")
+        return [] if shown and shown["name"] == machine.name else [f"{machine} is shown as {shown}"]
 
     def until_exact(self, where: Sequence[Volume]) -> None:
-        """Wait until the counted images' totals are just what was done; nothing may be under way. Raises Lost."""
+        """Wait until the counted images' totals equal the I/O done; none may be in progress. Raises Lost."""
         images = [image for one in where for image in self._scene.on(one, counted=True)]
         since = time.time()
         self._until("I/O", DEADLINE, lambda: self._miscounted(images, since))
@@ -83,10 +83,10 @@ class Judge:
         return []
 
     def _states(self, images: Sequence[Image], seen: View) -> list[str]:
-        told = self.statuses()
+        filemaps = self.statuses()
         found = []
         for image in images:
-            filemap = told.get(str(image.path), {})
+            filemap = filemaps.get(str(image.path), {})
             wanted = {"RUNNING"} if seen.spans[image.path] else {"RUNNING", "WAITING"}
             if filemap.get("state") not in wanted:
                 found.append(f"{image.path.name}: {filemap.get('state')} ({filemap.get('reason')})")
@@ -95,12 +95,12 @@ class Judge:
         return found
 
     def _miscounted(self, images: Sequence[Image], since: float) -> list[str]:
-        """Tell of images whose totals are not what was done; where some failed, which may be in them or not, only a
-        sample from `since` on has all that the device saw."""
-        told = self.statuses()
+        """Return images whose totals differ from the I/O done. Failed I/O may be counted or not; then only a
+        sample after `since` includes all that the device saw."""
+        filemaps = self.statuses()
         found = []
         for image in images:
-            filemap = told.get(str(image.path), {})
+            filemap = filemaps.get(str(image.path), {})
             counted, done = [filemap.get(key, 0) for key in _COUNTED], self._scene.done(image)
             sampled_at = filemap.get("sampled_at")
             if done[2] and (sampled_at is None or seconds_of(sampled_at) < since):
@@ -110,28 +110,28 @@ class Judge:
         return found
 
     def _forgive(self, images: Sequence[Image]) -> None:
-        """Take what was counted of I/O that failed for what the device has seen of it."""
-        told = self.statuses()
+        """Accept the counted part of failed I/O as what the device saw of it."""
+        filemaps = self.statuses()
         for image in images:
             reads, writes, failed = self._scene.done(image)
-            filemap = told[str(image.path)]
+            filemap = filemaps[str(image.path)]
             more = (filemap["reads"] - reads, filemap["writes"] - writes)
             image.before = (image.before[0] + more[0], image.before[1] + more[1])
             image.forgiven += failed
 
     def statuses(self) -> dict[str, dict[str, Any]]:
-        """Return the status of each file by its path. Raises Lost where a total is less than one shown before."""
-        told = {filemap["path"]: filemap for filemap in self._scene.supervisor.status()["filemaps"]}
-        for path, filemap in told.items():
+        """Return the status of each file by its path. Raises Lost if a total has decreased."""
+        filemaps = {filemap["path"]: filemap for filemap in self._scene.supervisor.status()["filemaps"]}
+        for path, filemap in filemaps.items():
             last, new = self._shown.get(path, {}), {key: filemap[key] for key in _COUNTED}
             if any(new[key] < last.get(key, 0) for key in _COUNTED):
                 raise Lost("totals", f"{path} {filemap['state']} went back: from {last} to {new}")
             self._shown[path] = new
-        return told
+        return filemaps
 
 
 def _accounted(counted: Sequence[int], done: tuple[int, int, int]) -> bool:
-    """Return whether what was counted is just what was done, but for I/O that failed, which may be among it."""
+    """Return whether the counters equal the I/O done, with failed I/O counted or not."""
     reads, writes, failed = done
     more = (counted[0] - reads, counted[1] - writes)
     blocks = [counted[0] * BLOCK, counted[1] * BLOCK]

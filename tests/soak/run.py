@@ -1,4 +1,4 @@
-"""The run: a seeded stream of faults under a fleet with I/O, all looked at after each."""
+"""The run: a seeded stream of faults under a fleet with I/O, with all checks after each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.soak.right import Judge, Lost
 from tests.soak.scene import Scene, scene
 from tests.soak.tally import Tally
 
-# While there is a fault elsewhere, a change is followed within this time; most of it is the machine's own load.
+# During a fault elsewhere a change is followed within this time; most of it is the machine's load.
 _SERVED: Final = 60.0
-# A short run on a slow machine has so many kinds of faults all the same.
+# The minimum number of kinds of faults, for a short run on a slow machine.
 _FEWEST: Final = 6
 
 _SHOWN: Final = (
@@ -38,7 +38,7 @@ class Soak:
         self._changes: list[str] = []
 
     def begin(self) -> None:
-        """Have counters that are retired, and the I/O run."""
+        """Retire some counters and start the I/O."""
         self._judge.until_right(self._scene.volumes)
         counted = [image for image in self._scene.images if image.counted]
         for image in counted:
@@ -52,7 +52,7 @@ class Soak:
             load.go_on()
 
     def fault(self, name: str) -> None:
-        """Make one fault, and see that all is right after it. Raises Lost."""
+        """Inject one fault, and check everything after it. Raises Lost."""
         made = self._tally.faults[name]
         self._change()
         with FAULTS[name](self._scene, self._rng) as served:
@@ -69,7 +69,7 @@ class Soak:
         self._changes.clear()
 
     def end(self) -> None:
-        """See that what may take longer is right, too. Raises Lost."""
+        """Check what may take longer. Raises Lost."""
         self._judge.until_named()
 
     def _change(self) -> None:
@@ -79,7 +79,7 @@ class Soak:
             self._tally.changes += 1
 
     def attempt(self, name: str, step: Callable[[], None]) -> None:
-        """Take a step; what is lost in it is told, and kept under its name."""
+        """Run a step; print a loss and record it under the step's name."""
         try:
             step()
         except (Lost, AssertionError) as error:
@@ -90,7 +90,7 @@ class Soak:
             )
 
     def _report(self) -> str:
-        """Return what is known of both sides."""
+        """Return the state of supervisor and run."""
         log = self._scene.supervisor.log.read_text()[-8000:]
         status = "\n".join(
             str({key: filemap[key] for key in _SHOWN})
@@ -100,8 +100,8 @@ class Soak:
 
 
 def soak(seconds: float, seed: int, folder: Path, only: Sequence[str] = ()) -> Tally:
-    """Make faults for so long, all kinds before any again, and return what came of them; what was lost is told on
-    stderr and ends the run. `folder` is for all files."""
+    """Inject faults for that long, each kind once before any repeats, and return the results. A loss is
+    printed to stderr and ends the run. `folder` is for all files."""
     tally = Tally()
     with scene(seed, folder) as made:
         run = Soak(made, seed, tally)

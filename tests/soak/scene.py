@@ -1,4 +1,5 @@
-"""The fleet that faults are made under: two file systems with five images each, I/O on them, and a supervisor."""
+"""The fleet that faults are injected into: two file systems with five images each, I/O on them, and a
+supervisor."""
 
 from __future__ import annotations
 
@@ -22,16 +23,16 @@ from tests.soak.volume import Kind, Volume, insist, volume
 
 KINDS: Final[tuple[Kind, ...]] = ("ext4", "xfs")
 QUEUE: Final = 64
-"""So many events fit into the supervisor's queue of inotify(7)."""
+"""The length of the supervisor's inotify(7) queue."""
 ON_MOVE: Final = ("/bin/sleep", "1")
-"""What is run for each move; it takes long enough to be caught."""
+"""The command for each move; it runs long enough to be caught."""
 _SIZE_MB: Final = 700
 _SETTINGS: Final[dict[str, Any]] = {
     "defaults": {"sample": "1s", "max_regions": 1000},
     "devices": {"max_regions": 10_000},
     "supervisor": {
         "on_move": ON_MOVE,
-        # A worker is killed more often than any would crash, and each time another must come at once.
+        # Workers are killed more often than they would crash, and must be replaced at once each time.
         "restart": {"initial": "50ms", "max": "500ms", "give_up": 100000, "within": "1m"},
         "health": {"interval": "1s", "heartbeat": "5s"},
     },
@@ -40,7 +41,7 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Scene:
-    """All that a fault may touch. `loads` are those of the volumes, by their kinds."""
+    """Everything that a fault may touch. `loads` are by the kinds of their volumes."""
 
     folder: Path
     supervisor: Running
@@ -54,7 +55,7 @@ class Scene:
     port: int
 
     def on(self, where: Volume, *, counted: bool) -> list[Image]:
-        """Return the images of a kind on a file system."""
+        """Return the counted or the other images on a file system."""
         return [image for image in self.images if image.volume is where and image.counted is counted]
 
     def others(self, than: Volume) -> list[Volume]:
@@ -62,13 +63,13 @@ class Scene:
         return [one for one in self.volumes if one is not than]
 
     def done(self, image: Image) -> tuple[int, int, int]:
-        """Return how many reads and writes a counted image has had, and how many have failed since the last look."""
+        """Return the number of reads and writes of a counted image, and of failures not yet accounted for."""
         reads, writes, failed = self.loads[image.volume.kind].done()[image.path]
         return reads + image.before[0], writes + image.before[1], failed - image.forgiven
 
     @contextlib.contextmanager
     def paused(self, where: Sequence[Volume]) -> Iterator[None]:
-        """Have no I/O be made on these file systems for as long as it takes."""
+        """Pause I/O on these file systems while the context lasts."""
         for one in where:
             self.loads[one.kind].pause()
         try:
@@ -78,24 +79,27 @@ class Scene:
                 self.loads[one.kind].go_on()
 
     def wait_sampled(self) -> None:
-        """Wait until what was done to each counted image has been read from its regions."""
+        """Wait until all I/O of each counted image has been sampled."""
 
         def sampled() -> bool:
             for image in (image for image in self.images if image.counted):
-                told = self.supervisor.filemap(image.path)
-                assert (told["reads"], told["writes"]) == self.done(image)[:2], (told, self.done(image))
+                filemap = self.supervisor.filemap(image.path)
+                assert (filemap["reads"], filemap["writes"]) == self.done(image)[:2], (
+                    filemap,
+                    self.done(image),
+                )
             return True
 
         wait_for("all is sampled", sampled)
 
     def grow(self, where: Volume) -> Path:
-        """Have an image grow by a MiB, synced, and return which."""
+        """Grow an image by a MiB, synced, and return which."""
         image = self.rng.choice(self.on(where, counted=False))
         append(image.path)
         return image.path
 
     def configure(self, *without: Volume) -> None:
-        """Have just the images followed that are not on some file systems, by a reload."""
+        """Reload a configuration of exactly the images that aren't on the given file systems."""
         self.supervisor.write(_configuration(self.images, self.machine, self.port, *without))
         self.reload()
 
@@ -106,8 +110,8 @@ class Scene:
 
     @contextlib.contextmanager
     def let_go(self, one: Volume) -> Iterator[None]:
-        """Have a file system unmounted for as long as it takes, as an operator does: its files are taken out of the
-        configuration before."""
+        """Unmount a file system while the context lasts, as an operator does: its files are removed from the
+        configuration first."""
         with self.paused([one]):
             self.configure(one)
             one.unmount()
@@ -117,7 +121,7 @@ class Scene:
             self.wait_followed([one])
 
     def wait_followed(self, where: Sequence[Volume]) -> None:
-        """Wait until each counted image has a group: I/O before that is nobody's to count."""
+        """Wait until each counted image has a group: earlier I/O would not be counted."""
         for one in where:
             for image in self.on(one, counted=True):
                 self.supervisor.wait_state(image.path)
@@ -135,7 +139,7 @@ def _configuration(images: Sequence[Image], machine: Machine, port: int, *withou
 
 @contextlib.contextmanager
 def _short_queue() -> Iterator[None]:
-    """Have queues of inotify that are made now be soon full."""
+    """Shorten new inotify queues."""
     longest = Path("/proc/sys/fs/inotify/max_queued_events")
     before = longest.read_text()
     longest.write_text(str(QUEUE))
@@ -147,7 +151,7 @@ def _short_queue() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _state_dir(folder: Path) -> Iterator[Filesystem]:
-    """A small file system for the ledger. While it is not mounted, nothing can be written at its place."""
+    """A small file system for the ledger. While it is unmounted, its mount point can't be written to."""
     folder.mkdir()
     run("mount", "-t", "tmpfs", "-o", "ro", "none", str(folder))
     try:
@@ -159,7 +163,7 @@ def _state_dir(folder: Path) -> Iterator[Filesystem]:
 
 @contextlib.contextmanager
 def scene(seed: int, folder: Path) -> Iterator[Scene]:
-    """The fleet at rest, with counters that are retired already. `folder` is for the supervisor's files."""
+    """The fleet at rest, with some counters retired. `folder` is for the supervisor's files."""
     with contextlib.ExitStack() as undo:
         volumes = [undo.enter_context(volume(kind, _SIZE_MB, folder / kind)) for kind in KINDS]
         images = [image for one in volumes for image in make_images(one)]

@@ -1,5 +1,5 @@
-"""Kills and stops the processes that the supervisor has for a moment only: the search for virtual machines, and the
-one that brings the ledger to disk."""
+"""Kills and stops the supervisor's short-lived processes: the search for virtual machines, and the checkpoint
+of the ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.soak.processes import children, state, workers
 from tests.soak.scene import Scene
 from tests.soak.volume import Volume
 
-# After a search that was killed there is none for a minute.
+# After a killed search the next one starts a minute later.
 _PATIENCE: Final = 150.0
 _SOON: Final = 10.0
 _PAUSE: Final = 0.001
@@ -28,21 +28,21 @@ _FINDERS_NICENESS: Final = 10
 
 @contextmanager
 def kill_finder(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Kill a search; the names of machines have to be right in the end."""
+    """Kill a search; finally the names of machines must be correct."""
     stopped(scene, _finds, lambda: _define(scene, rng), then=signal.SIGKILL)
     yield scene.volumes
 
 
 @contextmanager
 def stop_finder(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Stop one, and don't let it go on; likewise."""
+    """Stop a search, and never continue it; finally the names must be correct."""
     stopped(scene, _finds, lambda: _define(scene, rng))
     yield scene.volumes
 
 
 @contextmanager
 def kill_checkpoint(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Kill the process that brings the ledger to disk."""
+    """Kill the checkpoint process."""
     stopped(scene, _checkpoints, lambda: _have_written(scene, rng), then=signal.SIGKILL)
     yield scene.volumes
     _wait_on_disk(scene)
@@ -50,7 +50,7 @@ def kill_checkpoint(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def stop_checkpoint(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Stop it, and don't let it go on."""
+    """Stop it, and never continue it."""
     stopped(scene, _checkpoints, lambda: _have_written(scene, rng))
     yield scene.volumes
     _wait_on_disk(scene)
@@ -59,7 +59,7 @@ def stop_checkpoint(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 def stopped(
     scene: Scene, is_one: Callable[[int], bool], begin: Callable[[], None], then: signal.Signals | None = None
 ) -> None:
-    """Stop a child of the supervisor's in the middle of its work, which `begin` gives cause for, and send it another
+    """Stop a child of the supervisor in the middle of its work, which `begin` causes, and send it another
     signal."""
 
     def caught() -> int:
@@ -83,7 +83,7 @@ def stopped(
 
 
 def _stop(pid: int) -> bool:
-    """Stop a process, and tell whether that came before its end."""
+    """Stop a process, and return whether it was still running."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
     wait_for("it has stopped or ended", lambda: state(pid) in {"T", "Z", ""})
@@ -91,7 +91,7 @@ def _stop(pid: int) -> bool:
 
 
 def _finds(pid: int) -> bool:
-    """Return whether a process is a search: that one gives way to all others."""
+    """Return whether a process is a search, by its priority."""
     try:
         return os.getpriority(os.PRIO_PROCESS, pid) == _FINDERS_NICENESS
     except ProcessLookupError:
@@ -107,18 +107,18 @@ def _checkpoints(pid: int) -> bool:
 
 
 def _define(scene: Scene, rng: Random) -> None:
-    """Give the machine another name."""
+    """Rename the machine."""
     scene.machine.define(f"machine-{rng.randrange(10**6)}")
 
 
 def _have_written(scene: Scene, rng: Random) -> None:
-    """Have something written down, and brought to disk, which takes longer than the answer."""
+    """Cause a write to the ledger and its checkpoint, which takes longer than the response."""
     os.kill(rng.choice(workers(scene)), signal.SIGKILL)
     call(scene.supervisor.runtime_dir, "POST", "/v1/reload")
 
 
 def _wait_on_disk(scene: Scene) -> None:
-    """Wait until all events of before are in the database proper, not in SQLite's log only."""
+    """Wait until all earlier events are in the database itself, not only in SQLite's log."""
     last = _last_event(scene, "mode=ro")
 
     def written() -> bool:
@@ -129,7 +129,7 @@ def _wait_on_disk(scene: Scene) -> None:
 
 
 def _last_event(scene: Scene, options: str) -> int:
-    """Return the id of the ledger's last event, by another program; 0 where that can't be read just now."""
+    """Return the id of the ledger's last event, read by another program; 0 if it can't be read now."""
     with closing(sqlite3.connect(f"file:{scene.state.mountpoint}/ledger.sqlite3?{options}", uri=True)) as db:
         try:
             return int(db.execute("SELECT max(id) FROM events").fetchone()[0] or 0)

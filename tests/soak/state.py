@@ -1,4 +1,4 @@
-"""Takes the folder in which the ledger is from the supervisor."""
+"""Faults of the ledger's folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.soak.volume import Volume, insist, repair
 
 @contextmanager
 def state_dir_full(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have no room left for the ledger, and something to write into it."""
+    """Fill the ledger's file system while the ledger must be written."""
     filler = scene.state.mountpoint / "filler"
     fill(filler)
     try:
@@ -32,13 +32,13 @@ def state_dir_full(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
 
 @contextmanager
 def state_dir_read_only(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]:
-    """Have the ledger's file system become read-only, as after an error of its disk. It is unmounted and repaired,
-    which nothing of filemapd's must be in the way of."""
+    """Make the ledger's file system read-only, as after an error of its disk. It is unmounted and repaired,
+    which filemapd must not block."""
     folder, device = str(scene.state.mountpoint), scene.state.device
     run("mount", "-o", "remount,errors=remount-ro", folder)
     Path(f"/sys/fs/ext4/dm-{os.minor(device.dev_t)}/trigger_fs_error").write_text("soak")
     _restart_some(scene, rng)
-    wait_for("it is told of", lambda: not _mended(scene))
+    wait_for("it is reported", lambda: not _mended(scene))
     yield scene.volumes
     insist("umount", folder)
     repair(device.path)
@@ -47,13 +47,13 @@ def state_dir_read_only(scene: Scene, rng: Random) -> Iterator[Sequence[Volume]]
 
 
 def _restart_some(scene: Scene, rng: Random) -> None:
-    """Have something happen that is written down."""
+    """Cause an event that is stored."""
     for pid in rng.sample(workers(scene), 3):
         os.kill(pid, signal.SIGKILL)
 
 
 def _wait_for_mending(scene: Scene) -> None:
-    """Wait until the ledger is on disk again; it is tried at a reload, and by itself every 30 s."""
+    """Wait until the ledger is on disk again; this is retried at a reload, and every 30 s."""
     wait_for("the ledger is on disk again", lambda: _mended(scene))
 
 

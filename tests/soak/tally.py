@@ -1,4 +1,4 @@
-"""The table of a run: which faults were made, how long until all was right again, what was lost."""
+"""The table of a run: the faults, how long until everything was right again, and what was lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEAD: Final = ("FAULT", "MADE", "RIGHT AFTER, MEDIAN S", "MAX S", "OTHERS WAITE
 
 @dataclass(slots=True)
 class Made:
-    """What came of the faults of one kind; seconds."""
+    """The results of one kind of fault, in seconds."""
 
     right_after: list[float] = field(default_factory=list)
     others_waited: list[float] = field(default_factory=list)
@@ -22,7 +22,7 @@ class Made:
 
 @dataclass(slots=True)
 class Tally:
-    """All of a run."""
+    """The results of a run."""
 
     faults: dict[str, Made] = field(default_factory=lambda: defaultdict(Made))
     changes: int = 0
@@ -36,7 +36,7 @@ class Tally:
         return not any(made.lost for made in self.faults.values())
 
     def table(self) -> str:
-        """Return it as text."""
+        """Return the table as text."""
         rows = [_HEAD, *(_row(name, made) for name, made in sorted(self.faults.items()))]
         widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
         lines = [

@@ -1,4 +1,4 @@
-"""A virtual machine that a followed file is a disk of, as libvirt tells of it."""
+"""A virtual machine with a followed file as its disk, in libvirt's configuration."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.unit.libvirt import disk, domain
 
 @dataclass(slots=True)
 class Machine:
-    """It is defined in `folder`, by a name that may change."""
+    """A machine defined in `folder`, whose name may change."""
 
     folder: Path
     file: Path
     name: str = ""
 
     def define(self, name: str) -> None:
-        """Give it a name; as libvirt does, by a new file in the place of the one before."""
+        """Name it; like libvirt, write a new file and rename it."""
         self.name = name
         new = self.folder / "machine.xml.new"
         new.write_text(domain(name, disk(str(self.file))))

@@ -1,4 +1,4 @@
-"""A file system on a device of device-mapper whose own device below can be made slow or broken, and what is done to
+"""A file system on a device-mapper device whose lower device can be made slow or broken, and operations on
 both."""
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _BUSY: Final = 60.0
 
 @dataclass(slots=True)
 class Volume:
-    """`name` is the device that the file system lies on, `lower` the one below it, on the loop device `loop`."""
+    """`name` is the file system's device, `lower` the one below it, on the loop device `loop`."""
 
     kind: Kind
     name: str
     lower: str
     loop: str
     sectors: int
-    """Of the file system; the devices have ROOM more."""
+    """The size of the file system; the devices are larger by ROOM."""
     folder: Path
     room: int = 0
-    """How many sectors more the upper device has just now."""
+    """How many sectors larger the upper device is now."""
 
     @property
     def device(self) -> Path:
@@ -42,7 +42,7 @@ class Volume:
         return Path("/dev/mapper", self.name)
 
     def create(self) -> None:
-        """Make the upper device."""
+        """Create the upper device."""
         run("dmsetup", "create", self.name, "--table", self.table())
 
     def table(self) -> str:
@@ -50,7 +50,7 @@ class Volume:
         return f"0 {self.sectors + self.room} linear /dev/mapper/{self.lower} 0"
 
     def load(self) -> None:
-        """Give the upper device its table anew, in use or not."""
+        """Reload the upper device's table, in use or not."""
         run("dmsetup", "load", self.name, "--table", self.table())
         run("dmsetup", "suspend", self.name)
         run("dmsetup", "resume", self.name)
@@ -60,16 +60,16 @@ class Volume:
         run("mount", "-t", self.kind, *options, str(self.device), str(self.folder))
 
     def unmount(self) -> None:
-        """Unmount it; what held it may be a moment in letting go. Raises AssertionError where it is held on."""
+        """Unmount it; users may release it with a delay. Raises AssertionError if it remains in use."""
         insist("umount", str(self.folder))
 
     def repair(self) -> None:
-        """Have an unmounted file system that was cut off from its device be sound."""
+        """Repair an unmounted file system that was cut off from its device."""
         if self.kind == "ext4":
             repair(self.device)
 
     def below(self, target: str, arguments: str = "") -> None:
-        """Have the lower device be of another target, without waiting for what is on its way there."""
+        """Change the lower device's target, without waiting for I/O in progress."""
         if target != "linear":
             modules.load(f"dm-{target}")
         table = f"0 {self.sectors + ROOM} {target} {self.loop} 0 {arguments}"
@@ -81,7 +81,7 @@ class Volume:
 
 
 def repair(device: Path) -> None:
-    """Have an unmounted ext4 be sound."""
+    """Repair an unmounted ext4."""
     done = subprocess.run(["e2fsck", "-fy", str(device)], capture_output=True, check=False)
     assert done.returncode <= 1, done  # 1: errors were corrected
 

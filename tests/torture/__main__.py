@@ -1,8 +1,9 @@
-"""Changes files in all ways at random, with others on the device, and checks after each that all is as it should be:
+"""Changes files in all ways at random, with other programs on the device, and checks the result after each
+change:
 
     python -m sandbox --memory 3G -- python -m tests.torture --seed N --count N [--fs ext4|xfs]
 
-The same seed makes the same changes. Exits with 1 where anything was missed.
+The same seed makes the same changes. Exits with 1 if anything was missed.
 """
 
 import argparse

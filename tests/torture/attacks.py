@@ -1,4 +1,4 @@
-"""What others do to our groups, with the system's tools."""
+"""Attacks of other programs on our groups, with the system's tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Attack = Callable[[Random, str, Row, Book], None]
 
 
 def ungroup(_rng: Random, device: str, leader: Row, _book: Book) -> None:
-    """Take the tag away as dmstats does."""
+    """Remove the tag as dmstats does."""
     run("dmstats", "ungroup", "--groupid", str(leader.id), device)
 
 
@@ -26,7 +26,7 @@ def delete_group(_rng: Random, device: str, leader: Row, _book: Book) -> None:
 
 
 def clear_group(_rng: Random, device: str, leader: Row, _book: Book) -> None:
-    """Zero the counters of all its regions."""
+    """Reset the counters of all its regions."""
     for number in members_of(leader):
         message(device, f"@stats_clear {number}")
 
@@ -42,22 +42,22 @@ def delete_leader(_rng: Random, device: str, leader: Row, _book: Book) -> None:
 
 
 def empty_tag(_rng: Random, device: str, leader: Row, _book: Book) -> None:
-    """Overwrite the tag with nothing."""
+    """Overwrite the tag with an empty one."""
     message(device, f"@stats_set_aux {leader.id} -")
 
 
 def overwrite_tag(_rng: Random, device: str, leader: Row, _book: Book) -> None:
-    """Overwrite the tag with something that is none."""
+    """Overwrite the tag with other text."""
     message(device, b"@stats_set_aux %d %s" % (leader.id, GARBAGE))
 
 
 def shorten_tag(_rng: Random, device: str, leader: Row, _book: Book) -> None:
-    """Have the tag list nothing but its own region."""
+    """Make the tag list only its own region."""
     _retag(device, leader, [leader.id])
 
 
 def lengthen_tag(rng: Random, device: str, leader: Row, book: Book) -> None:
-    """Have the tag list a region of another program too."""
+    """Make the tag list a region of another program too."""
     others = [number for number in book if number > leader.id]
     _retag(device, leader, [*members_of(leader), *rng.sample(others, min(1, len(others)))])
 
@@ -70,7 +70,7 @@ def rename_group(rng: Random, device: str, leader: Row, _book: Book) -> None:
 
 
 def _plain(leader: Row) -> bytes:
-    """Return the tag without the options that the kernel shows behind it."""
+    """Return the tag without the options that the kernel appends."""
     return leader.aux.split(b" precise_timestamps")[0].split(b" histogram:")[0]
 
 

@@ -1,4 +1,4 @@
-"""Changes to what is in a file: those of tests/kernel/changes.py, and random variants of them."""
+"""Changes to a file's content: those of tests/kernel/changes.py, and random variants."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from tests.kernel.changes import (
 Content = Callable[[Random, Path], None]
 
 _BLOCK: Final = 4096
-# What the changes of tests/kernel/changes.py need a file to have.
+# The file size that the changes of tests/kernel/changes.py need.
 _LEAST: Final = 3 * MIB
 _FIRST: Final = 6
-# A file whose size is beyond is written anew, so that a long run ends on a small disk.
+# Larger files are rewritten, so that a long run fits on a small disk.
 LARGEST: Final = 96 * MIB
 
 
 def fill(path: Path, megabytes: int = _FIRST) -> None:
-    """Write a file from its beginning, synced; what was in it is gone."""
+    """Write a file from its start and sync it; the previous content is gone."""
     with opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
         for i in range(megabytes):
             os.pwrite(fd, os.urandom(MIB), i * MIB)
@@ -42,7 +42,7 @@ def fill(path: Path, megabytes: int = _FIRST) -> None:
 
 
 def write_anew(rng: Random, path: Path) -> None:
-    """Truncate the file and write it anew."""
+    """Truncate the file and rewrite it."""
     fill(path, rng.randint(1, _FIRST))
 
 
@@ -51,7 +51,7 @@ def _size(path: Path) -> int:
 
 
 def _grown(path: Path) -> int:
-    """Return the file's size, after having filled it where it is too small."""
+    """Return the file's size, after filling it if it is too small."""
     if _size(path) < _LEAST:
         fill(path)
     return _size(path)
@@ -70,7 +70,7 @@ def _aligned(rng: Random, below: int) -> int:
 
 
 def _length(rng: Random) -> int:
-    """Return a length from one block to 2 MiB, short ones as often as long ones."""
+    """Return a length from one block to 2 MiB, short and long ones equally often."""
     return _BLOCK << rng.randrange(10)
 
 
@@ -83,17 +83,17 @@ def _write_at(rng: Random, path: Path, *, synced: bool) -> None:
 
 
 def write_at(rng: Random, path: Path) -> None:
-    """Write anywhere, at no boundary of blocks, synced."""
+    """Write anywhere, unaligned, and sync."""
     _write_at(rng, path, synced=True)
 
 
 def write_at_delayed(rng: Random, path: Path) -> None:
-    """Write anywhere; it lands by itself or with somebody else's sync."""
+    """Write anywhere; it lands by itself or with another program's sync."""
     _write_at(rng, path, synced=False)
 
 
 def write_at_land_later(rng: Random, path: Path) -> None:
-    """Write anywhere, and have it land when the file has been looked at already."""
+    """Write anywhere, and flush after the file has been reconciled."""
     _write_at(rng, path, synced=False)
     time.sleep(rng.uniform(0.0, 0.6))
     with opened(path, os.O_RDONLY) as fd:
@@ -110,7 +110,7 @@ def _fallocated(mode: int, *, beyond: int = 0) -> Content:
 
 
 def collapse_at(rng: Random, path: Path) -> None:
-    """Take some blocks out of the file."""
+    """Remove some blocks from the file."""
     size = _grown(path)
     length = min(_length(rng), MIB)
     with opened(path) as fd:
@@ -118,24 +118,24 @@ def collapse_at(rng: Random, path: Path) -> None:
 
 
 def insert_at(rng: Random, path: Path) -> None:
-    """Put a hole into the file, which moves the rest up."""
+    """Insert a hole into the file, which moves the rest."""
     size = _grown(path)
     with opened(path) as fd:
         fallocate(fd, INSERT, _aligned(rng, size - _BLOCK), _length(rng))
 
 
 def truncate_to(rng: Random, path: Path) -> None:
-    """Set any size, beyond the end too."""
+    """Set any size, also beyond the end."""
     os.truncate(path, rng.randrange(_size(path) + 4 * MIB))
 
 
 def truncate_to_nothing(_rng: Random, path: Path) -> None:
-    """Have the file be empty."""
+    """Truncate the file to nothing."""
     os.truncate(path, 0)
 
 
 def store_at(rng: Random, path: Path) -> None:
-    """Store through mmap(2) anywhere, of which inotify tells nothing."""
+    """Store through mmap(2) anywhere, for which inotify emits no event."""
     size = _grown(path)
     offset = rng.randrange(size - 1)
     length = min(_length(rng), size - offset)
@@ -145,14 +145,14 @@ def store_at(rng: Random, path: Path) -> None:
 
 
 def write_direct_at(rng: Random, path: Path) -> None:
-    """Write anywhere past the page cache."""
+    """Write anywhere with O_DIRECT."""
     length = _length(rng)
     with opened(path, os.O_WRONLY | os.O_DIRECT) as fd, mmap.mmap(-1, length) as buffer:
         os.pwrite(fd, buffer, _aligned(rng, _size(path) + 2 * MIB))
 
 
 def punch_many(rng: Random, path: Path) -> None:
-    """Punch some small holes all over the file."""
+    """Punch small holes all over the file."""
     size = _grown(path)
     with opened(path) as fd:
         for _ in range(rng.randint(2, 6)):
@@ -161,7 +161,7 @@ def punch_many(rng: Random, path: Path) -> None:
             )
 
 
-# What needs no name beside the file's, so that an unlinked one can be changed by it.
+# Changes that need no second name, so they work on an unlinked file.
 NAMELESS: Final[dict[str, Content]] = {
     "write at random": write_at,
     "write at random, delayed": write_at_delayed,

@@ -1,4 +1,4 @@
-"""The files that are followed, as the run knows them, and the changes to their names."""
+"""The followed files as the run knows them, and changes to their names."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.torture.contents import fill
 
 @dataclass(slots=True)
 class Image:
-    """A file of the configuration. `home` is its path there, `at` where the file that is to be covered can be
-    opened now, None where there is none."""
+    """A configured file. `home` is its configured path, `at` the path where the followed file can be opened
+    now, None if there is none."""
 
     home: Path
     mode: Literal["inode", "path"]
     at: Path | None = None
     fd: int | None = None
-    """Open on a file that has been unlinked (mode inode)."""
+    """A descriptor of an unlinked file (mode inode)."""
     ended: bool = False
-    """The worker has ended with its file (mode inode)."""
+    """The worker ended with its file (mode inode)."""
     restarts: int = 0
-    """How many processes must have followed the first of this supervisor."""
+    """The number of worker restarts under this supervisor."""
     aged: int = 0
-    """Changes since the file was written anew."""
+    """Changes since the file was rewritten."""
 
     def beside(self, what: str) -> Path:
         """Return another name in the same folder."""
@@ -35,12 +35,12 @@ class Image:
 
     @property
     def lives_by_inode(self) -> bool:
-        """Return whether the file is one that a new supervisor would not find by its path."""
+        """Return whether a new supervisor would not find the file by its path."""
         return self.mode == "inode" and self.at is not None and self.at != self.home
 
 
 def create(rng: Random, image: Image) -> None:
-    """Make the file anew at its path."""
+    """Create the file again at its path."""
     fill(image.home, rng.randint(1, 6))
     image.at, image.aged = image.home, 0
     if image.ended:
@@ -65,7 +65,7 @@ def remove(_rng: Random, image: Image) -> None:
 
 
 def make_again(rng: Random, image: Image) -> None:
-    """Unlink the file and make it anew at once."""
+    """Unlink the file and recreate it at once."""
     remove(rng, image)
     create(rng, image)
 
@@ -77,19 +77,19 @@ def move_away(_rng: Random, image: Image) -> None:
 
 
 def move_back(_rng: Random, image: Image) -> None:
-    """Rename the file to its path again."""
+    """Rename the file back to its path."""
     image.beside("away").rename(image.home)
     image.at = image.home
 
 
 def link(_rng: Random, image: Image) -> None:
-    """Give the file a second name for a moment."""
+    """Give the file a second name temporarily."""
     os.link(image.home, image.beside("link"))
     image.beside("link").unlink()
 
 
 def link_over(_rng: Random, image: Image) -> None:
-    """Have the path be another name of the same file."""
+    """Replace the path with another name of the same file."""
     os.link(image.home, image.beside("link"))
     image.home.unlink()
     image.beside("link").rename(image.home)
@@ -103,7 +103,7 @@ def unlink_open(_rng: Random, image: Image) -> None:
 
 
 def close_unlinked(_rng: Random, image: Image) -> None:
-    """Close an unlinked file, which is its end."""
+    """Close an unlinked file, which deletes it."""
     assert image.fd is not None
     os.close(image.fd)
     image.fd = image.at = None
@@ -118,14 +118,14 @@ NAMES: dict[str, Renaming] = {
         create, replace, remove, make_again, move_away, move_back, link, link_over, unlink_open, close_unlinked,
     )
 }  # fmt: skip
-# After these a worker of mode inode ends by itself, so that a kill may find it gone.
+# After these a worker of mode inode exits, so a kill may find it gone.
 ENDS = frozenset({"replace", "remove", "make again", "close unlinked"})
-# What comes of these in mode inode depends on whether a worker has the file already.
+# The results of these in mode inode depend on whether a worker already has the file.
 _FOLLOWED_ONLY = ENDS | {"move away", "unlink open"}
 
 
 def possible_names(image: Image, *, starting: bool = False) -> list[str]:
-    """Return which changes of the name the file can undergo now, or while the supervisor is `starting`."""
+    """Return the name changes that are possible for the file now, or while the supervisor is `starting`."""
     names = _possible_names(image)
     return [n for n in names if n not in _FOLLOWED_ONLY] if starting and image.mode == "inode" else names
 

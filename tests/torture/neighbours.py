@@ -1,4 +1,4 @@
-"""Who else is on the device, each a process of its own: a program with regions that come and go, and a reader."""
+"""Other users of the device, each a process: a program with changing regions, and a reader."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _fork = multiprocessing.get_context("fork")
 
 
 class Intruder:
-    """A program that makes and deletes regions at random, so that ids are taken as they become free. It keeps a
-    book of its own regions."""
+    """A program that creates and deletes regions at random, so that freed ids are taken. It has a book of its
+    regions."""
 
     def __init__(self, dev_t: int, sectors: int, seed: int) -> None:
         self._ours, theirs = _fork.Pipe()
@@ -34,7 +34,7 @@ class Intruder:
 
     @contextmanager
     def paused(self) -> Iterator[tuple[Book, list[str]]]:
-        """Have it do nothing for as long as it takes; gives its book, and what it found done to its regions."""
+        """Pause it while the context lasts; yields its book, and the damage to its regions that it found."""
         self._ours.send("pause")
         try:
             yield self._ours.recv()
@@ -42,7 +42,7 @@ class Intruder:
             self._ours.send("go on")
 
     def end(self) -> int:
-        """Have it delete its regions and end; return how many messages it sent."""
+        """Make it delete its regions and end; return the number of its messages."""
         self._ours.send("end")
         count: int = self._ours.recv()
         self._process.join()
@@ -81,14 +81,14 @@ def _intrude(pipe: Connection, dev_t: int, sectors: int, seed: int) -> None:
 
 
 class Reader:
-    """Reads the files all the time past the page cache, so that there is something to count."""
+    """Reads the files all the time with O_DIRECT, so that there is I/O to count."""
 
     def __init__(self, paths: list[Path], seed: int) -> None:
         self._process = _fork.Process(target=_read, args=(paths, seed), daemon=True)
         self._process.start()
 
     def end(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
         self._process.join()
 

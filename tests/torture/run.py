@@ -25,26 +25,26 @@ from tests.torture.view import View, cover_faults, group_of, orphans, touched, v
 
 Kind = Literal["ext4", "xfs"]
 
-# A supervisor that was killed takes some seconds to start again on a busy machine.
+# On a busy machine a killed supervisor takes some seconds to restart.
 DEADLINE: Final = 60.0
 _SIZE_MB: Final = 800
 _IMAGES: Final[tuple[tuple[str, Literal["inode", "path"]], ...]] = (
     ("inode0.img", "inode"), ("inode1.img", "inode"), ("path0.img", "path"), ("path1.img", "path"),
 )  # fmt: skip
 _PAUSE: Final = 0.01
-# So many changes leave a file in some dozens of pieces; then it is written anew.
+# After this many changes a file is in some dozens of pieces, and is rewritten.
 _OLDEST: Final = 20
 _COUNTED: Final = ("reads", "writes", "bytes_read", "bytes_written")
 _CONFIG: Final[dict[str, Any]] = {
     "defaults": {"sample": "1s", "max_regions": 1000},
     "devices": {"max_regions": 10_000},
-    # A worker is killed more often than any would crash, and each time another must come at once.
+    # Workers are killed more often than they would crash, and must be replaced at once each time.
     "supervisor": {"restart": {"initial": "50ms", "max": "100ms", "give_up": 100000, "within": "1m"}},
 }
 
 
-class Missed(Exception):  # noqa: N818 - it says what happened
-    """Something is not as it should be; `counter` is the figure of the tally that it belongs to."""
+class Missed(Exception):  # noqa: N818 - the name is the event
+    """A check failed; `counter` is the tally's figure for it."""
 
     def __init__(self, counter: str, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -53,7 +53,7 @@ class Missed(Exception):  # noqa: N818 - it says what happened
 
 @dataclass(slots=True)
 class _Step:
-    """What was done in a step: changes as (file, kind), and disturbances."""
+    """The changes of a step as (file, kind), and its disturbances."""
 
     changes: list[tuple[Image, str]] = field(default_factory=list)
     disturbances: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Torture:
         self._supervisor = supervisor
         self._intruder = intruder
         self._rng = Random(seed)
-        # What depends on time or on the regions draws from another, so that the stream is the seed's alone.
+        # Draws that depend on time or regions use another generator, so that the stream depends only on the seed.
         self._chance = Random(seed + 1)
         self._totals: dict[str, dict[str, int]] = {}
         self._given_up: dict[int, tuple[int, int]] = {}
@@ -119,7 +119,7 @@ class Torture:
         took = max(0.0, exact_at - changed_at) * 1000
         tally.step([kind for _, kind in step.changes], step.disturbances, took)
 
-    # What is done.
+    # Actions.
 
     def _change(self, image: Image, step: _Step) -> None:
         rng = self._rng
@@ -166,7 +166,7 @@ class Torture:
         image.restarts += 1
 
     def _kill_supervisor(self, step: _Step) -> None:
-        """Kill it and start another, which finds by their paths alone what there is."""
+        """Kill it and start another, which finds files by their paths only."""
         for image in self._images:
             while image.lives_by_inode:
                 kind = possible_names(image)[0]
@@ -180,7 +180,7 @@ class Torture:
         for image in self._images:
             image.restarts, image.ended = 0, False
 
-    # What is seen.
+    # Checks.
 
     def _pid(self, image: Image) -> int | None:
         pid = self._statuses.get(str(image.home), {}).get("pid")
@@ -190,7 +190,7 @@ class Torture:
         return view(self._device.name, [image.at for image in self._images if image.at is not None])
 
     def _until_followed(self, step: _Step) -> float:
-        """Wait until all is as it should be; return when it was first seen to be exact. Raises Missed."""
+        """Wait until all checks pass; return when the cover was first exact. Raises Missed."""
         until = time.monotonic() + DEADLINE
         changed = [image.at for image, _ in step.changes if image.at is not None]
         some = sorted(set(changed)) if not step.disturbances else None
@@ -215,7 +215,7 @@ class Torture:
         return cover_faults(view(self._device.name, some))
 
     def _faults(self, step: _Step) -> tuple[str, list[str]]:
-        """Return what is not as it should be of all files, and the figure it belongs to."""
+        """Return the failed checks of all files, and the tally's figure for them."""
         with self._intruder.paused() as (book, complaints):
             seen = self._view()
             wrong = complaints or touched(self._without_given_up(seen), book)
@@ -230,7 +230,8 @@ class Torture:
         return "exits", self._state_faults(seen, step)
 
     def _without_given_up(self, seen: View) -> View:
-        """Return the view without regions whose tag was overwritten: who did that has them, and deletes them now."""
+        """Return the view without regions whose tag was overwritten. They belong to the attacker, in whose
+        place they are deleted here."""
         rows = []
         for row in seen.rows:
             if self._given_up.get(row.id) == (row.start, row.length) and b"filemapd." not in row.aux:
@@ -241,7 +242,7 @@ class Torture:
         return View(tuple(rows), seen.spans, seen.inodes)
 
     def _went_back(self) -> list[str]:
-        """Take in the status; return which totals are less than they were."""
+        """Read the status; return the totals that have decreased."""
         found = []
         self._statuses = {filemap["path"]: filemap for filemap in self._supervisor.status()["filemaps"]}
         for path, filemap in self._statuses.items():
@@ -256,22 +257,22 @@ class Torture:
         found = []
         for image in self._images:
             filemap = self._statuses.get(str(image.home), {})
-            said = f"{image.home.name}: {filemap.get('state')} ({filemap.get('reason')})"
+            text = f"{image.home.name}: {filemap.get('state')} ({filemap.get('reason')})"
             if filemap.get("state") not in _states(image, seen):
-                found.append(f"{said}, not {' or '.join(_states(image, seen))}")
+                found.append(f"{text}, not {' or '.join(_states(image, seen))}")
             restarts = filemap.get("restarts", -1)
-            # Of a file that is replaced twice in a step, and of one that is gone at its end, one end may be seen.
+            # If a file is replaced twice in a step, or gone at its end, one worker's end may be seen.
             ends = sum(one is image and kind in ENDS for one, kind in step.changes)
             if not image.restarts - ends <= restarts <= image.restarts:
                 found.append(
-                    f"{said}: {restarts} restarts for {image.restarts} ({filemap.get('last_crash')})"
+                    f"{text}: {restarts} restarts for {image.restarts} ({filemap.get('last_crash')})"
                 )
             elif not found:
                 image.restarts = restarts
         return found
 
     def _report(self, number: int, step: _Step) -> str:
-        """Return the state of both sides."""
+        """Return the state of supervisor and device."""
         seen = self._view()
         lines = [f"in step {number}: {step}", "the device has:"]
         lines += [f"  {row.id}: {row.start}+{row.length} {row.program!r} {row.aux!r}" for row in seen.rows]
@@ -291,7 +292,7 @@ def _states(image: Image, seen: View) -> tuple[str, ...]:
 
 @contextmanager
 def scene(kind: Kind, seed: int, folder: Path, tally: Tally) -> Iterator[Torture]:
-    """A file system with files that a supervisor follows, and others on the device."""
+    """A file system with followed files under a supervisor, and other programs on the device."""
     with filesystem(kind, size_mb=_SIZE_MB) as fs:
         images = [Image(fs.mountpoint / name, mode, fs.mountpoint / name) for name, mode in _IMAGES]
         for image in images:
@@ -311,8 +312,8 @@ def scene(kind: Kind, seed: int, folder: Path, tally: Tally) -> Iterator[Torture
 
 
 def torture(kind: Kind, seed: int, count: int, folder: Path) -> Tally:
-    """Make `count` changes on a file system of that kind and return what was counted; a failure is told on stderr
-    with what it takes to see it again. `folder` is for the supervisor's files."""
+    """Make `count` changes on a file system of that kind and return the tally. A failure is printed to stderr
+    with what reproduces it. `folder` is for the supervisor's files."""
     tally = Tally(kind, count)
     try:
         with scene(kind, seed, folder, tally) as run:

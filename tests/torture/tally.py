@@ -1,4 +1,4 @@
-"""What a run counted, shown as it goes on and at its end."""
+"""The tally of a run, as progress and as a final table."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _BAR: Final = 30
 
 @dataclass(slots=True)
 class Tally:
-    """The figures of a run on one file system. Times are milliseconds from the change to exact cover, as seen by
-    filefrag and dmsetup, which take a while themselves."""
+    """The figures of a run on one file system. Times are milliseconds from the change to exact cover,
+    including the time of filefrag and dmsetup themselves."""
 
     fs: str
     wanted: int
     changes: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """How long each undisturbed change of a kind took; one made with others counts for each."""
+    """The times of undisturbed changes by kind; changes made together count for each kind."""
     disturbed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Changes made together with a kill or an interference, by kind: these are not timed."""
+    """The number of changes made together with a kill or an interference, by kind; they are not timed."""
     interferences: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     steps: int = 0
     intruder: int = 0
@@ -57,7 +57,7 @@ class Tally:
             self.interferences[disturbance].append(took_ms)
 
     def progress(self, *, over: bool = False) -> None:
-        """Show how far the run is: a bar on a terminal, else a line every few seconds."""
+        """Show the progress: a bar on a terminal, otherwise a line every few seconds."""
         elapsed = time.monotonic() - self._began
         text = f"{self.fs}: {self.done} of {self.wanted} changes, {elapsed:.0f} s, {_times(self._all())}"
         if sys.stdout.isatty():

@@ -1,4 +1,5 @@
-"""What filefrag and dmsetup show of all files at one moment, and what is wrong with it. Only view() calls them."""
+"""All files according to filefrag and dmsetup at one moment, and the checks of it. Only view() calls these
+tools."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class View:
 
 
 def view(device: str, paths: Sequence[Path]) -> View:
-    """Look at the files and at the device's regions."""
+    """Read the files' extents and the device's regions."""
     found: dict[Path, list[Span]] = {path: [] for path in paths}
     if paths:
         path = paths[0]
@@ -49,7 +50,7 @@ def _placeless(flags: str) -> bool:
 
 
 def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return spans in order, those that touch or overlap made one."""
+    """Return spans in order, with those that touch or overlap joined."""
     found: list[Span] = []
     for start, end in sorted(spans):
         if found and start <= found[-1][1]:
@@ -60,7 +61,7 @@ def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def members_of(row: Row) -> list[int]:
-    """Return the ids that a region's tag lists, none where it bears no tag."""
+    """Return the ids in a region's tag, empty if it bears none."""
     match = _TAG.fullmatch(row.aux)
     ids: list[int] = []
     for item in match[1].decode().split(",") if match is not None else ():
@@ -70,19 +71,19 @@ def members_of(row: Row) -> list[int]:
 
 
 def marked_inode(row: Row) -> int | None:
-    """Return the inode for which a region is marked, in its tag's userdata or in place of a tag."""
+    """Return the inode in a region's mark, in its tag's userdata or instead of a tag."""
     tag = _TAG.fullmatch(row.aux)
     mark = _MARK.fullmatch(tag[2] if tag is not None else row.aux)
     return int(mark[1]) if mark is not None else None
 
 
 def group_of(rows: Iterable[Row], inode: int) -> list[Row]:
-    """Return the regions that bear a tag that names the inode: one, if all is well."""
+    """Return the regions whose tag names the inode: normally one."""
     return [row for row in rows if members_of(row) and marked_inode(row) == inode]
 
 
 def cover_faults(seen: View) -> list[str]:
-    """Return in which files the group does not cover just what filefrag shows."""
+    """Return the files whose group doesn't cover exactly filefrag's extents."""
     listed = {row.id: row for row in seen.rows}
     found = []
     for path, spans in seen.spans.items():
@@ -107,7 +108,7 @@ def cover_faults(seen: View) -> list[str]:
 
 
 def orphans(seen: View) -> list[str]:
-    """Return the regions marked as ours that are not in just one group, that of a file that is there."""
+    """Return the regions with our mark that aren't in exactly one group of an existing file."""
     wanted = set(seen.inodes.values())
     holders: dict[int, list[Row]] = {}
     for row in seen.rows:
@@ -130,7 +131,7 @@ Book = Mapping[int, tuple[int, int, bytes, bytes]]
 
 
 def touched(seen: View, book: Book) -> list[str]:
-    """Return what of another program's regions is not as its own book says, and what nobody has in a book."""
+    """Return deviations of another program's regions from its book, and regions in nobody's book."""
     others = {
         row.id: (row.start, row.length, row.program, row.aux)
         for row in seen.rows

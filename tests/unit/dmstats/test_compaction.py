@@ -1,4 +1,5 @@
-"""Which ids are used again and what is made anew for a tag to fit, against the kernel's way of giving ids."""
+"""Which ids are reused and which regions recreated for a tag to fit, against the kernel's way of assigning
+ids."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from tests.unit.dmstats.test_plan import UNLIMITED, covered, region, sectors
 
 
 def allocate(used: Collection[int], count: int) -> list[int]:
-    """Return the ids that the kernel gives, one region after the other."""
+    """Return the ids that the kernel assigns, one region after the other."""
     taken = set(used)
     given_ids = []
     for _ in range(count):
@@ -29,13 +30,13 @@ def allocate(used: Collection[int], count: int) -> list[int]:
 
 @given(st.sets(st.integers(0, 50)), st.integers(0, 40))
 def test_expected_ids(used: set[int], count: int) -> None:
-    """The ids that are expected are those that the kernel gives: the lowest free ones, one by one."""
+    """The expected ids are those that the kernel assigns: the lowest free ones, one by one."""
     assert expected_ids(used, count) == allocate(used, count)
     assert expected_ids(frozenset(used), count) == expected_ids(sorted(used), count)
 
 
 def test_tag_fits() -> None:
-    """A list fits up to just the length that libdm can edit."""
+    """A list fits up to exactly the length that libdm can edit."""
     ids = range(0, 100, 2)
     length = len(members_text(as_ranges(ids)))
     assert tag_fits(ids, MAX_TAG_BYTES - length)
@@ -44,7 +45,7 @@ def test_tag_fits() -> None:
 
 @st.composite
 def scattered(draw: st.DrawFn) -> tuple[Plan, set[int], int]:
-    """Draw a plan that keeps scattered regions, among ids that are others', and a tag's other bytes."""
+    """Draw a plan with scattered retained regions, ids of others, and the tag's other bytes."""
     count = draw(st.integers(0, 300))
     density = draw(st.floats(0, 1))
     rng = random.Random(draw(st.integers(0, 2**32)))
@@ -52,7 +53,7 @@ def scattered(draw: st.DrawFn) -> tuple[Plan, set[int], int]:
     others = {n for n in range(1200) if rng.random() < density} - set(ids)
     going = set(ids[: count // draw(st.integers(2, 6))])
     keep = tuple(region(n, 4 * n, 4 * n + 2) for n in sorted(set(ids) - going))
-    # Some of what goes lies on what is made.
+    # Some retired regions overlap created ones.
     create = [Range(4 * n, 4 * n + 1) for n in going if rng.random() < density / 4]
     create += [Range(10_000 + 4 * i, 10_002 + 4 * i) for i in range(draw(st.integers(0, 50)))]
     retire = tuple(region(n, 4 * n, 4 * n + 2) for n in sorted(going))
@@ -62,16 +63,16 @@ def scattered(draw: st.DrawFn) -> tuple[Plan, set[int], int]:
 
 @given(scattered())
 def test_compacted_fits(drawn: tuple[Plan, set[int], int]) -> None:
-    """The tag of a compacted plan fits once the kernel gave its ids, whatever ids others hold: the plan still
-    covers the same, and what is made anew is retired. What goes first lies on nothing that is covered, and is not
-    the leader."""
+    """The tag of a compacted plan fits once the kernel has assigned its ids, whatever ids others have. The
+    plan still covers the same, and recreated regions are retired. Regions retired first overlap nothing
+    covered, and none is the leader."""
     plan, others, overhead = drawn
     all_ids = {r.id for r in [*plan.keep, *plan.retire]}
     used = others | all_ids
     leader = min(all_ids, default=None)
     result = compacted(plan, used, overhead, leader)
     if result is None:
-        # There is no way, even if all were made anew.
+        # No plan is possible, even with all regions recreated.
         outside = {r.id for r in plan.retire} - {leader}
         outside -= {r.id for r in plan.retire if set(sectors([(r.start, r.end)])) & set(sectors(plan.target))}
         ids = allocate(used - outside, len(plan.create) + len(plan.keep))
@@ -93,17 +94,17 @@ def test_compacted_fits(drawn: tuple[Plan, set[int], int]) -> None:
 
 
 @given(scattered())
-def test_what_surely_fits(drawn: tuple[Plan, set[int], int]) -> None:
-    """Where a tag is said to fit whatever ids others hold, it fits with the ids that the kernel gives."""
+def test_surely_fits(drawn: tuple[Plan, set[int], int]) -> None:
+    """A tag said to fit whatever ids others have fits with the ids that the kernel assigns."""
     plan, others, overhead = drawn
     used = others | {r.id for r in [*plan.keep, *plan.retire]}
     ids = [*(r.id for r in plan.keep), *allocate(used, len(plan.create))]
     assert tag_fits(ids, overhead) or not tag_surely_fits(plan, len(used), overhead)
 
 
-def test_freed_ids_are_used_again() -> None:
-    """Where a tenth of many regions goes, scattered, and as many come, these get their ids and nothing else is made
-    anew; but the leader's stays free."""
+def test_freed_ids_are_reused() -> None:
+    """When a tenth of many scattered regions is replaced, new ones get the freed ids and no others are
+    recreated; only the leader's id stays free."""
     regions = [region(n, 4 * n, 4 * n + 2) for n in range(10_000)]
     going = set(random.Random(1).sample(range(10_000), 1_000)) | {0}
     ranges = [Range(r.start, r.end) for r in regions if r.id not in going]
@@ -115,9 +116,9 @@ def test_freed_ids_are_used_again() -> None:
     assert {r.id for r in result.first} == going - {0}
 
 
-def test_few_are_made_anew() -> None:
-    """Where more goes than comes, regions without neighbours are made anew, and no more of them than the tag asks
-    for: each saves two places in it, its own and the hole that it fills."""
+def test_few_are_recreated() -> None:
+    """When more is retired than created, regions without neighbours are recreated, no more than the tag
+    requires: each saves two entries, its own and the hole that it fills."""
     single, row = range(0, 1000, 2), range(1001, 9000)
     keep = tuple(region(n, 4 * n, 4 * n + 2) for n in [*single, *row])
     plan = Plan(joined((r.start, r.end) for r in keep), keep, (), ())
@@ -131,7 +132,8 @@ def test_few_are_made_anew() -> None:
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=300, unique=True), st.integers(0, 1000))
 def test_batches(ids: list[int], userdata: int) -> None:
-    """What goes is walked once, in order; without any one batch of it the group's tag fits, if it did with all."""
+    """Each retired region is in one batch, in order. Without any one batch the group's tag fits, if it did
+    with all."""
     members = tuple(region(n, 4 * n, 4 * n + 2) for n in sorted(ids))
     group = Group(Tag("vm", True, as_ranges(ids), "u" * userdata), members)
     walked = list(batches(members[1:], group))
@@ -143,8 +145,8 @@ def test_batches(ids: list[int], userdata: int) -> None:
     assert list(batches(members, None)) == [members]
 
 
-def test_compacted_leaves_no_way() -> None:
-    """Where others hold all ids but every second one higher up, no plan can list so many members."""
+def test_compacted_is_impossible() -> None:
+    """When others have all ids except every second higher one, no plan can list that many members."""
     keep = tuple(region(2 * n, 4 * n, 4 * n + 2) for n in range(400))
     plan = Plan(joined((r.start, r.end) for r in keep), keep, (), ())
     assert compacted(plan, {*range(800), *range(800, 3200, 2)}, 40) is None

@@ -1,4 +1,4 @@
-"""What differs between two replies that are nearly the same."""
+"""The differences between two nearly equal replies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dmstats.region import Region, parse_list
 from tests.unit.data import recorded
 
 ROWS, PAIRS = Rows(), Records(16)
-# Rows as a kernel shows them, among them some of which an aux makes several lines, and none.
+# A kernel's rows, some of which have an aux of several lines, and lines that are no rows.
 LINES = [
     line + b"\n"
     for name in ("list.txt", "list_odd.txt", "list_empty.txt")
@@ -25,7 +25,7 @@ EDITS = st.lists(
 
 
 def edited(pieces: Sequence[bytes], edits: Sequence[tuple[int, int, list[bytes]]]) -> list[bytes]:
-    """Return pieces of which some were taken out and others put in."""
+    """Return pieces with some removed and others inserted."""
     result = list(pieces)
     for at, gone, come in edits:
         result[at : at + gone] = come
@@ -33,7 +33,7 @@ def edited(pieces: Sequence[bytes], edits: Sequence[tuple[int, int, list[bytes]]
 
 
 def replaced(old: Sequence[bytes], pairs: Sequence[tuple[bytes, bytes]]) -> Counter[bytes]:
-    """Return the pieces that `old` has once each of the pairs is replaced."""
+    """Return the pieces of `old` with each of the pairs replaced."""
     pieces = Counter(old)
     for one, _ in pairs:
         assert not one or pieces[one] > 0
@@ -44,14 +44,14 @@ def replaced(old: Sequence[bytes], pairs: Sequence[tuple[bytes, bytes]]) -> Coun
 
 
 def regions_in(lines: Sequence[bytes]) -> Counter[Region]:
-    """Return the regions of lines, each parsed by itself: in any order of the ids."""
+    """Return the regions of lines, each parsed separately: ids may be in any order."""
     return Counter(region for line in lines for region in parse_list(line).regions)
 
 
 @given(st.lists(st.sampled_from(LINES), max_size=12), EDITS)
 def test_rows(old: list[bytes], edits: list[tuple[int, int, list[bytes]]]) -> None:
-    """Whatever was done to a list, in whatever order its rows are: with the rows that differ replaced it is the new
-    one, and so are the regions in it."""
+    """Whatever the edits to a list, and whatever the order of its rows: with the differing rows replaced it
+    equals the new one, and so do its regions."""
     new = edited(old, edits)
     pairs = differing(b"".join(old), memoryview(b"".join(new)), ROWS)
     assert pairs is not None
@@ -65,7 +65,7 @@ def test_rows(old: list[bytes], edits: list[tuple[int, int, list[bytes]]]) -> No
 
 @given(st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 3), max_size=12), st.data())
 def test_records(old: dict[int, int], data: st.DataObject) -> None:
-    """Of records that ascend just those differ that are not the same in both, each beside the one with its key."""
+    """Of ascending records exactly the differing ones are returned, each beside the one with its key."""
     new = dict(old)
     for key in data.draw(st.lists(st.integers(0, 2**64 - 1) | st.sampled_from([*old, 5]), max_size=4)):
         new[key] = data.draw(st.integers(0, 3))
@@ -83,7 +83,7 @@ def record(key: int, value: int) -> bytes:
 
 
 def test_few_of_many() -> None:
-    """Of a long list the rows that changed, came and went are told, from its first to its last."""
+    """Changed, added and removed rows of a long list are returned, from its first to its last."""
     rows = {n: b"%d: %d+8 8 dmstats -\n" % (n, 8 * n) for n in range(10_000)}
     new = rows | {0: b"0: 0+8 8 dmstats tag\n", 10_000: b"10000: 0+8 8 dmstats -\n"}
     del new[77]
@@ -91,8 +91,8 @@ def test_few_of_many() -> None:
     assert differing(b"".join(rows.values()), b"".join(new.values()), ROWS) == expected
 
 
-def test_where_much_differs_nothing_is_told() -> None:
-    """A hundred rows that differ are told, of more none."""
+def test_many_differences_are_not_returned() -> None:
+    """A hundred differing rows are returned, of more none."""
     assert len(differing(b"", b"".join(b"%d: -\n" % n for n in range(100)), ROWS) or ()) == 100
     assert differing(b"", b"".join(b"%d: -\n" % n for n in range(101)), ROWS) is None
     assert differing(b"".join(b"%d: -\n" % n for n in range(101)), b"", ROWS) is None

@@ -1,4 +1,4 @@
-"""What a file is, and where it lies, as far as it can be told without a device."""
+"""A file's identity and file system, as far as they need no device."""
 
 from __future__ import annotations
 
@@ -38,23 +38,24 @@ cut short
     ],
 )
 def test_mount_type(mount: str, kind: str | None) -> None:
-    """The file system is that of the mount with just this id, with optional fields or without."""
+    """The file system is that of the mount with exactly this id, with optional fields or without."""
     assert mount_type(MOUNTINFO, mount) == kind
 
 
 def test_mount_id() -> None:
-    """The mount's id is found in fdinfo among its other lines."""
+    """The mount's id is found among the other lines of fdinfo."""
     assert files._mount_id("pos:\t0\nflags:\t0100002\nmnt_id:\t27\nino:\t12\n") == "27"
     assert files._mount_id("pos:\t0\n") == ""
 
 
 def test_number_of_the_ioctl(tmp_path: Path) -> None:
-    """FS_IOC_GETVERSION is the headers'."""
+    """FS_IOC_GETVERSION equals the headers'."""
     assert files.FS_IOC_GETVERSION == sizes(tmp_path)["FS_IOC_GETVERSION"] == 0x80087601
 
 
 def test_identity_is_the_files_own(tmp_path: Path) -> None:
-    """The identity is the inode's: the same through a second descriptor and a rename, another for another file."""
+    """The identity is the inode's: the same through a second descriptor and a rename, different for another
+    file."""
     first, second = tmp_path / "first", tmp_path / "second"
     with first.open("wb") as one, second.open("wb") as other:
         identity = identify(one.fileno())
@@ -66,7 +67,7 @@ def test_identity_is_the_files_own(tmp_path: Path) -> None:
 
 
 def test_no_generation_counts_as_zero() -> None:
-    """A file system that knows no generations gives 0, no error."""
+    """On a file system without generations it is 0, without an error."""
     with Path("/proc/self/status").open("rb") as file:
         status = os.fstat(file.fileno())
         assert identify(file.fileno()) == FileIdentity(status.st_dev, status.st_ino, 0)
@@ -80,7 +81,7 @@ def refusal(fd: int) -> UnmappableError:
 
 
 def test_kinds_that_are_no_regular_file(tmp_path: Path) -> None:
-    """A directory, a character device, a pipe and a socket are refused by what they are."""
+    """A directory, a character device, a pipe and a socket are refused with their type."""
     reading, writing = os.pipe()
     sock = socket.socket()
     folder = os.open(tmp_path, os.O_RDONLY)
@@ -100,7 +101,7 @@ def test_kinds_that_are_no_regular_file(tmp_path: Path) -> None:
 
 
 def test_no_block_device() -> None:
-    """A file on proc, and one in memory, are refused with their file system's name."""
+    """Files on proc and in memory are refused with their file system's name."""
     with Path("/proc/self/status").open("rb") as file:
         refused = refusal(file.fileno())
     assert isinstance(refused, NotOnDeviceMapperError)

@@ -1,4 +1,4 @@
-"""Group tags in all the forms that libdm writes and anybody else could."""
+"""Group tags in all forms that libdm or any other program could write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USERDATA = st.text(st.characters(exclude_characters="\n\0"), max_size=20).filter
 
 
 def region(number: int, aux: str = "-") -> Region:
-    """Return a region of eight sectors that stands where its id says."""
+    """Return a region of eight sectors, placed by its id."""
     return Region(number, 8 * number, 8, 8, "dmstats", aux)
 
 
@@ -45,7 +45,7 @@ def region(number: int, aux: str = "-") -> Region:
     ],
 )
 def test_forms(aux: str, number: int, tag: Tag) -> None:
-    """A tag is read in the old form and the new, without alias, without '#', with members in any order."""
+    """A tag is parsed in the old form and the new, without alias, without '#', with members in any order."""
     assert parse_tag(aux, number) == tag
 
 
@@ -72,12 +72,13 @@ def test_forms(aux: str, number: int, tag: Tag) -> None:
     ],
 )
 def test_no_tag(aux: str, number: int) -> None:
-    """A tag that is not on its lowest member, lists nothing or lists backwards makes no group, as in dmstats."""
+    """A tag that isn't on its lowest member, or lists nothing or backwards ranges, is no group, as in
+    dmstats."""
     assert parse_tag(aux, number) is None
 
 
 def test_hostile_members_take_no_time() -> None:
-    """A tag may claim any number of ids: only the regions that are there are walked, and it is written back."""
+    """A tag may list any number of ids: only existing regions are iterated, and it is written back."""
     aux = "DMS_GROUP=vm:0-18446744073709551615,18446744073709551617#-"
     started = time.process_time()
     (group,) = groups_of([region(0, aux), region(7)]).values()
@@ -87,20 +88,20 @@ def test_hostile_members_take_no_time() -> None:
 
 
 def test_overlapping_members_count_once() -> None:
-    """A member that a tag lists twice is one member."""
+    """A member listed twice counts once."""
     (group,) = groups_of([region(0, "DMS_GROUP=vm:0-2,1-2,2#-"), region(1), region(2)]).values()
     assert [r.id for r in group.regions] == [0, 1, 2]
 
 
 def test_missing_members_are_left_out() -> None:
-    """Members that have gone are no members; the group's id is its lowest."""
+    """Missing members don't count; the group's id is its lowest member."""
     (group,) = groups_of([region(3, "DMS_GROUP=vm:3-9#-"), region(5), region(10)]).values()
     assert [r.id for r in group.regions] == [3, 5]
     assert (group.id, group.leader.id) == (3, 3)
 
 
 def test_recorded_tag_is_a_group() -> None:
-    """A tag as it comes from a kernel, its alias with a space, makes a group of its members."""
+    """A tag from a kernel, with a space in its alias, makes a group of its members."""
     groups = groups_of(parse_list(recorded("list_odd.txt")).regions)
     assert groups.keys() == {8}
     assert groups[8].tag == Tag("vm 1", True, (range(8, 10),), "mine")
@@ -109,7 +110,7 @@ def test_recorded_tag_is_a_group() -> None:
 
 @given(ALIASES, st.booleans(), IDS, USERDATA)
 def test_tags_are_read_back(alias: str, quoted: bool, ids: set[int], userdata: str) -> None:
-    """A tag is read as it was written, also after the kernel has split and joined its words."""
+    """A tag is parsed as it was written, also after the kernel has split and joined its words."""
     tag = Tag(alias, quoted and bool(alias), as_ranges(ids), userdata)
     (word,) = split_words(escape(str(tag)))
     assert parse_tag(word.decode(), min(ids)) == tag
@@ -119,7 +120,7 @@ def test_tags_are_read_back(alias: str, quoted: bool, ids: set[int], userdata: s
 
 @given(IDS)
 def test_members_text_is_read_back(ids: set[int]) -> None:
-    """The list of members, neighbours collapsed, stands for just the ids."""
+    """The list of members, with collapsed neighbours, has exactly the ids."""
     ranges = as_ranges(ids)
     assert {number for span in ranges for number in span} == ids
     assert all(one.stop < other.start for one, other in pairwise(ranges))
@@ -129,18 +130,19 @@ def test_members_text_is_read_back(ids: set[int]) -> None:
 
 
 def test_members_text() -> None:
-    """Members are listed as dmstats lists them; two neighbours are a range too."""
+    """Members are listed as in dmstats; two neighbours are a range too."""
     assert members_text(as_ranges([7, 0, 2, 1, 10, 9])) == "0-2,7,9-10"
     assert members_text(()) == ""
 
 
 def test_no_alias_is_written_without_quotes() -> None:
-    """A group without an alias is never written with empty quotes, which libdm misreads; the '#' is always there."""
+    """A group without an alias is never written with empty quotes, which libdm misparses; the '#' is always
+    written."""
     assert str(Tag("", True, (range(2),), "")) == "DMS_GROUP=:0-1#-"
 
 
 @given(st.text(), st.integers(0, 3))
 def test_any_aux_is_read(aux: str, number: int) -> None:
-    """No aux makes the reader fail, with the tag's prefix or without."""
+    """No aux makes the parser fail, with the tag's prefix or without."""
     for text in (aux, f"DMS_GROUP={aux}", f'DMS_GROUP="{aux}":{number}#'):
         groups_of([region(number, text)])

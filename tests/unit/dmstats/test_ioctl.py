@@ -1,4 +1,4 @@
-"""The layout and the numbers of the device-mapper ioctl, and its control node."""
+"""The layout and numbers of the device-mapper ioctl, and its control node."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.unit.data import sizes
 
 @pytest.fixture(scope="module")
 def header(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """What the kernel's headers say."""
+    """The values in the kernel's headers."""
     return sizes(tmp_path_factory.mktemp("sizes"))
 
 
 def test_struct_is_that_of_the_headers(header: dict[str, int]) -> None:
-    """struct dm_ioctl has the headers' size, and each field lies where they put it, the name at 48."""
+    """struct dm_ioctl has the headers' size and offsets, the name at 48."""
     assert ioctl.DM_IOCTL.size == header["dm_ioctl"] == 312
     packed = ioctl.DM_IOCTL.pack(4, 0, 0, 11, 22, 0, 0, 33, 0, 0, 44, b"the name", b"the uuid")
     for field, width, value in (
@@ -36,7 +36,7 @@ def test_struct_is_that_of_the_headers(header: dict[str, int]) -> None:
 
 
 def test_reply_is_read_where_the_headers_have_it(header: dict[str, int]) -> None:
-    """data_start and flags are unpacked from the headers' offsets."""
+    """data_start and flags are unpacked at the headers' offsets."""
     packed = bytearray(ioctl.DM_IOCTL.size)
     for field, value in (("data_start", 305), ("flags", 1 << 8)):
         at = header[f"dm_ioctl.{field}"]
@@ -45,7 +45,7 @@ def test_reply_is_read_where_the_headers_have_it(header: dict[str, int]) -> None
 
 
 def test_numbers_are_those_of_the_headers(header: dict[str, int]) -> None:
-    """The ioctl's number, its flags and the message's place are the headers'."""
+    """The ioctl's number, its flags and the message's offset equal the headers'."""
     assert ioctl.DM_TARGET_MSG == header["DM_TARGET_MSG"] == 0xC138FD0E
     assert header["DM_BUFFER_FULL_FLAG"] == ioctl.DM_BUFFER_FULL_FLAG
     assert header["DM_DATA_OUT_FLAG"] == ioctl.DM_DATA_OUT_FLAG
@@ -53,13 +53,13 @@ def test_numbers_are_those_of_the_headers(header: dict[str, int]) -> None:
 
 
 def test_device_text() -> None:
-    """A device number is written as the kernel writes it, for minors above 255 too."""
+    """A device number is formatted as by the kernel, also for minors above 255."""
     assert ioctl.device_text(os.makedev(254, 3)) == "254:3"
     assert ioctl.device_text(os.makedev(253, 70000)) == "253:70000"
 
 
 def test_no_control_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without a control node it is said that there is no device-mapper, where the node should be and what to do."""
+    """Without a control node the error has its path and what to do about missing device-mapper."""
     missing = tmp_path / "control"
     monkeypatch.setattr(ioctl, "CONTROL_NODE", str(missing))
     with pytest.raises(NoDeviceMapperError, match="modprobe dm-mod") as refused:
@@ -69,7 +69,7 @@ def test_no_control_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def test_errors_name_command_and_device() -> None:
-    """A refusal tells what was asked of which device, and the errno by name; a missing right is told apart."""
+    """An error has command, device and the errno's name; missing privileges have their own error."""
     refused = ioctl._refused(OSError(errno.ENOENT, ""), os.makedev(254, 0), b"@stats_delete 7")
     assert isinstance(refused, DmError)
     assert refused.errno == errno.ENOENT

@@ -1,4 +1,4 @@
-"""The marks that regions carry."""
+"""The marks of regions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = FileIdentity(0xFE00, 12, 3405691582)
 
 @given(st.builds(Mark, NUMBERS, NUMBERS) | st.builds(Mark, NUMBERS, NUMBERS, st.integers(1, 2**22), NUMBERS))
 def test_marks_are_read_back(mark: Mark) -> None:
-    """A mark, with a maker or without, is read as it was written, and is one word to the kernel."""
+    """A mark, with a maker or without, is parsed as it was written, and is one word to the kernel."""
     assert parse_mark(str(mark)) == mark
     assert str(mark).isascii()
     assert str(mark).split() == [str(mark)]
@@ -43,12 +43,12 @@ def test_marks_are_read_back(mark: Mark) -> None:
     ],
 )
 def test_other_text_is_no_mark(text: str) -> None:
-    """What anybody else writes into an aux is not taken for a mark, and never makes the reading fail."""
+    """Any other aux is not taken for a mark, and never makes the parser fail."""
     assert parse_mark(text) is None
 
 
 def test_marks_name_a_file() -> None:
-    """A mark stands for the inode and the generation together: a reused inode is another file."""
+    """A mark has inode and generation: a reused inode is another file."""
     assert file_mark(FILE).names(FILE)
     assert process_mark(FILE).names(FILE)
     assert not file_mark(FILE).names(FileIdentity(FILE.dev, FILE.inode, FILE.generation + 1))
@@ -56,7 +56,7 @@ def test_marks_name_a_file() -> None:
 
 
 def test_maker_lives() -> None:
-    """This process lives; one that has the same number but was started at another time isn't the maker."""
+    """This process lives; one with the same pid but another start time isn't the maker."""
     mark = process_mark(FILE)
     assert (mark.pid, mark.started) == (os.getpid(), start_time(os.getpid()))
     assert maker_lives(mark)
@@ -64,7 +64,7 @@ def test_maker_lives() -> None:
 
 
 def test_mark_is_the_process_own_after_fork() -> None:
-    """A process forked from one that marked before marks with its own number and start."""
+    """A process forked from a marking one marks with its own pid and start time."""
     process_mark(FILE)
     reading, writing = os.pipe()
     child = os.fork()
@@ -79,14 +79,14 @@ def test_mark_is_the_process_own_after_fork() -> None:
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     assert mark is not None
     assert mark.pid == child
-    # Ended, but not yet waited for: a zombie makes no more regions.
+    # A zombie creates no more regions.
     assert not maker_lives(mark)
     os.waitpid(child, 0)
     assert not maker_lives(mark)
 
 
 def test_start_time_whatever_the_name() -> None:
-    """A process whose name has spaces and parentheses is read right."""
+    """The start time of a process with spaces and parentheses in its name is parsed correctly."""
     script = (
         "import sys; open('/proc/self/comm', 'w').write(') R 1 2 ('); print(flush=True); sys.stdin.read()"
     )

@@ -1,4 +1,4 @@
-"""Why a group moves, and which states are events."""
+"""Why a group moves, and which moves are events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPEC = new_spec(FileIdentity(1, 12, 7), alias="vm.img")
 
 
 def region(number: int, start: int, end: int) -> Region:
-    """Return a region that is as SPEC says."""
+    """Return a region with SPEC's options."""
     return Region(number, start, end - start, end - start, SPEC.program, "-", SPEC.precise, SPEC.bounds)
 
 
@@ -39,19 +39,19 @@ GROUP = Group(SPEC.tag(as_ranges([3])), (LEADER,))
     ],
 )
 def test_why(plan: Plan, why: str) -> None:
-    """The plan tells: what becomes of the leader, and what takes its place."""
+    """The plan has the reason: what happens to the leader, and what replaces it."""
     assert move_reason(GROUP, plan, SPEC) == why
 
 
 def test_changed_options() -> None:
-    """A leader that is not as the group is to be goes for that."""
+    """A leader with other options than the group's is replaced for that reason."""
     other = new_spec(FileIdentity(1, 12, 7), alias="vm.img", bounds_ns=(1000,), precise=True)
     plan = Plan((Range(0, 8),), (), (Range(0, 8),), (LEADER,))
     assert move_reason(GROUP, plan, other) == "the options were changed"
 
 
 def test_first_group_is_no_move() -> None:
-    """A file that had no group yet, or whose group has the id that it had, moves nowhere."""
+    """A new group, or one with an unchanged id, is no move."""
     first = LastId(None)
     assert first.explain(Move(None, 4, ""), replaced=False) is None
     first.update(4)
@@ -85,7 +85,7 @@ def test_a_group_that_is_found_under_another_id() -> None:
 
 
 def test_another_file_at_the_path() -> None:
-    """What the plan makes of it comes of the file's being another."""
+    """Moves by a plan for a new file at the path have that reason."""
     last = LastId(4)
     move = Move(4, 5, "the first region's extent was freed")
     assert last.explain(move, replaced=False) == move

@@ -1,4 +1,4 @@
-"""Which regions are a file's own."""
+"""Which regions belong to a file."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ADOPTED = GroupSpec("vm.img", False, "user", "dmstats", precise=False, bounds=()
 
 
 def region(number: int, aux: str = "-", program: str = "dmstats") -> Region:
-    """Return a region of eight sectors that stands where its id says."""
+    """Return a region of eight sectors, placed by its id."""
     return Region(number, 8 * number, 8, 8, program, aux)
 
 
 def shown(regions: Sequence[Region]) -> bytes:
-    """Return the reply to @stats_list with these regions."""
+    """Return the @stats_list reply for these regions."""
     rows = (f"{r.id}: {r.start}+{r.length} {r.step} {r.program} {r.aux}\n" for r in regions)
     return "".join(rows).encode()
 
@@ -41,22 +41,23 @@ def tag(spec: GroupSpec, *ids: int) -> str:
 
 
 def gone(_mark: Mark) -> bool:
-    """Say that the maker has gone."""
+    """Report that the maker is gone."""
     return True
 
 
 def lives(_mark: Mark) -> bool:
-    """Say that the maker lives."""
+    """Report that the maker lives."""
     return False
 
 
 def ids(own: Own) -> list[int]:
-    """Return the ids that are the file's own."""
+    """Return the ids of the file's own regions."""
     return [r.id for r in own.regions]
 
 
 def test_own_by_mark() -> None:
-    """A group whose userdata is the file's mark is the file's, and so are its members; another file's is not."""
+    """A group whose userdata is the file's mark belongs to the file with its members; another file's
+    doesn't."""
     regions = [
         region(0, tag(new_spec(OTHER, alias="vm.img"), 0)),
         region(2, tag(SPEC, 2, 4)),
@@ -72,13 +73,14 @@ def test_own_by_mark() -> None:
 
 
 def test_own_of_a_file_and_the_one_it_replaces() -> None:
-    """With the file that was replaced, that one's group is found."""
+    """The replaced file's group is found for the new one."""
     regions = [region(0, tag(SPEC, 0))]
     assert ids(find_own(regions, [OTHER, FILE], left_behind=gone)) == [0]
 
 
 def test_adopted_by_id_and_looks() -> None:
-    """A group without a mark is the file's where its id is known and it looks as it did: alias, userdata, program."""
+    """An unmarked group belongs to the file if its id is known and alias, userdata and program are
+    unchanged."""
     regions = [region(1, tag(ADOPTED, 1, 2)), region(2)]
     own = find_own(regions, [FILE], known=[1], spec=ADOPTED, left_behind=gone)
     assert ids(own) == [1, 2]
@@ -93,14 +95,14 @@ def test_adopted_by_id_and_looks() -> None:
 
 
 def test_id_reused_by_another_file() -> None:
-    """A known id that is another file's group by now is left alone, however alike it looks."""
+    """A known id that another file's group has reused is left alone, however similar the group."""
     regions = [region(1, tag(new_spec(OTHER, alias="vm.img"), 1))]
     assert find_own(regions, [FILE], known=[1], spec=SPEC, left_behind=gone) == Own(None, ())
 
 
 def test_stale_tag_lists_somebody_elses_region() -> None:
-    """A region that got the id of a former member is not the file's: neither a stranger's, nor another file's, nor
-    another group's leader, nor in an adopted group one of another program."""
+    """A region that reuses a former member's id doesn't belong to the file: whether another program's,
+    another file's, another group's leader, or in an adopted group one of another program."""
     strangers = [
         region(1),
         region(2, "-", "libvirt"),
@@ -112,12 +114,12 @@ def test_stale_tag_lists_somebody_elses_region() -> None:
     assert ids(own) == [0, 5]
     assert own.members() == {0, 5}
     adopted = [region(0, tag(ADOPTED, *range(6))), *strangers, region(5, str(OURS))]
-    # Nothing tells region 1 from the adopted group's own.
+    # Nothing distinguishes region 1 from the adopted group's own.
     assert ids(find_own(adopted, [FILE], known=[0], spec=ADOPTED, left_behind=gone)) == [0, 1, 5]
 
 
-def test_two_tags_after_a_move_cut_short() -> None:
-    """Where a move was cut short both groups' members are the file's, and the one that is taken is one of them."""
+def test_two_tags_after_an_interrupted_move() -> None:
+    """After an interrupted move both groups' members are the file's, and one of the groups is chosen."""
     regions = [region(0, tag(SPEC, 0, 3)), region(2, tag(SPEC, 2, 3)), region(3, str(OURS))]
     own = find_own(regions, [FILE], left_behind=gone)
     assert ids(own) == [0, 2, 3]
@@ -126,15 +128,15 @@ def test_two_tags_after_a_move_cut_short() -> None:
 
 
 def test_left_behind() -> None:
-    """A marked region in no tag is the file's once its maker has gone; while that lives, it is left alone. One that
-    stands in somebody's own group is not taken from there."""
+    """A marked region in no tag is the file's once its maker is gone, and left alone before. One in another
+    program's group isn't taken from it."""
     regions = [region(0, str(OURS)), region(1), region(2, tag(ADOPTED, 2, 3)), region(3, str(OURS))]
     assert ids(find_own(regions, [FILE], left_behind=gone)) == [0]
     assert find_own(regions, [FILE], left_behind=lives) == Own(None, ())
 
 
 def test_stale_tag_of_another_file_hides_nothing() -> None:
-    """A region that was left behind is found though another file's tag lists its id since before it was made."""
+    """An orphan region is found though another file's older tag lists its id."""
     regions = [region(0, tag(new_spec(OTHER, alias="b"), 0, 1)), region(1, str(OURS))]
     assert ids(find_own(regions, [FILE], left_behind=gone)) == [1]
 
@@ -167,8 +169,8 @@ DEVICES = st.lists(st.tuples(AUXES, st.sampled_from(["dmstats", "other"])), max_
 def test_candidates(
     rows: list[tuple[str, str]], remembered: set[int], replaced: bool, others_too: bool
 ) -> None:
-    """Among the candidates the same is found as among all the device's regions, whatever is in their rows, and
-    whatever others have put into those that were the file's before."""
+    """The candidates give the same result as all regions of the device, whatever is in their rows and
+    whatever others wrote into the file's earlier regions."""
     regions = [region(n, aux, program) for n, (aux, program) in enumerate(rows)]
     if others_too:
         regions += [region(n, "filemapd.i99.g1.p1.t1") for n in range(10, 40)]
@@ -179,26 +181,26 @@ def test_candidates(
 
 
 def test_few_candidates() -> None:
-    """Of a device with many files' regions few rows are taken apart."""
+    """On a device with many files' regions few rows are parsed."""
     own = [region(0, tag(SPEC, 0, 1)), region(1, str(OURS))]
     regions = [*own, *(region(n, "filemapd.i99.g1.p1.t1") for n in range(2, 100))]
     assert list(candidates(Table(shown(regions)), [FILE], own)) == own
 
 
 def test_lost() -> None:
-    """A region is lost where its id is free, or another's by now; not where it has another aux."""
+    """A region is lost if its id is free or reused; not if it has another aux."""
     one, two, three = region(1), region(2), region(3)
     assert lost_regions([one, two, three], [two._replace(start=0), three._replace(aux="x")]) == [one, two]
 
 
 def group(*regions: Region) -> Group:
-    """Return the group that the first of the regions leads."""
+    """Return the group led by the first region."""
     return groups_of(regions)[regions[0].id]
 
 
 def test_may_adopt() -> None:
-    """A group can be taken over where it bears the file's mark, or none and lies at least in part where the file
-    does; not where it bears another's mark, in its tag or on a member."""
+    """A group can be taken over if it bears the file's mark, or none and overlaps the file; not if its tag or
+    a member bears another's mark."""
     here, elsewhere = [Range(12, 20)], [Range(800, 808)]
     plain = group(region(0, tag(ADOPTED, 0, 1)), region(1))
     assert may_adopt(plain, FILE, here)
@@ -213,7 +215,7 @@ def test_may_adopt() -> None:
 
 
 def test_spec_of() -> None:
-    """What stays of a group: its alias, its tag's form, its userdata, and its leader's program and options."""
+    """A spec has a group's alias, tag form and userdata, and its leader's program and options."""
     leader = Region(0, 0, 8, 8, "libvirt", 'DMS_GROUP="a b":0-1#u', precise=True, bounds=(5, 6))
     assert spec_of(group(leader, region(1))) == GroupSpec(
         "a b", True, "u", "libvirt", precise=True, bounds=(5, 6)
@@ -221,14 +223,14 @@ def test_spec_of() -> None:
 
 
 def test_spec_for_another_file() -> None:
-    """On its way to another file a group's mark changes, and what a user wrote stays."""
+    """For another file a group's mark changes; a user's userdata stays."""
     assert SPEC.for_file(OTHER).userdata == str(file_mark(OTHER))
     assert ADOPTED.for_file(OTHER) == ADOPTED
 
 
 @pytest.mark.parametrize("alias", ["", "vm", "a b", "ü"])
 def test_tag_of_a_spec(alias: str) -> None:
-    """The tag that a spec makes is read back as a group of that spec."""
+    """The tag of a spec parses to a group with that spec."""
     spec = GroupSpec(alias, bool(alias), "u", "dmstats", precise=False, bounds=())
     parsed = parse_tag(tag(spec, 0, 1, 2), 0)
     assert parsed == spec.tag((range(3),))

@@ -1,4 +1,4 @@
-"""The plan: what is kept, made and retired, against models that look at every sector."""
+"""The plan: which regions are retained, created and retired, against models that check every sector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANGES = st.lists(
 
 
 def region(number: int, start: int, end: int) -> Region:
-    """Return a region of ours."""
+    """Return one of our regions."""
     return Region(number, start, end - start, end - start, "dmstats", "-")
 
 
@@ -32,12 +32,12 @@ def region_lists(draw: st.DrawFn) -> list[Region]:
 
 
 def sectors(ranges: Sequence[tuple[int, int]]) -> list[int]:
-    """Return every sector of ranges, as often as it occurs."""
+    """Return every sector of the ranges, repeated for overlaps."""
     return [sector for start, end in ranges for sector in range(start, end)]
 
 
 def covered(plan: Plan) -> list[tuple[int, int]]:
-    """Return what stays and what is made."""
+    """Return the ranges of retained and created regions."""
     return [*((r.start, r.end) for r in plan.keep), *plan.create]
 
 
@@ -45,8 +45,8 @@ def covered(plan: Plan) -> list[tuple[int, int]]:
 def test_any_plan(
     ranges: tuple[Range, ...], regions: list[Region], most: int, join: bool, data: st.DataObject
 ) -> None:
-    """What stays and what is made cover the target exactly and once, with at most so many regions; every region
-    either stays, wholly within the target, or is retired."""
+    """Retained and created regions cover the target exactly and once, within the limit. Every region is
+    either retained, fully inside the target, or retired."""
     members = data.draw(st.sets(st.sampled_from([r.id for r in regions]))) if regions else set()
     plan = decide(ranges, regions, most=most, members=members, join=join)
     assert plan.target == limited(ranges, most)
@@ -66,7 +66,7 @@ def test_any_plan(
 def test_second_plan_has_nothing_to_do(
     ranges: tuple[Range, ...], regions: list[Region], most: int, join: bool
 ) -> None:
-    """Where a plan was carried out, the next one for the same ranges changes nothing."""
+    """After a plan was applied, the next one for the same ranges changes nothing."""
     plan = decide(ranges, regions, most=most, join=join)
     after = [*plan.keep, *(region(100 + i, *piece) for i, piece in enumerate(plan.create))]
     again = decide(ranges, after, most=most, join=join)
@@ -75,8 +75,8 @@ def test_second_plan_has_nothing_to_do(
 
 
 @given(RANGES, RANGES)
-def test_growth_keeps_what_is_there(before: tuple[Range, ...], more: tuple[Range, ...]) -> None:
-    """A file that only grows keeps all its regions, unless one range would be in too many pieces."""
+def test_growth_retains_regions(before: tuple[Range, ...], more: tuple[Range, ...]) -> None:
+    """A growing file retains all its regions, unless one range would be in too many pieces."""
     regions = [region(i, *piece) for i, piece in enumerate(before)]
     after = joined([*before, *more])
     assume(all(sum(1 for r in regions if t.start <= r.start < t.end) * 2 < MAX_PIECES for t in after))
@@ -86,10 +86,11 @@ def test_growth_keeps_what_is_there(before: tuple[Range, ...], more: tuple[Range
 
 
 @given(RANGES, RANGES, st.sampled_from([1, 3, 8, UNLIMITED]), st.data())
-def test_plan_for_what_came(
+def test_plan_for_growth(
     before: tuple[Range, ...], added: tuple[Range, ...], most: int, data: st.DataObject
 ) -> None:
-    """For regions that cover a file, however its ranges are cut, what came to it has the plan that all of it has."""
+    """For regions that cover a file, however cut, the plan for the growth equals the plan for the whole
+    file."""
     cuts = {sector for start, end in before for sector in (start, end)}
     cuts |= set(data.draw(st.lists(st.sampled_from(sectors(before)), max_size=12))) if before else set()
     pieces = [p for p in pairwise(sorted(cuts)) if any(r.start <= p[0] and p[1] <= r.end for r in before)]
@@ -109,8 +110,9 @@ def test_plan_for_what_came(
     assert all(piece in after.target for piece in plan.target)
 
 
-def test_what_came_is_told_from_the_rest() -> None:
-    """Only ranges near what came are looked at; pieces of one range count together, whichever of them it touches."""
+def test_only_ranges_near_growth_are_checked() -> None:
+    """Only ranges near the growth are checked; pieces of one range count together, whichever the growth
+    touches."""
     far, near = region(0, 0, 10), region(1, 20, 30)
     plan = decide_growth([far, near], [Range(30, 40)], most=UNLIMITED, leader=0)
     assert plan == Plan((Range(20, 40),), (far, near), (Range(30, 40),), ())
@@ -123,7 +125,7 @@ def test_what_came_is_told_from_the_rest() -> None:
 
 
 def test_growth_of_a_range_adds_one_region() -> None:
-    """An extent that grew keeps its region, with its counters, and gets one more for what is new."""
+    """An extent that grew retains its region with its counters, and gets one more for the growth."""
     old = region(0, 10, 20)
     assert decide([Range(10, 30)], [old], most=UNLIMITED) == Plan(
         (Range(10, 30),), (old,), (Range(20, 30),), ()
@@ -131,15 +133,15 @@ def test_growth_of_a_range_adds_one_region() -> None:
     assert decide([Range(0, 30)], [old], most=UNLIMITED).create == (Range(0, 10), Range(20, 30))
 
 
-def test_a_shrunk_range_is_made_anew() -> None:
-    """A region that isn't wholly within the file any more goes, and what remains of it is made anew."""
+def test_a_shrunk_range_is_recreated() -> None:
+    """A region that is no longer fully inside the file is retired, and the rest of it recreated."""
     old = region(0, 10, 30)
     plan = decide([Range(10, 20)], [old], most=UNLIMITED)
     assert (plan.keep, plan.create, plan.retire) == ((), (Range(10, 20),), (old,))
 
 
 def test_too_many_pieces_are_rejoined() -> None:
-    """A range in MAX_PIECES pieces is left so; one piece more, and a single new region takes their place."""
+    """A range in MAX_PIECES pieces is unchanged; with one piece more a single new region replaces them."""
     pieces = [region(i, 10 * i, 10 * i + 10) for i in range(MAX_PIECES + 1)]
     left = decide([Range(0, 10 * MAX_PIECES)], pieces[:MAX_PIECES], most=UNLIMITED)
     assert left.idle
@@ -149,7 +151,7 @@ def test_too_many_pieces_are_rejoined() -> None:
 
 
 def test_join() -> None:
-    """Asked to join, every range becomes one region; one that is already stays, with its counters."""
+    """With `join` every range becomes one region; a range with one region retains it with its counters."""
     one, two, alone = region(0, 0, 10), region(1, 10, 20), region(2, 30, 40)
     ranges = [Range(0, 20), Range(30, 40)]
     assert decide(ranges, [one, two, alone], most=UNLIMITED).idle
@@ -158,7 +160,8 @@ def test_join() -> None:
 
 
 def test_members_go_before_others() -> None:
-    """Of two regions on the same sectors the group's member stays, though the other is longer or has a lower id."""
+    """Of two regions on the same sectors the group's member is retained, though the other is longer or has a
+    lower id."""
     stray, member = region(0, 0, 20), region(5, 0, 10)
     plan = decide([Range(0, 20)], [stray, member], most=UNLIMITED, members={5})
     assert (plan.keep, plan.create, plan.retire) == ((member,), (Range(10, 20),), (stray,))
@@ -166,27 +169,27 @@ def test_members_go_before_others() -> None:
 
 
 def test_twins() -> None:
-    """Of two members on just the same sectors the one with the lower id stays, and nothing is made."""
+    """Of two members on exactly the same sectors the lower id is retained, and nothing is created."""
     one, other = region(3, 0, 20), region(5, 0, 20)
     plan = decide([Range(0, 20)], [one, other], most=UNLIMITED, members={3, 5})
     assert (plan.keep, plan.create, plan.retire) == ((one,), (), (other,))
 
 
 def test_limit_bridges_the_smallest_gap() -> None:
-    """With fewer regions than ranges, those with the smallest gap between them share one."""
+    """With fewer regions than ranges, ranges with the smallest gaps share one."""
     ranges = [Range(0, 10), Range(100, 110), Range(112, 120)]
     plan = decide(ranges, [], most=2)
     assert plan.create == (Range(0, 10), Range(100, 120))
 
 
 def test_no_ranges() -> None:
-    """A file without extents retires all and makes nothing."""
+    """For a file without extents all regions are retired and none created."""
     old = region(3, 0, 10)
     assert decide([], [old], most=UNLIMITED) == Plan((), (), (), (old,))
 
 
 def test_plan_is_linear() -> None:
-    """Fifty thousand ranges and regions take no quadratic time: this would take hours then."""
+    """Fifty thousand ranges and regions take no quadratic time, which would be hours."""
     regions = [region(i, 4 * i, 4 * i + 2) for i in range(50_000)]
     grown = [Range(4 * i, 4 * i + 3) for i in range(50_000)]
     plan = decide(grown, regions, most=UNLIMITED)

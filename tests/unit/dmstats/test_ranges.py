@@ -1,4 +1,4 @@
-"""Ranges against models that look at every sector."""
+"""Ranges against models that check every sector."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sectors(ranges: object) -> set[int]:
 
 @given(PAIRS)
 def test_joined(pairs: list[tuple[int, int]]) -> None:
-    """The union has just the ranges' sectors; its parts ascend and don't touch."""
+    """The union has exactly the ranges' sectors; its parts ascend and don't touch."""
     union = joined(pairs)
     assert sectors(union) == sectors(pairs)
     assert all(one.end < other.start for one, other in pairwise(union))
@@ -34,20 +34,20 @@ def test_joined(pairs: list[tuple[int, int]]) -> None:
 
 @given(UNIONS, UNIONS)
 def test_overlap(one: tuple[Range, ...], other: tuple[Range, ...]) -> None:
-    """The overlap counts the sectors that both have, whichever comes first."""
+    """The overlap counts the common sectors, in either order."""
     shared = len(sectors(one) & sectors(other))
     assert overlap(one, other) == overlap(other, one) == shared
 
 
 def fewest_extra(union: tuple[Range, ...], most: int) -> int:
-    """Return how few sectors too many it takes to cover a union with so many ranges: its smallest gaps."""
+    """Return the minimum of excess sectors when `most` ranges cover a union: its smallest gaps."""
     gaps = sorted(other.start - one.end for one, other in pairwise(union))
     return sum(gaps[: max(0, len(union) - max(most, 1))])
 
 
 @given(UNIONS, st.integers(-1, 13))
 def test_limited(union: tuple[Range, ...], most: int) -> None:
-    """At most so many ranges (but one) cover all, with no more than the smallest gaps on top."""
+    """At most `most` ranges (but at least one) cover all, with only the smallest gaps as excess."""
     parts = limited(union, most)
     assert len(parts) == min(len(union), max(most, 1))
     assert sectors(parts) >= sectors(union)
@@ -71,7 +71,7 @@ EXTENTS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 4), st.integers(
 
 
 def laid_out(drawn: list[tuple[int, int, int, int]], block: int) -> list[Extent]:
-    """Return extents that follow each other in a file: place, length, hole before it, all in blocks, and flags."""
+    """Return consecutive extents of a file from place, length, hole before it, all in blocks, and flags."""
     extents: list[Extent] = []
     logical = 0
     for physical, blocks, hole, flags in drawn:
@@ -82,13 +82,13 @@ def laid_out(drawn: list[tuple[int, int, int, int]], block: int) -> list[Extent]
 
 
 def packed(extents: list[Extent]) -> bytes:
-    """Return extents as the kernel has them."""
+    """Return extents in the kernel's form."""
     return b"".join(FIEMAP_EXTENT.pack(*extent) for extent in extents)
 
 
 @given(EXTENTS, st.sampled_from([1024, 4096]))
 def test_footprint(drawn: list[tuple[int, int, int, int]], block: int) -> None:
-    """What has a place on the device is covered to the sector; what has none is counted in bytes."""
+    """Allocated extents are covered to the sector; others are counted in bytes."""
     extents = laid_out(drawn, block)
     where = footprint(extents)
     unplaced = [e for e in extents if e.flags & 0x20E]
@@ -113,7 +113,7 @@ def test_footprint(drawn: list[tuple[int, int, int, int]], block: int) -> None:
 def test_growth(
     before: list[tuple[int, int, int, int]], after: list[tuple[int, int, int, int]], more: bool
 ) -> None:
-    """What came to a file, with what it had, is what it has; where a sector it had is another's now, that is told."""
+    """The earlier footprint with the growth is the new footprint; a sector that was lost is reported."""
     old, new = laid_out(before, 1024), laid_out([*before, *after] if more else after, 1024)
     came = growth(packed(old), bytearray(packed(new)))
     one, other = footprint(old).ranges, footprint(new).ranges
@@ -127,19 +127,20 @@ def test_growth(
 
 
 def test_pieces_of_sectors_are_covered_whole() -> None:
-    """A place that doesn't end on a sector is covered to the sector's end."""
+    """An extent that doesn't end on a sector is covered to the sector's end."""
     assert footprint([Extent(0, 513, 512, 0)]).ranges == (Range(1, 3),)
 
 
 def test_flags_without_a_place() -> None:
-    """Inline and encoded data and extents of unknown place are left out, and only delayed allocation will land."""
+    """Inline and encoded extents, and those of unknown place, are left out; only delayed allocation will
+    land."""
     for flags in (ExtentFlag.UNKNOWN, ExtentFlag.ENCODED, ExtentFlag.DATA_INLINE):
         where = footprint([Extent(0, 4096, 100, flags)])
         assert (where.ranges, where.extents, where.unplaced_bytes, where.landing) == ((), 0, 100, False)
 
 
 def test_many_ranges_are_linear() -> None:
-    """A hundred thousand ranges, of which half must go, take no quadratic time: this would take hours then."""
+    """A hundred thousand ranges limited to half take no quadratic time, which would be hours."""
     many = tuple(Range(4 * i, 4 * i + 1 + i % 2) for i in range(100_000))
     assert len(limited(many, 50_000)) == 50_000
     assert overlap(many, many) == total(many)

@@ -1,4 +1,4 @@
-"""A model of a device on which files are followed, killed and taken up again."""
+"""A model device on which files are followed, killed and followed again."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ STRANGE_AUX = st.sampled_from(
 )
 @pytest.mark.parametrize("below", [False, True])
 def test_killed_after_each_message(after: list[tuple[int, int]], join: bool, below: bool) -> None:
-    """Killed after any message there is a group of the file, and the next run leaves one tag, on the lowest of just
-    the regions that cover the file; with an id free below the leader's, to which the group moves, too."""
+    """After a kill at any message the file has a group, and the next run leaves one tag, on the lowest of
+    exactly the regions that cover the file. With an id free below the leader's the group moves there."""
     target = joined(after)
     for fuse in range(30):
         device = ModelDevice()
@@ -70,7 +70,7 @@ def test_killed_after_each_message(after: list[tuple[int, int]], join: bool, bel
 
 
 class Followed:
-    """A file of the model."""
+    """A file on the model device."""
 
     def __init__(self, identity: FileIdentity, device: ModelDevice) -> None:
         self.identity = identity
@@ -83,21 +83,21 @@ class Followed:
 
 
 class DeviceHistory(RuleBasedStateMachine):
-    """Two files and another program on one device: files change, their runs are killed between any two messages,
-    others make and delete regions, and files are replaced by others on the same blocks."""
+    """Two files and another program on one device: files change, runs are killed between messages, others
+    create and delete regions, and files are replaced by others on the same blocks."""
 
     alias = "a b"
 
     @initialize()
     def start(self) -> None:
-        """Begin with an empty device."""
+        """Start with an empty device."""
         self.device = ModelDevice()
         self.files = [Followed(FileIdentity(0, 10 + n, 1), self.device) for n in range(2)]
         self.theirs: dict[int, tuple[int, int, bytes]] = {}
         self.inode = 100
 
     def run(self, file: Followed, limit: int, join: bool) -> Outcome:
-        """Do what a worker does at one look."""
+        """Reconcile once, as a worker does."""
         table = self.device.table()
         identities = [file.identity] if file.former is None else [file.identity, file.former]
         own = find_own(table.regions(), identities, left_behind=gone)
@@ -118,19 +118,19 @@ class DeviceHistory(RuleBasedStateMachine):
 
     @rule(which=FILES, places=PLACES)
     def change(self, which: int, places: tuple[Range, ...]) -> None:
-        """The file's extents are others now; what they share with before may be anything."""
+        """Replace the file's extents; old and new ones may overlap in any way."""
         self.files[which].ranges = places
         self.files[which].at_rest = False
 
     @rule(which=FILES, places=PLACES)
     def grow(self, which: int, places: tuple[Range, ...]) -> None:
-        """The file grows where it will."""
+        """The file grows anywhere."""
         self.change(which, joined([*self.files[which].ranges, *places]))
 
     @precondition(lambda self: all(f.former is None for f in self.files))
     @rule(which=FILES)
     def replace(self, which: int) -> None:
-        """Another file stands at the path, on the same blocks: a reflinked copy, or one that got them next."""
+        """Another file replaces it on the same blocks: a reflinked copy, or one that reused them."""
         self.inode += 1
         file = self.files[which]
         file.former, file.identity = file.identity, FileIdentity(0, self.inode, 1)
@@ -138,7 +138,7 @@ class DeviceHistory(RuleBasedStateMachine):
 
     @rule(which=FILES, limit=st.sampled_from([UNLIMITED, UNLIMITED, 1, 2, 4]), join=st.booleans())
     def follow(self, which: int, limit: int, join: bool) -> None:
-        """A whole run: afterwards the group covers the file, and all that is the file's stands in it."""
+        """After a complete run the group covers the file and has all its regions."""
         file = self.files[which]
         outcome = self.run(file, limit, join)
         assert outcome.failure is None
@@ -152,7 +152,7 @@ class DeviceHistory(RuleBasedStateMachine):
         assert tuple(members) == outcome.members
         self.check_cover(file, members, limit if outcome.limit is None else len(file.ranges) - 1)
         marked = {r.id for r in listing if self.bears_mark(r, file.identity)}
-        assert marked == {r.id for r in members}, "a region of the file stands in no tag"
+        assert marked == {r.id for r in members}, "a region of the file is in no tag"
         for g in groups:
             assert {n for span in g.tag.members for n in span} == {r.id for r in members}
             assert outcome.group_id == g.id == min(r.id for r in members)
@@ -161,7 +161,7 @@ class DeviceHistory(RuleBasedStateMachine):
         )
 
     def check_cover(self, file: Followed, members: Sequence[Region], limit: int) -> None:
-        """The members cover the file exactly and once, or, limited, with some excess."""
+        """The members cover the file exactly and once, or with some excess if limited."""
         covered = sectors([(r.start, r.end) for r in members])
         assert len(covered) == len(set(covered))
         assert set(covered) >= set(sectors(file.ranges))
@@ -171,14 +171,14 @@ class DeviceHistory(RuleBasedStateMachine):
 
     @staticmethod
     def bears_mark(one: Region, file: FileIdentity) -> bool:
-        """Return whether a region is marked for a file, as a member or in its tag."""
+        """Return whether a region bears the file's mark, as a member or in its tag."""
         parsed = parse_tag(one.aux, one.id)
         mark = parse_mark(parsed.userdata if parsed else one.aux)
         return one.program == "dmstats" and mark is not None and mark.names(file)
 
     @rule(which=FILES, fuse=st.integers(0, 25), limit=st.sampled_from([UNLIMITED, 2]), join=st.booleans())
     def killed(self, which: int, fuse: int, limit: int, join: bool) -> None:
-        """A run that is killed after some of its messages; others' regions are as they were even so."""
+        """A run is killed after some messages; others' regions don't change."""
         file = self.files[which]
         others = self.not_of(file)
         names = [file.identity, *([file.former] if file.former else [])]
@@ -193,10 +193,10 @@ class DeviceHistory(RuleBasedStateMachine):
         self.device.fuse = None
         assert self.not_of(file) == others
         if had_group and file.ranges:
-            assert has_group(self.device, names), "the group was gone for a moment"
+            assert has_group(self.device, names), "the group was temporarily gone"
 
     def not_of(self, file: Followed) -> dict[int, tuple[int, bytes]]:
-        """Return the regions that are another file's."""
+        """Return the other files' regions."""
         (other,) = (f for f in self.files if f is not file)
         names = [other.identity, *([other.former] if other.former else [])]
         return {
@@ -207,7 +207,7 @@ class DeviceHistory(RuleBasedStateMachine):
 
     @rule(sector=st.integers(0, 50))
     def read(self, sector: int) -> None:
-        """I/O while the files are at rest: it counts in every file whose group lies there."""
+        """I/O while the files are at rest counts in every file whose group covers the sector."""
         if not all(file.at_rest for file in self.files):
             return
         for file in self.files:
@@ -221,7 +221,7 @@ class DeviceHistory(RuleBasedStateMachine):
 
     @rule(start=st.integers(0, 50), length=st.integers(1, 20), aux=STRANGE_AUX)
     def other_creates(self, start: int, length: int, aux: str) -> None:
-        """Another program makes a region, with whatever in its aux."""
+        """Another program creates a region, with any aux."""
         number = self.device.create(start, length, program="theirs", aux=aux)
         row = self.device.rows[number]
         self.theirs[number] = (row.start, row.length, row.aux)
@@ -229,7 +229,7 @@ class DeviceHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.theirs)
     @rule(data=st.data())
     def other_deletes(self, data: st.DataObject) -> None:
-        """Another program deletes one of its regions: its id goes to whoever is next."""
+        """Another program deletes one of its regions, and its id is reused."""
         number = data.draw(st.sampled_from(sorted(self.theirs)))
         self.device.delete(number)
         del self.theirs[number]
@@ -237,7 +237,7 @@ class DeviceHistory(RuleBasedStateMachine):
     @precondition(lambda self: all(f.at_rest for f in self.files))
     @rule(which=FILES, data=st.data())
     def somebody_deletes_ours(self, which: int, data: st.DataObject) -> None:
-        """Somebody deletes a region of ours: what it counted goes with it."""
+        """Another program deletes one of our regions, and its counters are lost."""
         members = self.live(self.files[which])
         if members:
             number = data.draw(st.sampled_from([r.id for r in members]))
@@ -246,7 +246,7 @@ class DeviceHistory(RuleBasedStateMachine):
             self.files[which].at_rest = False
 
     @invariant()
-    def others_are_as_they_were(self) -> None:
+    def others_are_unchanged(self) -> None:
         """No region of another program was changed or deleted."""
         if not hasattr(self, "device"):
             return
@@ -255,7 +255,7 @@ class DeviceHistory(RuleBasedStateMachine):
 
     @invariant()
     def nothing_counted_is_lost(self) -> None:
-        """What was retired and what the group counted since are all the reads there were, each once."""
+        """Retired counters and the group's live ones add up to exactly the reads."""
         if not hasattr(self, "device"):
             return
         for file in self.files:
@@ -276,7 +276,7 @@ TestDeviceHistory.__doc__ = DeviceHistory.__doc__
 
 
 class LongNames(DeviceHistory):
-    """The same with names that leave the tag room for two ids or a row of them: freed ids have to be used again."""
+    """The same with long names, whose tags have room for two ids or one range: freed ids must be reused."""
 
     alias = "a" * (MAX_TAG_BYTES - len(str(SPEC.tag(()))) + len(SPEC.alias) - 4)
 

@@ -23,7 +23,7 @@ def test_no_regions() -> None:
 
 
 def test_recorded_list() -> None:
-    """Rows are read with and without precise timestamps and histogram, with one area and several."""
+    """Rows are parsed with and without precise timestamps and histogram, with one area and several."""
     listing = parse_list(recorded("list.txt"))
     assert listing.unread == ()
     assert listing.regions == (
@@ -39,7 +39,7 @@ def test_recorded_list() -> None:
 
 
 def test_recorded_odd_rows() -> None:
-    """An aux of any bytes is read as it is; the rows that can't be read are set aside, and the others are there."""
+    """An aux of any bytes is parsed unchanged. Unreadable rows are set aside without affecting others."""
     listing = parse_list(recorded("list_odd.txt"))
     assert {region.id: region.aux for region in listing.regions} == {
         0: "two words  here",
@@ -69,7 +69,7 @@ def test_recorded_odd_rows() -> None:
     ],
 )
 def test_bad_row_loses_nothing_else(row: str) -> None:
-    """A row of another form costs only itself."""
+    """A row of another form affects only itself."""
     listing = parse_list(f"0: 0+8 8 dmstats -\n{row}\n7: 8+8 8 dmstats -\n".encode())
     assert [region.id for region in listing.regions] == [0, 7]
     assert listing.unread == (row,)
@@ -79,7 +79,7 @@ def test_bad_row_loses_nothing_else(row: str) -> None:
     "aux", ["a histogram:" + "9" * 5000, "a histogram:1," + "9" * 5000, "DMS_GROUP=:0-" + "9" * 5000]
 )
 def test_numbers_beyond_reason(aux: str) -> None:
-    """An aux with a number of thousands of digits, which Python won't read, doesn't lose the list."""
+    """An aux with a number of thousands of digits, which Python refuses, doesn't break the list."""
     listing = parse_list(f"0: 0+8 8 dmstats {aux}\n1: 8+8 8 dmstats -\n".encode())
     assert [region.id for region in listing.regions] == [0, 1]
     assert listing.regions[0].aux == aux
@@ -99,13 +99,13 @@ def test_numbers_beyond_reason(aux: str) -> None:
     ],
 )
 def test_aux_like_options(end: str, aux: str, precise: bool, bounds: tuple[int, ...]) -> None:
-    """Only what stands last is the kernel's, once each and in its order; the rest is the aux."""
+    """Only the last words are the kernel's options, once each and in its order; the rest is the aux."""
     (region,) = parse_list(f"0: 0+8 8 dmstats {end}\n".encode()).regions
     assert region == Region(0, 0, 8, 8, "dmstats", aux, precise, bounds)
 
 
 def test_rows_share_what_they_have_in_common() -> None:
-    """The marks and bounds of thousands of regions are in memory once."""
+    """Equal marks and bounds of thousands of regions are in memory once."""
     row = "0+8 8 dmstats some-mark precise_timestamps histogram:1,2\n"
     one, other = parse_list(f"0: {row}1: {row}".encode()).regions
     assert one.aux is other.aux
@@ -120,7 +120,7 @@ ROWS = st.lists(
         st.integers(1, 2**64 - 1),
         st.integers(1, 2**64 - 1),
         st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Zs")), min_size=1),
-        st.text(st.characters(exclude_characters="\n\0"), min_size=1),
+        st.text(st.characters(codec="utf-8", exclude_characters="\n\0"), min_size=1),
         st.booleans(),
         st.lists(st.integers(1, 2**63), max_size=3).map(tuple),
     ).filter(lambda r: "precise_timestamps" not in r.aux and "histogram:" not in r.aux),
@@ -131,7 +131,7 @@ ROWS = st.lists(
 
 @given(ROWS)
 def test_rows_are_read_back(regions: list[Region]) -> None:
-    """Rows in the kernel's form are read as they were written, with any aux."""
+    """Rows in the kernel's form are parsed as they were written, with any aux."""
     text = "".join(
         f"{r.id}: {r.start}+{r.length} {r.step} {r.program} {r.aux}"
         + (" precise_timestamps" if r.precise else "")
@@ -153,7 +153,7 @@ def test_rows_are_read_back(regions: list[Region]) -> None:
     ],
 )
 def test_forged_rows(ids: list[int], found: list[int]) -> None:
-    """Rows that break the ascending order of ids are not regions: a newline in an aux has forged them."""
+    """Rows that break the ascending order of ids are forged by a newline in an aux, and are no regions."""
     text = "".join(f"{number}: 0+8 8 dmstats -\n" for number in ids)
     assert [region.id for region in parse_list(text.encode()).regions] == found
 
@@ -167,7 +167,8 @@ def test_any_text_is_read(text: str) -> None:
 
 @given(st.text(st.characters(exclude_characters="\0")), st.lists(st.text(min_size=1), min_size=1))
 def test_table_of_any_text(text: str, words: list[str]) -> None:
-    """What a table tells of any reply is what its parser tells; the rows with some words are all found."""
+    """A table of any reply has the same content as its parsed regions; rows with given words are all
+    found."""
     table = Table((text + "\n" if text else "").encode())
     listing = parse_list(table.text)
     assert table.regions() == listing.regions
@@ -180,7 +181,8 @@ def test_table_of_any_text(text: str, words: list[str]) -> None:
 
 
 def test_rows_that_have_a_word() -> None:
-    """Of few rows with a word, once or twice, first or last, no others are taken apart, and they ascend."""
+    """Only rows with the word are parsed, whether it occurs once or twice, first or last, in ascending
+    order."""
     auxes = {0: "this", 4: "this this", 50: "that", 99: "this that"}
     text = "".join(f"{n}: {8 * n}+8 8 dmstats {auxes.get(n, '-')}\n" for n in range(100))
     table = Table(text.encode())
@@ -192,13 +194,14 @@ def test_rows_that_have_a_word() -> None:
 
 @given(st.lists(st.binary(min_size=1).filter(lambda word: b"\0" not in word), min_size=1))
 def test_escaped_words_stay_one(words: list[bytes]) -> None:
-    """The kernel splits escaped words where they end, and reads each with its own bytes."""
+    """The kernel splits between escaped words, and reads each with its own bytes."""
     message = b" ".join(escape(any_bytes(word)) for word in words)
     assert split_words(message) == words
 
 
 def test_escape_covers_what_the_kernel_splits_at() -> None:
-    """Tabs, newlines, 0xA0 as the second byte of a letter, and backslashes are quoted; an empty word is a dash."""
+    """Tabs, newlines, 0xA0 as the second byte of a letter, and backslashes are escaped; an empty word becomes
+    a dash."""
     assert escape("a b\tc\nd\\e") == b"a\\ b\\\tc\\\nd\\\\e"
     assert escape("à") == b"\xc3\\\xa0"
     assert escape("") == b"-"

@@ -1,4 +1,4 @@
-"""Scattered changes of a file in many extents, on a model of a device: after each message all is as it has to be."""
+"""Scattered changes of a file with many extents, on a model device: its state is valid after each message."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from dmstats.reconcile import UNLIMITED
 from tests.unit.history import ADOPTED, FILE, Kept, look
 from tests.unit.model import Killed, ModelDevice, Row
 
-# Most stay as they are from one message to the next.
+# Most don't change from one message to the next.
 tag_of, mark_of = cache(parse_tag), cache(parse_mark)
 
 
 class Watched(ModelDevice):
-    """A device on which, after each message, each tag is short enough to be edited and lists only regions of FILE
-    that are there, and each region of FILE is in a tag or bears its mark. `kinds` are the messages it had."""
+    """A device that checks after each message that each tag is short enough to edit and lists only existing
+    regions of FILE, and that each region of FILE is in a tag or bears its mark. `kinds` are the received
+    messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,13 +39,13 @@ class Watched(ModelDevice):
 
     @staticmethod
     def check(rows: dict[int, Row]) -> None:
-        """Assert all that."""
+        """Assert the conditions above."""
         auxes = {number: row.aux.decode() for number, row in rows.items()}
         tags = [tag for number, aux in auxes.items() if (tag := tag_of(aux, number)) is not None]
         assert tags, "the group is gone"
         assert all(tag.length() <= MAX_TAG_BYTES for tag in tags)
         listed = {number for tag in tags for span in tag.members for number in span}
-        assert listed <= rows.keys(), "a tag lists an id that anybody can get"
+        assert listed <= rows.keys(), "a tag lists a free id"
         for number in rows.keys() - listed:
             mark = mark_of(auxes[number])
             assert mark is not None
@@ -63,9 +64,9 @@ CHANGES = {
 
 
 def changed(device: ModelDevice, change: str, below: bool, fuse: int) -> int:
-    """Map MANY, in a group without marks, read each piece, and bring the group in step with the change, killed after
-    `fuse` messages. Assert that the next run completes it and nothing counted is lost; return how many messages were
-    left over."""
+    """Map MANY in an unmarked group, read each piece, and reconcile the group with the change, killed after
+    `fuse` messages. Assert that the next run completes it and no count is lost. Return how many messages the
+    fuse had left."""
     theirs = device.create(90_000, 5, program="theirs", aux="mine")
     look(device, MANY, spec=ADOPTED)
     for region in device.list("dmstats").regions[1:]:
@@ -90,8 +91,8 @@ def changed(device: ModelDevice, change: str, below: bool, fuse: int) -> int:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("below", [False, True])
 def test_scattered_changes(change: str, below: bool) -> None:
-    """Where freed ids have to be used again for the tag to fit, and an id below the leader's may be free, the group
-    is whole after each message; killed after any, nothing counted is lost."""
+    """When freed ids must be reused for the tag to fit, and an id below the leader's may be free, the group
+    is valid after each message; after a kill at any message no count is lost."""
     plenty, device = 10_000, Watched()
     sent = plenty - changed(device, change, below, plenty)
     last = max(n for n, kind in enumerate(device.kinds) if kind == "@stats_create")
@@ -101,7 +102,7 @@ def test_scattered_changes(change: str, below: bool) -> None:
 
 
 class Refusing(Watched):
-    """A device that has memory for so many regions more (`room`)."""
+    """A device with memory for `room` more regions."""
 
     room = UNLIMITED
 
@@ -114,8 +115,8 @@ class Refusing(Watched):
 
 @pytest.mark.parametrize("room", [0, 1, 100, 359])
 def test_scattered_changes_refused(room: int) -> None:
-    """Where the kernel refuses a region in the midst of scattered changes, what is there is the group, with what was
-    to make room for others, and the next run completes it."""
+    """When the kernel refuses a region during scattered changes, the existing regions are the group, without
+    those retired to make room, and the next run completes it."""
     device = Refusing()
     look(device, MANY)
     for piece in MANY:

@@ -1,4 +1,4 @@
-"""Updates that know what earlier ones left, beside updates that know nothing: both do the same, whatever happens."""
+"""Updates with a cache from earlier ones, beside updates without: the results are always equal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.model import Killed, ModelDevice
 
 FILES = [FileIdentity(1, 12, 7), FileIdentity(1, 13, 7)]
 DEAD = Mark(FILES[0].inode, FILES[0].generation, 2**30, 5)
-# What others may put into an aux: tags of our ids, marks of our files, and what looks like rows.
+# Foreign auxes: tags of our ids, marks of our files, and text like rows.
 WORDS = st.sampled_from(
     [
         "",
@@ -50,7 +50,7 @@ Piece = tuple[int, int, int]
 
 
 def structs(pieces: dict[int, Piece]) -> bytearray:
-    """Return extents, by their place in the file, as the kernel tells them."""
+    """Return extents in file order, in the kernel's form."""
     last = max(pieces, default=0)
     return bytearray().join(
         FIEMAP_EXTENT.pack(
@@ -61,7 +61,7 @@ def structs(pieces: dict[int, Piece]) -> bytearray:
 
 
 def create(device: ModelDevice, file: FileIdentity, pieces: dict[int, Piece], marked: bool) -> Outcome:
-    """Make a group for a file, as another process does that has gone."""
+    """Create a group for a file, as a process that is gone."""
     spec = new_spec(file, alias="vm")
     where = footprint(FIEMAP_EXTENT.iter_unpack(structs(pieces)))
     return reconcile(
@@ -77,8 +77,8 @@ def create(device: ModelDevice, file: FileIdentity, pieces: dict[int, Piece], ma
 
 
 class Lockstep(RuleBasedStateMachine):
-    """Two devices to which the same is done, but that one's updates begin with nothing known. One file's group bears
-    marks, the other's was made by somebody else. Both are brought in step after each rule."""
+    """Two devices with the same operations; one of them is updated without a cache. One file's group bears
+    marks, the other's is adopted. Both are reconciled after each rule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,13 +89,13 @@ class Lockstep(RuleBasedStateMachine):
 
     @initialize(first=PIECES, second=PIECES)
     def start(self, first: list[Piece], second: list[Piece]) -> None:
-        """Make both groups."""
+        """Create both groups."""
         self.pieces = [dict(enumerate([(8, 4, 0), (20, 6, 0), *more])) for more in (first, second)]
         for which in range(len(FILES)):
-            self.anew(which)
+            self.others_group(which)
 
     def both(self, action: Callable[[ModelDevice, DeviceCache], object]) -> object:
-        """Do the same to both and return what came of it, which must be the same."""
+        """Do the same on both devices and return the result, which must be equal."""
         results: list[object] = []
         for device, seen in zip(self.devices, (self.seen, DeviceCache()), strict=True):
             try:
@@ -113,7 +113,7 @@ class Lockstep(RuleBasedStateMachine):
 
     @rule(which=WHICH, more=st.integers(-3, 3), data=st.data())
     def resize(self, which: int, more: int, data: st.DataObject) -> None:
-        """An extent gets longer or shorter."""
+        """An extent grows or shrinks."""
         if self.pieces[which]:
             at = data.draw(st.sampled_from(sorted(self.pieces[which])))
             start, length, flags = self.pieces[which][at]
@@ -121,7 +121,7 @@ class Lockstep(RuleBasedStateMachine):
 
     @rule(which=WHICH, data=st.data())
     def shrink(self, which: int, data: st.DataObject) -> None:
-        """Some extents go."""
+        """Some extents are freed."""
         for at in (
             data.draw(st.sets(st.sampled_from(sorted(self.pieces[which])))) if self.pieces[which] else ()
         ):
@@ -129,22 +129,22 @@ class Lockstep(RuleBasedStateMachine):
 
     @rule(start=st.integers(0, 50), program=st.sampled_from(["dmstats", "theirs"]), aux=WORDS)
     def others_create(self, start: int, program: str, aux: str) -> None:
-        """Somebody makes a region."""
+        """Another program creates a region."""
         self.both(lambda device, _seen: device.create(start, 8, program=program, aux=aux))
 
     @rule(number=NUMBERS)
     def others_delete(self, number: int) -> None:
-        """Somebody deletes a region, maybe ours."""
+        """Another program deletes a region, maybe ours."""
         self.both(lambda device, _seen: device.delete(number))
 
     @rule(number=NUMBERS, aux=WORDS)
     def others_write(self, number: int, aux: str) -> None:
-        """Somebody writes into an aux, maybe ours."""
+        """Another program overwrites an aux, maybe ours."""
         self.both(lambda device, _seen: device.set_aux(number, aux))
 
     @rule(number=NUMBERS, aux=WORDS)
     def others_try(self, number: int, aux: str) -> None:
-        """Somebody writes into an aux and puts back what was there."""
+        """Another program overwrites an aux and restores it."""
 
         def overwrite(device: ModelDevice, _seen: DeviceCache) -> None:
             before = device.rows[number].aux if number in device.rows else b""
@@ -155,11 +155,11 @@ class Lockstep(RuleBasedStateMachine):
 
     @rule(which=WHICH, fuse=st.integers(0, 4))
     def killed(self, which: int, fuse: int) -> None:
-        """The process that brings a group in step is killed."""
+        """A reconciling process is killed."""
         self.follow(which, fuse)
 
-    def anew(self, which: int) -> None:
-        """Somebody makes a group for the file."""
+    def others_group(self, which: int) -> None:
+        """Another program creates a group for the file."""
 
         def make(device: ModelDevice, _seen: DeviceCache) -> int | None:
             outcome = create(device, FILES[which], self.pieces[which], marked=which == 0)
@@ -171,7 +171,7 @@ class Lockstep(RuleBasedStateMachine):
         self.groups[which] = made if isinstance(made, int) else 0
 
     def follow(self, which: int, fuse: int | None = None) -> None:
-        """Bring the file's group in step."""
+        """Reconcile the file's group."""
         extents = bytes(structs(self.pieces[which]))
 
         def step(device: ModelDevice, seen: DeviceCache) -> tuple[int, ...]:
@@ -185,11 +185,11 @@ class Lockstep(RuleBasedStateMachine):
         if ids and isinstance(ids, tuple) and isinstance(ids[0], int):
             self.groups[which] = ids[0]
         elif fuse is None:
-            self.anew(which)
+            self.others_group(which)
 
     @invariant()
-    def in_step(self) -> None:
-        """Both devices have the same regions, before and after both files' groups are brought in step."""
+    def devices_are_equal(self) -> None:
+        """Both devices have equal regions, before and after both groups are reconciled."""
         for which in range(len(FILES)):
             assert self.devices[0].list_text() == self.devices[1].list_text()
             self.follow(which)

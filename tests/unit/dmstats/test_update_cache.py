@@ -1,4 +1,4 @@
-"""What is known of a group that an update left, and when it is not known any more."""
+"""The cache of an updated group, and its invalidation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ MINE = FILES[0]
 
 
 def followed() -> tuple[ModelDevice, DeviceCache, tuple[int, ...]]:
-    """Return a device with a group of 20 regions of MINE, the ids 1 to 20 among others', which an update has seen."""
+    """Return a device with a group of 20 regions of MINE, the ids 1 to 20 between others', after an
+    update."""
     device, seen = ModelDevice(), DeviceCache()
     device.create(1000, 8, program="theirs", aux="x")
     create(device, MINE, pieces(20), marked=True)
@@ -28,7 +29,7 @@ def followed() -> tuple[ModelDevice, DeviceCache, tuple[int, ...]]:
 
 
 def pieces(count: int) -> dict[int, Piece]:
-    """Return so many extents that lie apart."""
+    """Return `count` extents that lie apart."""
     return {n: (10 * n, 4, 0) for n in range(count)}
 
 
@@ -52,8 +53,8 @@ CONCERNS: dict[str, Callable[[ModelDevice], object]] = {
 
 
 @pytest.mark.parametrize("action", STANDS)
-def test_what_does_not_concern_a_group(action: str) -> None:
-    """A group that is known stands, whatever becomes of regions that are no concern of its file's."""
+def test_unrelated_changes(action: str) -> None:
+    """The cache stays valid, whatever happens to regions unrelated to its file."""
     device, seen, ids = followed()
     STANDS[action](device)
     seen.read(device.list_view())
@@ -63,8 +64,8 @@ def test_what_does_not_concern_a_group(action: str) -> None:
 
 
 @pytest.mark.parametrize("action", CONCERNS)
-def test_what_concerns_a_group(action: str) -> None:
-    """Of a group that is not as it was left, or might not be, nothing is taken for known, nor later on."""
+def test_related_changes(action: str) -> None:
+    """The cache of a group that is changed, or might be, is dropped and stays so."""
     device, seen, _ = followed()
     CONCERNS[action](device)
     for _ in range(2):
@@ -72,8 +73,8 @@ def test_what_concerns_a_group(action: str) -> None:
         assert seen.pop(MINE, 1) is None
 
 
-def test_growth_asks_for_what_came() -> None:
-    """For a file that grew what came gets a region, and the group is known on, until what was made has gone again."""
+def test_growth_adds_a_region() -> None:
+    """The growth of a file gets a region, and the cache stays valid until that region is gone."""
     device, seen, ids = followed()
     for count in range(21, 25):
         device.set_aux(0, f"x{count}")
@@ -92,8 +93,8 @@ def test_growth_asks_for_what_came() -> None:
     assert seen.pop(MINE, 1) is None
 
 
-def test_what_is_no_growth_is_left_to_others() -> None:
-    """Where a file lost something, or got much at once, nothing is done."""
+def test_no_growth() -> None:
+    """When a file lost something or grew much at once, the fast path does nothing."""
     device, seen, _ = followed()
     text = device.list_text()
     seen.read(device.list_view())
@@ -105,7 +106,7 @@ def test_what_is_no_growth_is_left_to_others() -> None:
 
 
 def test_few_groups_are_remembered() -> None:
-    """Of many groups the first that was seen is forgotten."""
+    """With many groups the one cached first is dropped."""
     device, seen, _ = followed()
     seen.read(device.list_view())
     last = seen.pop(MINE, 1)
