@@ -94,13 +94,13 @@ def test_a_head_that_is_too_large(web: Serving) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\r\n" * 50, b"GET / HTTP/9.9\r\n\r\n"]
+    "invalid", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\r\n" * 50, b"GET / HTTP/9.9\r\n\r\n"]
 )
-def test_nonsense(web: Serving, nonsense: bytes) -> None:
+def test_invalid_http(web: Serving, invalid: bytes) -> None:
     """Invalid HTTP ends the connection and is not logged."""
     web.send_all(recorded_status())
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
-        one.sendall(nonsense)
+        one.sendall(invalid)
         one.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionError):
             while one.recv(1000):
@@ -110,15 +110,15 @@ def test_nonsense(web: Serving, nonsense: bytes) -> None:
 
 
 @pytest.mark.parametrize("responded_before", [False, True])
-def test_nonsense_in_a_body(web: Serving, *, responded_before: bool) -> None:
+def test_invalid_body(web: Serving, *, responded_before: bool) -> None:
     """An invalid body ends the connection, before or after the response, and is not logged."""
     web.send_all(recorded_status())
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
         head = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        one.sendall(head if responded_before else head + b"nonsense\r\n")
+        one.sendall(head if responded_before else head + b"invalid\r\n")
         expected = b"405" if responded_before else b"400"
         assert one.recv(1000).startswith(b"HTTP/1.1 " + expected)
-        one.sendall(b"nonsense\r\n")
+        one.sendall(b"invalid\r\n")
         with contextlib.suppress(ConnectionError):
             while one.recv(1000):
                 pass
