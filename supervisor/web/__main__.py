@@ -39,7 +39,7 @@ async def _run(given: dict[str, Any]) -> None:
     server = HttpServer(_guarded(app, web["basic_auth_users"]), tls)
     privileges.drop(given["user"])
     die_with_parent(given["parent"])  # the kernel clears this when the user changes
-    server.on(listening)
+    server.start(listening)
     await follow(feed, store.put)
 
 

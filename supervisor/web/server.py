@@ -110,8 +110,8 @@ class HttpServer:
         self._tls = tls
         self._opening: set[asyncio.Task[None]] = set()
 
-    def on(self, listening: socket.socket) -> None:
-        """Start to serve clients of `listening`."""
+    def start(self, listening: socket.socket) -> None:
+        """Serve the clients of `listening`."""
         listening.setblocking(False)
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
@@ -125,7 +125,7 @@ class HttpServer:
             except OSError:
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening)
-                loop.call_later(_PAUSE, self.on, listening)
+                loop.call_later(_PAUSE, self.start, listening)
                 return
             if len(self._state.connections) < MOST_CONNECTIONS:
                 self._open(client)

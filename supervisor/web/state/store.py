@@ -10,7 +10,7 @@ from typing import Any, Final
 MAX_EVENTS: Final = 1000
 
 Status = dict[str, Any]
-"""The status of one file, as filemap_status() makes it."""
+"""The status of one file, as in `status --json`."""
 Message = list[Any]
 """A message of the feed: its kind and its contents."""
 

@@ -72,11 +72,11 @@ class Parent:
         status = self.web.status()
         return bool(status["state"] == state and (reason is None or reason in (status["reason"] or "")))
 
-    def answers(self, port: int) -> bool:
+    def is_healthy(self, port: int) -> bool:
         """Return whether the health check at the port succeeds."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=0.2) as answer:
-                return bool(answer.read() == b"ok\n")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=0.2) as response:
+                return bool(response.read() == b"ok\n")
         except OSError:
             return False
 
@@ -114,10 +114,10 @@ def test_serves_and_is_restarted(parent: Parent) -> None:
     it ends and the port is free."""
     port = free_port()
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     first = pid(parent)
     os.kill(first, signal.SIGKILL)
-    parent.turn_until(lambda: parent.state("RUNNING") and pid(parent) != first and parent.answers(port))
+    parent.turn_until(lambda: parent.state("RUNNING") and pid(parent) != first and parent.is_healthy(port))
     status = parent.web.status()
     assert (status["restarts"], status["last_crash"]) == (1, "killed by SIGKILL")
     parent.web.stop()
@@ -134,7 +134,7 @@ def test_a_port_in_use_is_retried(parent: Parent, log: Path) -> None:
         parent.turn_until(lambda: time.monotonic() > tries)
         assert parent.state("WAITING", f"`ss -ltnp sport = :{port}` shows who has it")
         assert parent.web.is_stopped
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     assert log.read_text().count("Address already in use") == 1
 
 
@@ -142,10 +142,10 @@ def test_another_address_takes_effect(parent: Parent) -> None:
     """A new address starts another process there. The same address keeps the process, and `off` stops it."""
     first, second = free_port(), free_port()
     parent.web.apply(listen(f"127.0.0.1:{first}"))
-    parent.turn_until(lambda: parent.answers(first))
+    parent.turn_until(lambda: parent.is_healthy(first))
     parent.web.apply(listen(f"127.0.0.1:{second}"))
-    parent.turn_until(lambda: parent.answers(second))
-    assert not parent.answers(first)
+    parent.turn_until(lambda: parent.is_healthy(second))
+    assert not parent.is_healthy(first)
     there = pid(parent)
     parent.web.apply(listen(f"127.0.0.1:{second}"))
     assert parent.state("RUNNING")
@@ -248,7 +248,7 @@ def test_repeated_crashes_fail(parent: Parent, monkeypatch: pytest.MonkeyPatch) 
     parent.turn_until(lambda: parent.state("FAILED", "crashed 3 times within 10m: exit status 1"))
     monkeypatch.setattr(sys, "executable", python)
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
 
 
 def test_no_program_to_run(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +265,7 @@ def test_a_process_that_does_not_read_is_killed(parent: Parent) -> None:
     health = config.supervisor.health.model_copy(update={"heartbeat": 0.2})
     config = config.model_copy(update={"supervisor": config.supervisor.model_copy(update={"health": health})})
     parent.web.apply(config)
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     parent.web.check()
     assert parent.web.status()["rss_bytes"] > 1 << 20
     os.kill(pid(parent), signal.SIGSTOP)
@@ -284,11 +284,11 @@ def test_a_process_that_does_not_end_is_killed(parent: Parent) -> None:
     """A process that ignores SIGTERM is killed after the grace period, and the next one starts."""
     before, after = free_port(), free_port()
     parent.web.apply(listen(f"127.0.0.1:{before}"))
-    parent.turn_until(lambda: parent.answers(before))
+    parent.turn_until(lambda: parent.is_healthy(before))
     former = pid(parent)
     os.kill(former, signal.SIGSTOP)
     parent.web.apply(listen(f"127.0.0.1:{after}"))
-    parent.turn_until(lambda: parent.answers(after))
+    parent.turn_until(lambda: parent.is_healthy(after))
     assert pid(parent) != former
 
 
@@ -296,12 +296,12 @@ def test_waiting_for_its_own_port_is_not_logged(parent: Parent, log: Path) -> No
     """While the former process still holds the port, no error is logged."""
     port = free_port()
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     former = pid(parent)
     os.kill(former, signal.SIGSTOP)
     parent.web.apply(listen(f"0.0.0.0:{port}"))
     assert parent.state("STOPPING")
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     assert pid(parent) != former
     assert "can't be listened on" not in log.read_text()
 
@@ -325,9 +325,9 @@ def test_its_records_are_in_the_log(parent: Parent, log: Path) -> None:
     """Its records are in the supervisor's log, on one line each and with its pid. It continues afterwards."""
     port = free_port()
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     parent.feed.send(["nonsense", "\x1b[31m\n"])
     parent.turn_until(lambda: "invalid message from the supervisor" in log.read_text())
     assert f"ERROR filemapd[{pid(parent)}]: invalid message" in log.read_text()
     assert "\x1b" not in log.read_text()
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))

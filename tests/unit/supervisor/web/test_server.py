@@ -74,9 +74,9 @@ def test_gzip(web: Serving) -> None:
     assert len(packed.body) < len(plain.body) / 5
     assert gzip.decompress(packed.body).count(b"\n") == plain.body.count(b"\n")
     assert "openmetrics" not in plain.headers["content-type"]
-    asked = web.get("/metrics", Accept="application/openmetrics-text;version=1.0.0")
-    assert asked.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    assert asked.body.endswith(b"# EOF\n")
+    openmetrics = web.get("/metrics", Accept="application/openmetrics-text;version=1.0.0")
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert openmetrics.body.endswith(b"# EOF\n")
 
 
 def test_a_head_that_is_too_large(web: Serving) -> None:
@@ -94,13 +94,13 @@ def test_a_head_that_is_too_large(web: Serving) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\r\n" * 50, b"GET / HTTP/9.9\r\n\r\n"]
+    "invalid", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\r\n" * 50, b"GET / HTTP/9.9\r\n\r\n"]
 )
-def test_nonsense(web: Serving, nonsense: bytes) -> None:
+def test_invalid_http(web: Serving, invalid: bytes) -> None:
     """Invalid HTTP ends the connection and is not logged."""
     web.send_all(recorded_status())
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
-        one.sendall(nonsense)
+        one.sendall(invalid)
         one.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionError):
             while one.recv(1000):
@@ -110,15 +110,15 @@ def test_nonsense(web: Serving, nonsense: bytes) -> None:
 
 
 @pytest.mark.parametrize("responded_before", [False, True])
-def test_nonsense_in_a_body(web: Serving, *, responded_before: bool) -> None:
+def test_invalid_body(web: Serving, *, responded_before: bool) -> None:
     """An invalid body ends the connection, before or after the response, and is not logged."""
     web.send_all(recorded_status())
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
         head = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        one.sendall(head if responded_before else head + b"nonsense\r\n")
+        one.sendall(head if responded_before else head + b"invalid\r\n")
         expected = b"405" if responded_before else b"400"
         assert one.recv(1000).startswith(b"HTTP/1.1 " + expected)
-        one.sendall(b"nonsense\r\n")
+        one.sendall(b"invalid\r\n")
         with contextlib.suppress(ConnectionError):
             while one.recv(1000):
                 pass
@@ -130,7 +130,7 @@ def test_too_many_connections(web: Serving) -> None:
     """Connections above the limit are closed at once, until another connection ends."""
     web.send_all(recorded_status())
     with contextlib.ExitStack() as open_ones:
-        kept = [
+        connections = [
             open_ones.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE))
             for _ in range(MOST_CONNECTIONS)
         ]
@@ -140,7 +140,7 @@ def test_too_many_connections(web: Serving) -> None:
                 contextlib.suppress(ConnectionError),
             ):
                 assert refused.recv(1) == b""
-        kept.pop().close()
+        connections.pop().close()
 
         def is_served() -> bool:
             try:
@@ -159,8 +159,8 @@ def test_a_body_without_end(web: Serving) -> None:
     connection = web.connection()
     for _ in range(2):
         connection.request("POST", "/metrics", body=b"x" * 10_000)
-        answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (405, b"Method Not Allowed")
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (405, b"Method Not Allowed")
     connection.close()
     with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
         one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
@@ -178,7 +178,7 @@ def test_ten_thousand_requests(web: Serving) -> None:
     def rss() -> int:
         return psutil.Process(web.process.pid).memory_info().rss
 
-    def ask(times: int) -> None:
+    def request_many(times: int) -> None:
         for _ in range(times):
             with socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE) as one:
                 one.sendall(request * count)
@@ -186,9 +186,9 @@ def test_ten_thousand_requests(web: Serving) -> None:
                 while received.count(b"HTTP/1.1 200 OK") < count or not received.endswith(b"\r\n\r\nok\n"):
                     received += one.recv(65536)
 
-    ask(10)
+    request_many(10)
     before = rss()
-    ask(100)
+    request_many(100)
     assert rss() < before + (10 << 20)
     assert web.records() == []
 
@@ -206,7 +206,7 @@ def loses_its_connection(app: Starlette, request: bytes) -> None:
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
             http_server = HttpServer(app)
-            http_server.on(listening)
+            http_server.start(listening)
             client.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(client, listening.getsockname())
@@ -247,7 +247,7 @@ def test_no_free_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
             try:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare) + 1, limits[1]))
                 began = loop.time()
-                http_server.on(listening)
+                http_server.start(listening)
                 while len(tries) < 4:
                     assert loop.time() < began + DEADLINE
                     await asyncio.sleep(0.01)
@@ -257,8 +257,8 @@ def test_no_free_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
                 for one in spare:
                     os.close(one)
-            answer = await asyncio.wait_for(loop.sock_recv(client, 100), DEADLINE)
-            assert answer.startswith(b"HTTP/1.1 503 ")
+            response = await asyncio.wait_for(loop.sock_recv(client, 100), DEADLINE)
+            assert response.startswith(b"HTTP/1.1 503 ")
             loop.remove_reader(listening)
 
     asyncio.run(run())

@@ -106,14 +106,14 @@ def test_versions(
 
 
 @pytest.mark.parametrize(
-    ("asked", "without"), [("RequireAndVerifyClientCert", False), ("VerifyClientCertIfGiven", True)]
+    ("client_auth", "without"), [("RequireAndVerifyClientCert", False), ("VerifyClientCertIfGiven", True)]
 )
 def test_clients_certificates(
-    authority: Authority, own: Certificate, tmp_path: Path, asked: str, *, without: bool
+    authority: Authority, own: Certificate, tmp_path: Path, client_auth: str, *, without: bool
 ) -> None:
     """Clients with a certificate of the authority are accepted, with one of another authority refused, and without
     one as configured."""
-    tls = config(own, client_auth_type=asked, client_ca_file=str(authority.file))
+    tls = config(own, client_auth_type=client_auth, client_ca_file=str(authority.file))
     with serving(tls=tls, context=trusting(authority, authority.issue("client"))) as web:
         web.send_all(recorded_status())
         web.context = trusting(authority, Authority(tmp_path, "another").issue("stranger"))
@@ -166,7 +166,7 @@ def test_unfinished_handshakes_time_out(
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as one:
             http_server = HttpServer(application(Store()), server_context(config(own).model_dump()))
-            http_server.on(listening)
+            http_server.start(listening)
             one.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(one, listening.getsockname())
@@ -213,6 +213,6 @@ def test_unusable_files(authority: Authority, own: Certificate, tmp_path: Path) 
         wrong = config(own).model_dump() | {key: str(value) for key, value in changed.items()}
         with pytest.raises(UnusableError, match=error):
             server_context(wrong)
-    asked = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": str(text)}
+    client_auth = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": str(text)}
     with pytest.raises(UnusableError, match=f"client_ca_file {text} holds no certificates in PEM form: "):
-        server_context(config(own, **asked).model_dump())
+        server_context(config(own, **client_auth).model_dump())

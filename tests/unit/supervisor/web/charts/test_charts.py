@@ -129,7 +129,7 @@ def test_before_the_first_reading() -> None:
 
 
 def test_an_hour_without_io() -> None:
-    """The description of the chart is that there was no I/O."""
+    """The chart's description is "no I/O"."""
     assert parsed(draw_hour(Series(at(0, 0)), T0 + SPAN)).get("aria-label") == "The last hour: no I/O"
 
 
