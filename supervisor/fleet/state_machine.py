@@ -259,9 +259,7 @@ def advance(
         record = _crashed(record, now, policy, jitter, reason)
         if record.retry_at is None:
             target, actions = State.FAILED, ()
-            reason = (
-                f"gave up after {policy.give_up} crashes within {format_duration(policy.within)}: {reason}"
-            )
+            reason = f"crashed {policy.give_up} times within {format_duration(policy.within)}: {reason}"
 
     record = _apply_effect(record, effect, now, policy)
     return _enter(record, target, now, reason, spawned=Action.SPAWN in actions), actions

@@ -1,7 +1,7 @@
-"""python -m supervisor.web GIVEN: the web process. The supervisor starts it, and it ends when its feed does.
+"""python -m supervisor.web ARGUMENTS: the web process. The supervisor starts it, and it ends when its feed is closed.
 
-GIVEN is what supervisor/web/process.py says, as JSON: descriptors of sockets, and whose privileges to take. TLS and
-users are the feed's first message, as everybody on the host can read GIVEN.
+ARGUMENTS are JSON from supervisor/web/process.py: descriptors of sockets, the log level, and the user to run as. TLS
+and users are in the feed's first message, because all users of the host can read ARGUMENTS.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _log = logging.getLogger("filemapd.web")
 
 async def _run(given: dict[str, Any]) -> None:
     feed, listening = (socket.socket(fileno=given[name]) for name in ("feed", "listening"))
-    told = settings(feed)
-    tls = server_context(told["tls_server_config"]) if told["tls_server_config"] else None
+    web = settings(feed)
+    tls = server_context(web["tls_server_config"]) if web["tls_server_config"] else None
     store, recent = Store(), Recent()
     store.listen(recent.put)
     app = application(store, Pages(store, recent, socket.gethostname()).routes())
-    answering = HttpServer(_guarded(app, told["basic_auth_users"]), tls)
+    server = HttpServer(_guarded(app, web["basic_auth_users"]), tls)
     privileges.drop(given["user"])
-    die_with_parent(given["parent"])  # only now, as another user has to ask for it anew
-    answering.on(listening)
+    die_with_parent(given["parent"])  # the kernel clears this when the user changes
+    server.start(listening)
     await follow(feed, store.put)
 
 
 def _guarded(app: ASGIApp, users: dict[str, str]) -> ASGIApp:
     if not users:
         return app
-    from supervisor.web.auth import BasicAuth  # noqa: PLC0415 - bcrypt is for who has users only
+    from supervisor.web.auth import BasicAuth  # noqa: PLC0415 - bcrypt is only needed with users
 
     return BasicAuth(app, users)
 
 
 def main() -> None:
-    """Serve until the feed ends."""
+    """Serve until the feed is closed."""
     given = json.loads(sys.argv[1])
     log.join(socket.socket(fileno=given["log"]), given["level"])
     try:

@@ -1,8 +1,7 @@
-"""The web process's routes. All of them only read, and only the store.
+"""The web process's routes. They read the store, and change nothing.
 
-Endpoints are `async def` and wait for nothing: the others would be run in threads. No file is read and nothing
-imported any more when a request comes, as the process's user may not be allowed to: templates and the like are
-loaded when the application is made.
+Endpoints are `async def` and never wait: Starlette would run plain functions in threads. Requests read no files and
+import nothing, because the process's user may have no permission. Templates are loaded when the application is made.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from starlette.routing import BaseRoute, Route
 from supervisor.web.metrics.exposition import Metrics
 from supervisor.web.state.store import Store
 
-_NOTHING_YET: Final = "not all has come from the supervisor yet\n"
-# Of what is worth it; and more than that is not gained by more work.
+_NOTHING_YET: Final = "no complete status from the supervisor yet\n"
+# Small responses are not worth it, and higher levels compress hardly better.
 _COMPRESSED = Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3, thread_minimum_size=2**40)
 
 
 def application(store: Store, pages: Sequence[BaseRoute] = ()) -> Starlette:
-    """Return the application on `store`; `pages` are the routes of the page."""
+    """Return the application for `store`. `pages` are the routes of the page."""
 
     async def healthz(_request: Request) -> PlainTextResponse:
-        """Well once the supervisor's first heartbeat has come."""
+        """Healthy once the supervisor's first heartbeat has arrived."""
         if not store.supervisor:
             return PlainTextResponse(_NOTHING_YET, 503)
         return PlainTextResponse("ok\n")
@@ -38,7 +37,7 @@ def application(store: Store, pages: Sequence[BaseRoute] = ()) -> Starlette:
     rendered = Metrics(store)
 
     async def metrics(request: Request) -> Response:
-        """All metrics, or none: half of the files would look like the others were gone."""
+        """All metrics, or none: with some of the files, the others would seem to be gone."""
         if not store.supervisor:
             return PlainTextResponse(_NOTHING_YET, 503)
         body, content_type = rendered.render(request.headers.get("accept", ""), time.time())

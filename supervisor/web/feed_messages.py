@@ -1,4 +1,4 @@
-"""The messages to the web process about one file."""
+"""The feed messages about one file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def file_messages(status: StatusSource, path: str) -> Iterator[Message]:
-    """Yield the messages about the file at `path`, as of now. The I/Os of its regions are sent once."""
+    """Yield the messages about the file at `path`, as of now. I/Os of its regions are in one message only."""
     fleet = status.fleet
-    fleet.ledger.flush()  # totals that were shown must not go back, whichever process is killed next
+    fleet.ledger.flush()  # totals on the page must not decrease after a crash
     filemap = fleet.filemaps.get(path)
     if filemap is None:
         yield ["gone", path]

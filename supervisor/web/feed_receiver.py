@@ -1,4 +1,4 @@
-"""The web process's end of the feed: one JSON message a packet, read as they come."""
+"""The web process's end of the feed: one JSON message in each packet."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, Final
 
 _log = logging.getLogger("filemapd.web")
 
-# As much as a packet can hold (supervisor/web/feed_sender.py).
+# The maximum size of a packet (supervisor/web/feed_sender.py).
 _LARGEST: Final = 512 * 1024
-# Then requests get their turn.
+# Packets in one turn of the event loop, so that requests are not delayed.
 _AT_ONCE: Final = 100
 
 
 def settings(feed: socket.socket) -> dict[str, Any]:
-    """Return what the first message of `feed` says, which is there when this process is: how to serve."""
+    """Return the settings in the first message of `feed`, which was sent before this process started."""
     found: dict[str, Any] = json.loads(feed.recv(_LARGEST))[1]
     return found
 
 
 async def follow(feed: socket.socket, take: Callable[[list[Any]], None]) -> None:
-    """Hand each message of `feed` to `take`, until the other end is closed."""
+    """Call `take` with each message of `feed` until the other end is closed."""
     over = asyncio.Event()
     feed.setblocking(False)
     buffer = memoryview(bytearray(_LARGEST))
@@ -53,5 +53,5 @@ async def follow(feed: socket.socket, take: Callable[[list[Any]], None]) -> None
 def _receive(packet: bytes, take: Callable[[list[Any]], None]) -> None:
     try:
         take(json.loads(packet))
-    except Exception:  # noqa: BLE001 - one message that can't be made use of takes none of the others along
-        _log.exception("a message of the supervisor was not taken: %.80r", packet)
+    except Exception:  # noqa: BLE001 - an invalid message must not stop the others
+        _log.exception("invalid message from the supervisor: %.80r", packet)

@@ -1,13 +1,13 @@
-"""The feed to the web process: one JSON message a packet, one way. The supervisor never waits for its reader.
+"""The feed to the web process: one JSON message in each packet, one way. The supervisor never waits for the reader.
 
-A changed file is sent at most once a second, as it is then, so the number of files bounds what waits.
+A changed file is sent at most once a second, with its current status. So the number of files bounds the queue.
 
 | Message | Contents |
 | --- | --- |
-| `["settings", {...}]` | `web.tls_server_config` and `web.basic_auth_users`, sent first. |
-| `["file", STATUS]` | The status of a file, as in `status --json`, when it has changed. |
+| `["settings", {...}]` | `web.tls_server_config` and `web.basic_auth_users`: the first message. |
+| `["file", STATUS]` | The status of a changed file, as in `status --json`. |
 | `["gone", PATH]` | The file is no longer followed. |
-| `["regions", PATH, [[START, LENGTH, IOS]...]]` | Its regions, in sectors, and their new I/Os. |
+| `["regions", PATH, [[START, LENGTH, IOS]...]]` | The file's regions in sectors, and their new I/Os. |
 | `["supervisor", {...}]` | The status without the files, every 10 s. |
 | `["event", {...}]` | An event of the ledger's event log. |
 """
@@ -15,7 +15,7 @@ A changed file is sent at most once a second, as it is then, so the number of fi
 from __future__ import annotations
 
 import errno
-import fcntl  # noqa: TID251 - how much of a socket's packets is unread has no other way
+import fcntl  # noqa: TID251 - the only way to get a socket's unread bytes
 import json
 import logging
 import selectors
@@ -32,14 +32,14 @@ from supervisor.runtime.timers import Timer, Timers
 _log = logging.getLogger("filemapd.supervisor")
 
 _INTERVAL: Final = 1.0
-# The kernel doubles it; a packet must fit in.
+# A packet must fit into it. The kernel doubles it.
 _BUFFER: Final = 512 * 1024
 # Packets in one turn of the event loop.
 _AT_ONCE: Final = 50
 _EVENTS_WAITING: Final = 1000
 
 Message = list[Any]
-"""The kind, and its contents: see above."""
+"""The kind and the contents: see above."""
 
 
 class FeedSender:
@@ -66,7 +66,7 @@ class FeedSender:
         self._unsent = b""
 
     def open(self, first: Message) -> socket.socket:
-        """Return the other end of a new socket, with `first` sent already. Messages for the former one are dropped.
+        """Return the other end of a new socket, and send `first`. Unsent messages for the former socket are dropped.
 
         Raises OSError.
         """
@@ -78,7 +78,7 @@ class FeedSender:
         return theirs
 
     def close(self) -> None:
-        """Close the socket: the web process ends when it reads that."""
+        """Close the socket. The web process ends when it reads end of file."""
         if self._end is None:
             return
         if self._timer is not None:
@@ -90,19 +90,19 @@ class FeedSender:
         self._reset()
 
     def changed(self, path: str) -> None:
-        """Send the messages about the file at `path`, which may have been removed."""
+        """Send the messages about the file at `path`. It may have been removed."""
         if self._end is not None:
             self._changed[path] = None
             self._schedule()
 
     def send(self, message: Message) -> None:
-        """Send `message`, after the files that have changed. The oldest are dropped where many wait."""
+        """Send `message` after the changed files. If too many wait, the oldest are dropped."""
         if self._end is not None:
             self._others.append(message)
             self._schedule()
 
     def unread(self) -> bool:
-        """Return whether there is something that the web process has not read."""
+        """Return whether the web process has unread messages."""
         if self._end is None:
             return False
         (size,) = struct.unpack("i", fcntl.ioctl(self._end, termios.TIOCOUTQ, bytes(4)))
@@ -129,7 +129,7 @@ class FeedSender:
             yield _packet(message)
 
     def _writable(self, _events: int) -> None:
-        """Send some packets, as long as there is room."""
+        """Send some packets while there is room."""
         for _ in range(_AT_ONCE):
             packet = self._unsent or next(self._packets or iter(()), b"")
             if not packet or self._end is None:
@@ -141,7 +141,7 @@ class FeedSender:
                 self._unsent = packet
                 return
             except OSError as error:
-                if error.errno != errno.EMSGSIZE:  # it has ended, and its exit follows
+                if error.errno != errno.EMSGSIZE:  # the process has ended and will be reaped
                     self._packets = iter(())
                 else:
                     _log.warning("a message of %d bytes is too large for the web process", len(packet))

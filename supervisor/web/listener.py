@@ -1,4 +1,4 @@
-"""The listening socket of the web process, opened by the supervisor: the port may be a privileged one."""
+"""The listening socket of the web process. The supervisor opens it, because the port may be privileged."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _log = logging.getLogger("filemapd.supervisor")
 
 
 class Listener:
-    """Opens the socket, and tries again where the address is not available.
+    """Opens the socket, and retries while the address is not available.
 
-    `on_open` is called when there is a new socket. `is_port_free` returns whether the former process has ended: until
-    then it may still have the port.
+    `on_open` is called after each new socket. `is_port_free` returns whether the former process has ended; until then
+    it may still hold the port, and failures are not reported.
     """
 
     def __init__(self, timers: Timers, on_open: Callable[[], None], is_port_free: Callable[[], bool]) -> None:
@@ -29,17 +29,17 @@ class Listener:
         self._is_port_free = is_port_free
         self.socket: socket.socket | None = None
         self.problem = ""
-        """Why there is no socket; empty where there is one, or none is configured."""
+        """Why the socket could not be opened, else empty."""
         self._failures = 0
         self._retry: Timer | None = None
 
     def open(self, config: Config) -> None:
-        """Listen at the configured address, in place of the former one."""
+        """Listen at the configured address instead of the former one."""
         self._failures = 0
         self._try(config)
 
     def close(self) -> None:
-        """Close the socket, and don't try again."""
+        """Close the socket and stop retrying."""
         if self._retry is not None:
             self._retry.cancel()
         if self.socket is not None:
@@ -67,8 +67,8 @@ class Listener:
         _log.info("web: listening on %s", config.web.listen)
         if config.web.for_anybody:
             _log.warning(
-                "web: anybody who reaches %s can read it: set web.tls_server_config and web.basic_auth_users, or "
-                "web.listen to 127.0.0.1:%d",
+                "web: %s is readable by every host that reaches it: set web.tls_server_config and "
+                "web.basic_auth_users, or set web.listen to 127.0.0.1:%d",
                 config.web.listen,
                 config.web.listen.port,
             )

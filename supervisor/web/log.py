@@ -1,4 +1,4 @@
-"""The web process's log, which is the supervisor's."""
+"""Sends the web process's log records to the supervisor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workers import log_records
 
 
 def join(end: socket.socket, level: int) -> None:
-    """Have all records from `level` on go to the supervisor by its socket."""
+    """Send all records from `level` upwards to the supervisor through the socket `end`."""
     log_records.install(end, level, {})
-    # It has a line for every client that talks nonsense.
+    # Below ERROR, uvicorn logs every invalid request.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Gives up what the web process doesn't need: its user, its capabilities, the number of its descriptors."""
+"""Drops the privileges of the web process: user, capabilities, number of descriptors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import resource
 
 from workers.libc import bound_capabilities, no_new_privileges
 
-# The connections, several times what asyncio accepts before it has closed one too many, and its own.
+# Enough for the connections, those accepted above the limit until they are closed, and the process's own.
 _DESCRIPTORS = 1024
 
 
 def drop(user: tuple[int, int] | None) -> None:
-    """Become `user` (uid, gid), for good, or stay who we are where that is None.
+    """Switch to `user` (uid, gid) permanently. With None, keep the user.
 
-    What is not imported and not read by now may be out of reach afterwards. Raises OSError.
+    Afterwards, imports and reads of files may fail. Raises OSError.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,7 +1,7 @@
 """The web process: an unprivileged program of its own, started and restarted like a worker.
 
-The supervisor reads nothing from it. Its failures (no port, no user, crashes) don't affect the fleet: they are
-logged, shown in the status, and retried.
+The supervisor reads nothing from it. Failures (no port, no user, crashes) are logged, shown in the status and
+retried. They don't affect the fleet.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ from supervisor.web.listener import Listener
 _log = logging.getLogger("filemapd.supervisor")
 
 _GRACE: Final = 5.0
-# More than a worker may use: it holds an hour of figures of every file.
+# More than a worker may use: the process holds an hour of samples of every file.
 _MAX_RSS: Final = 512 * 2**20
 
 
 class WebProcess:
     """Its state machine and health.
 
-    `log_end` is the descriptor for its log records. `begin` is called when there is a new process, to send it
-    everything.
+    `log_end` is the descriptor for its log records. `begin` is called after each start, to send the whole status.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class WebProcess:
         return self._pid is None
 
     def apply(self, config: Config) -> None:
-        """Run as `config` says. What failed before is tried again, and a renewed certificate is loaded."""
+        """Apply `config`. Retry after a failure, and restart the process if a TLS file was replaced."""
         before, self._config = self._config, config
         if before is None or before.web != config.web or self._listener.problem:
             self._listener.close()
@@ -82,12 +81,12 @@ class WebProcess:
             self._event(Event.RESTART)
 
     def stop(self) -> None:
-        """Stop it for good."""
+        """Stop it. It is not restarted."""
         self._listener.close()
         self._event(Event.STOP)
 
     def status(self) -> dict[str, Any]:
-        """Return its status; the keys are those of a file's status."""
+        """Return its status, with the keys of a file's status."""
         config = self._config
         address = config.web.listen if config is not None else None
         reason = self._listener.problem or self._record.reason or ("" if address else "web.listen is off")
@@ -135,7 +134,7 @@ class WebProcess:
         assert self._config is not None  # noqa: S101 - see _event()
         self._reason = ""
         self._unread_since = None
-        # Read before the process reads the files: the next reload finds a change in between.
+        # Before the process reads the files, so that the next reload detects a change in between.
         self._served = _identities(self._config.web.tls_server_config)
         try:
             with self._feed.open(["settings", _settings(self._config.web)]) as theirs:
@@ -149,7 +148,7 @@ class WebProcess:
         self._begin()
 
     def _start(self, feed: int) -> int:
-        """Start the program with its sockets. Raises OSError, and LookupError where its user doesn't exist."""
+        """Start the program with its sockets. Raises OSError, and LookupError if its user doesn't exist."""
         assert self._listener.socket is not None and self._config is not None  # noqa: S101, PT018 - see apply()
         sockets = {"feed": feed, "listening": self._listener.socket.fileno(), "log": self._log_end}
         given = {
@@ -203,7 +202,7 @@ class WebProcess:
         try:
             self._rss_bytes = psutil.Process(self._pid).memory_info().rss
         except (psutil.Error, OSError):
-            return ""  # it has ended, and its exit follows; or no descriptor is available
+            return ""  # it has ended and will be reaped, or no descriptor is available
         if self._rss_bytes > _MAX_RSS:
             return f"uses {self._rss_bytes >> 20} MiB, more than {_MAX_RSS >> 20} MiB"
         if self._unread_since is not None and now - self._unread_since > longest:
@@ -238,7 +237,7 @@ def _exit_reason(status: int) -> str:
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     if status == os.EX_CONFIG:
-        return "web.tls_server_config can't be used: the log says what is wrong with its files"
+        return "web.tls_server_config is not usable: see the log for the error"
     return f"exit status {status}"
 
 
@@ -247,5 +246,5 @@ def _user(name: str) -> tuple[int, int]:
     try:
         found = pwd.getpwnam(name)
     except KeyError:
-        raise LookupError(f"there is no user {name!r}: make it, or set web.user to another") from None
+        raise LookupError(f"user {name!r} does not exist: create it, or change web.user") from None
     return found.pw_uid, found.pw_gid

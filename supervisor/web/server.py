@@ -1,4 +1,4 @@
-"""HTTP for the application by uvicorn, with limits on what a client can have."""
+"""Serves the application over HTTP with uvicorn's protocol, with limits for each client."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from uvicorn.server import ServerState
 MOST_CONNECTIONS: Final = 200
 # A request line and all headers together.
 _LARGEST_HEAD: Final = 16 * 1024
-# What is asked for has no body: one that was sent all the same is thrown away up to here.
+# No request needs a body. A body up to this size is discarded; with a larger one the connection is aborted.
 _LARGEST_BODY: Final = 16 * 1024
-# From a connection, or the last answer, to the next answer's end: for slow clients, too.
+# From a connection or the last response to the end of the next response, also for slow clients.
 _DEADLINE: Final = 30.0
-# With TLS there is no connection before the handshake, which may take so long, as may TLS's own end of it.
+# For the TLS handshake, which is before the connection, and for the TLS shutdown.
 _HANDSHAKE: Final = 10.0
-# So many are accepted before others get their turn.
+# Connections accepted in one turn of the event loop.
 _AT_ONCE: Final = 100
-# Where the system has no descriptors or memory for one more.
+# Seconds without accepting if the system has no descriptors or memory for a connection.
 _PAUSE: Final = 1.0
 
-# No page has a script or style of its own in it, nor anything of another host.
+# Pages have no inline scripts or styles, and load nothing from other hosts.
 HEADERS: Final = (
     (
         "content-security-policy",
@@ -43,7 +43,7 @@ HEADERS: Final = (
 
 
 class _Connection(H11Protocol):
-    """One client's connection, which is ended where the client is too slow or sends too much."""
+    """One client's connection. It is closed if the client is too slow or sends too much."""
 
     _deadline: asyncio.TimerHandle | None = None
     _body = 0
@@ -60,8 +60,8 @@ class _Connection(H11Protocol):
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP: the answer to its beginning is for nobody any more, and one that has begun can't
-        become another."""
+        """Refuse invalid HTTP. The response to the request so far is discarded; if it has started, a 400 can't
+        follow, and the connection is closed."""
         if self.cycle is not None:
             self.cycle.disconnected = True
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
@@ -85,11 +85,10 @@ class _Connection(H11Protocol):
 
 
 class HttpServer:
-    """Answers with what `app` says, by TLS where there is a context for it. Once this is made there is nothing left
-    to import.
+    """Serves `app`, with TLS if `tls` is given. Nothing is imported after this is made.
 
-    uvicorn's own server would wake ten times a second, and see to signals: this process just ends. asyncio's tells
-    nobody of clients before the end of their handshake, so they couldn't be counted.
+    uvicorn's own server wakes ten times a second and handles signals, which this process doesn't need. asyncio's
+    server reports clients only after their TLS handshake, too late to limit their number.
     """
 
     def __init__(self, app: ASGIApp, tls: ssl.SSLContext | None = None) -> None:
@@ -111,13 +110,13 @@ class HttpServer:
         self._tls = tls
         self._opening: set[asyncio.Task[None]] = set()
 
-    def on(self, listening: socket.socket) -> None:
-        """Answer who connects to `listening`, from now on."""
+    def start(self, listening: socket.socket) -> None:
+        """Serve the clients of `listening`."""
         listening.setblocking(False)
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        """Take who has come; one too many is let go at once."""
+        """Accept waiting clients. Close those above the limit at once."""
         for _ in range(_AT_ONCE):
             try:
                 client, _ = listening.accept()
@@ -126,7 +125,7 @@ class HttpServer:
             except OSError:
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening)
-                loop.call_later(_PAUSE, self.on, listening)
+                loop.call_later(_PAUSE, self.start, listening)
                 return
             if len(self._state.connections) < MOST_CONNECTIONS:
                 self._open(client)
@@ -141,15 +140,15 @@ class HttpServer:
         opening.add_done_callback(self._opening.discard)
 
     async def _connect(self, client: socket.socket, connection: _Connection) -> None:
-        patience = None if self._tls is None else _HANDSHAKE
+        timeout = None if self._tls is None else _HANDSHAKE
         client.setblocking(False)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
                 client,
                 ssl=self._tls,
-                ssl_handshake_timeout=patience,
-                ssl_shutdown_timeout=patience,
+                ssl_handshake_timeout=timeout,
+                ssl_shutdown_timeout=timeout,
             )
-        except OSError:  # no TLS came of it, or not in time
+        except OSError:  # the handshake failed or timed out
             self._state.connections.discard(connection)

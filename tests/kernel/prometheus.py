@@ -1,4 +1,4 @@
-"""Debian's Prometheus with the configuration and rules of deploy/prometheus, in the guest for a test."""
+"""Runs Debian's Prometheus with the configuration and rules of deploy/prometheus."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ _EVERY: Final = "1s"
 
 
 class Prometheus:
-    """One that runs, asked over its HTTP API."""
+    """A running Prometheus, queried over its HTTP API."""
 
     def __init__(self, port: int) -> None:
         self._port = port
 
     def get(self, path: str, **parameters: str) -> Any:
-        """Return the data that a path of the API has for an answer that is a success."""
-        answer = json.loads(fetch(self._port, f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
-        assert answer["status"] == "success", answer
-        return answer["data"]
+        """Return the data of a successful response of the API."""
+        response = json.loads(fetch(self._port, f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
+        assert response["status"] == "success", response
+        return response["data"]
 
     def query(self, expression: str) -> Vector:
-        """Return what PromQL has for an answer now: labels and value, as Prometheus sorts them."""
+        """Return the result of a PromQL query: labels and values, in the order of Prometheus."""
         return [
             (sample["metric"], float(sample["value"][1]))
             for sample in self.get("query", query=expression)["result"]
         ]
 
     def label_values(self, label: str, series: str) -> list[str]:
-        """Return the values that a label has in some series."""
+        """Return the values of a label in a series selector."""
         values: list[str] = self.get(f"label/{label}/values", **{"match[]": series})
         return values
 
 
 @contextlib.contextmanager
 def prometheus(folder: Path, targets: Mapping[str, int]) -> Iterator[Prometheus]:
-    """Run one in `folder` that scrapes ports of this machine as hosts of those names, and that scrapes and evaluates
-    every second; all else is as it is deployed. Its log is shown where the test fails."""
+    """Run Prometheus in `folder`, with ports of this machine as targets by host name. It scrapes and evaluates every
+    second; all other settings are those of deploy/. If the test fails, its log is printed."""
     _deploy(folder, targets)
     port = free_port()
     command = (
@@ -76,7 +76,7 @@ def prometheus(folder: Path, targets: Mapping[str, int]) -> Iterator[Prometheus]
 
 
 def _deploy(folder: Path, targets: Mapping[str, int]) -> None:
-    """Write what is deployed to `folder`, with those targets and a short interval."""
+    """Copy the configuration to `folder`, with these targets and a short interval."""
     shutil.copytree(DEPLOY / "prometheus", folder)
     config = folder / "prometheus.yml"
     parsed = yaml.safe_load(config.read_text())

@@ -1,4 +1,4 @@
-"""What a running supervisor's web process exports, read by prometheus-client's parser."""
+"""Scrapes a running web process with prometheus-client's parser."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 Samples = dict[tuple[str, str], float]
-"""By the metric's name, without `filemapd_`, and the file's."""
+"""Values by metric name without `filemapd_`, and file."""
 
 
 def free_port() -> int:
-    """Return a port that nobody has now."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as one:
         port: int = one.getsockname()[1]
     return port
 
 
 def listen(port: int) -> dict[str, Any]:
-    """Return the part of a configuration that has a web process."""
+    """Return the part of a configuration that starts a web process."""
     return {"web": {"listen": f"127.0.0.1:{port}"}}
 
 
 def fetch(port: int, path: str = "/metrics", timeout: float = 20) -> bytes:
-    """Return what is answered. Raises LookupError while there is nobody, or nothing yet, so that one can wait."""
+    """Return the body of a response. Raises LookupError if the request fails, so that wait_for() retries."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=timeout) as answer:
-            body: bytes = answer.read()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=timeout) as response:
+            body: bytes = response.read()
     except OSError as error:
         raise LookupError(f"{path}: {error}") from error
     return body
 
 
 def scrape(port: int) -> Samples:
-    """Return all samples but those of buckets and states."""
+    """Return all samples except buckets and states."""
     return {
         (sample.name.removeprefix("filemapd_"), sample.labels.get("file", "")): sample.value
         for family in text_string_to_metric_families(fetch(port).decode())

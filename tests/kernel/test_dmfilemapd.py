@@ -1,8 +1,7 @@
-"""The dmfilemapd command in place of lvm2's, and its faults, which ours must not have."""
+"""The dmfilemapd command: a replacement of lvm2's, without its faults."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
@@ -10,8 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +19,8 @@ from dmstats.filemap import create_regions_from_fd
 from sandbox.devices import Filesystem, filesystem
 from tests.kernel import oracle
 from tests.kernel.changes import CHANGES, KEEP_SIZE, MIB, PUNCH_HOLE, fallocate, opened
-from tests.kernel.running import DEADLINE, open_files, wait_for, write
-
-_COMMAND = (sys.executable, "-m", "workers.dmfilemapd")
+from tests.kernel.dmfilemapd_process import COMMAND, daemon
+from tests.kernel.running import open_files, wait_for, write
 
 
 @pytest.fixture
@@ -32,40 +28,6 @@ def fs() -> Iterator[Filesystem]:
     """A file system of its own for each test."""
     with filesystem("ext4", size_mb=200) as made:
         yield made
-
-
-class Daemon:
-    """A dmfilemapd in the foreground; what it says goes to a file, so that it never waits for a reader."""
-
-    def __init__(self, file: Path, group_id: int, mode: str = "inode") -> None:
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - close() closes it
-        with file.open("rb") as stdin:
-            self.process = subprocess.Popen(
-                [*_COMMAND, "0", str(group_id), str(file), mode, "1", "3"], stdin=stdin, stderr=self._said
-            )
-
-    def end(self) -> tuple[int, str]:
-        """Wait for its end and return exit status and what it said."""
-        status = self.process.wait(DEADLINE)
-        self._said.seek(0)
-        return status, self._said.read()
-
-    def close(self) -> None:
-        """Kill what is left of it."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._said.close()
-
-
-@contextlib.contextmanager
-def daemon(file: Path, group_id: int, mode: str = "inode") -> Iterator[Daemon]:
-    """Run a dmfilemapd, and kill what is left of it."""
-    started = Daemon(file, group_id, mode)
-    try:
-        yield started
-    finally:
-        started.close()
 
 
 def make_group(file: Path, **options: object) -> int:
@@ -84,14 +46,14 @@ def lay_out(fs: Filesystem, name: str = "disk.img") -> Path:
 
 
 def exact(file: Path, fs: Filesystem) -> bool:
-    """Tell that the one group of the file covers it exactly."""
+    """Return True; fail unless the one group of the file covers it exactly."""
     oracle.assert_exact_cover(file, fs.device.name)
     return True
 
 
 @pytest.mark.parametrize("group_id", [0, 7])
 def test_leader_freed(fs: Filesystem, group_id: int) -> None:
-    """The leader's extent goes: the group lives on under another id, whether its id was 0 or not."""
+    """When the leader's extent is freed the group continues under another id; its id was 0 or another."""
     file = lay_out(fs)
     device = Device(fs.device.dev_t)
     fillers = [device.create(i * 8, 8, program="filler") for i in range(group_id)]
@@ -102,18 +64,18 @@ def test_leader_freed(fs: Filesystem, group_id: int) -> None:
         CHANGES["punch_first"](file)
         with opened(file) as fd:
             fallocate(fd, KEEP_SIZE | PUNCH_HOLE, 0, 2 * MIB)
-        wait_for("the group lives on", lambda: exact(file, fs))
+        wait_for("the group continues", lambda: exact(file, fs))
         assert group_id not in oracle.groups(fs.device.name)
         running.process.send_signal(signal.SIGTERM)
-        status, said = running.end()
+        status, output = running.end()
         assert status == 0
-        assert f"group_id changed from {group_id} to" in said
+        assert f"group_id changed from {group_id} to" in output
     assert exact(file, fs), "SIGTERM leaves the group"
     assert len([row for row in oracle.rows(fs.device.name) if row.program == b"filler"]) == len(fillers)
 
 
 def test_other_program_creates_regions(fs: Filesystem) -> None:
-    """Regions that another program makes and deletes all the while: no member is lost from the tag."""
+    """While another program creates and deletes regions, the tag loses no member."""
     file = lay_out(fs)
     device = Device(fs.device.dev_t)
     group = make_group(file)
@@ -127,7 +89,7 @@ def test_other_program_creates_regions(fs: Filesystem) -> None:
 
 
 def test_group_reused_by_another_file(fs: Filesystem) -> None:
-    """The group is deleted and its id taken by another file's group: that one is left alone, the daemon ends."""
+    """If the group is deleted and another file's group gets its id, that group isn't changed and the daemon ends."""
     file, other = lay_out(fs), lay_out(fs, "other.img")
     group = make_group(file)
     with daemon(file, group) as running:
@@ -137,14 +99,14 @@ def test_group_reused_by_another_file(fs: Filesystem) -> None:
         assert make_group(other) == group
         table = oracle.run("dmsetup", "message", fs.device.name, "0", "@stats_list")
         CHANGES["append"](file)
-        status, said = running.end()
+        status, output = running.end()
     assert status == 0
-    assert "group removed" in said
+    assert "group removed" in output
     assert oracle.run("dmsetup", "message", fs.device.name, "0", "@stats_list") == table
 
 
 def test_group_deleted(fs: Filesystem) -> None:
-    """It ends with status 0 when its group is deleted."""
+    """The daemon ends with status 0 when its group is deleted."""
     file = lay_out(fs)
     group = make_group(file)
     with daemon(file, group) as running:
@@ -155,7 +117,7 @@ def test_group_deleted(fs: Filesystem) -> None:
 
 
 def test_second_daemon_on_a_group(fs: Filesystem) -> None:
-    """A second daemon on a group says who has it and ends; no region is leaked."""
+    """A second daemon on a group names the process that has it and ends; no region is left behind."""
     file = lay_out(fs)
     group = make_group(file)
     with daemon(file, group) as first:
@@ -163,17 +125,17 @@ def test_second_daemon_on_a_group(fs: Filesystem) -> None:
         wait_for("it follows", lambda: exact(file, fs))
         now = next(iter(oracle.groups(fs.device.name)))
         with daemon(file, now) as second:
-            status, said = second.end()
+            status, output = second.end()
         assert status == 1
-        assert f"process {first.process.pid}" in said
+        assert f"process {first.process.pid}" in output
         CHANGES["append"](file)
-        wait_for("the first goes on", lambda: exact(file, fs))
+        wait_for("the first still follows", lambda: exact(file, fs))
         oracle.assert_no_orphan(fs.device.name)
 
 
 @pytest.mark.parametrize("change", ["store_mapped", "same_blocks"])
 def test_change_without_event(fs: Filesystem, change: str) -> None:
-    """Growth by mmap(2), and changes that leave st_blocks as it was, are seen."""
+    """Growth by mmap(2), and changes with the same st_blocks, are followed."""
     file = lay_out(fs)
     with daemon(file, make_group(file)):
         CHANGES["append"](file)
@@ -182,8 +144,8 @@ def test_change_without_event(fs: Filesystem, change: str) -> None:
         wait_for("it follows", lambda: exact(file, fs))
 
 
-def test_path_mode_follows_what_stands_there(fs: Filesystem) -> None:
-    """Mode path: renamed over, removed and made again; the group follows, with as few descriptors as before."""
+def test_path_mode_follows_the_path(fs: Filesystem) -> None:
+    """In mode path the group follows a file that is replaced, removed and created again; no descriptor leaks."""
     file = lay_out(fs)
     with daemon(file, make_group(file), "path") as running:
         pid = running.process.pid
@@ -195,14 +157,14 @@ def test_path_mode_follows_what_stands_there(fs: Filesystem) -> None:
         file.unlink()
         wait_for("no group without a file", lambda: not oracle.groups(fs.device.name))
         write(file, 2)
-        wait_for("the group is back", lambda: exact(file, fs))
-        # In the midst of a look there is one more.
+        wait_for("the group is created again", lambda: exact(file, fs))
+        # During a reconcile there is one more.
         wait_for("it has as few files open", lambda: len(open_files(pid)) <= before)
         assert sum("inotify" in name for name in open_files(pid)) == 1
 
 
 def test_inode_mode_follows_the_file(fs: Filesystem) -> None:
-    """Mode inode: followed through a rename, and while unlinked but open elsewhere."""
+    """In mode inode a file is followed when it is renamed, and when it is unlinked but open elsewhere."""
     file = lay_out(fs)
     with daemon(file, make_group(file)) as running, opened(file) as fd:
         moved = file.rename(fs.mountpoint / "moved.img")
@@ -218,36 +180,36 @@ def test_inode_mode_follows_the_file(fs: Filesystem) -> None:
 
 
 def test_ends_when_unlinked_and_closed(fs: Filesystem) -> None:
-    """Unlinked and closed: exit status 0 and no region left behind."""
+    """After the file is unlinked and closed the daemon ends with status 0 and leaves no region."""
     file = lay_out(fs)
     with daemon(file, make_group(file)) as running:
         CHANGES["append"](file)
         wait_for("it follows", lambda: exact(file, fs))
         file.unlink()
-        status, said = running.end()
+        status, output = running.end()
     assert status == 0
-    assert "unlinked and closed" in said
+    assert "unlinked and closed" in output
     assert not oracle.rows(fs.device.name)
 
 
 def test_truncated_to_nothing_for_a_while(fs: Filesystem) -> None:
-    """A file without extents keeps its daemon; the group comes back with the first extent, as it was."""
+    """The daemon of a file without extents runs on; the first extent gets the same group again."""
     file = lay_out(fs)
     group = make_group(file, alias="keep me", precise=True, bounds=[1_000_000])
     with daemon(file, group) as running:
         os.truncate(file, 0)
-        wait_for("the group goes with the extents", lambda: not oracle.rows(fs.device.name))
+        wait_for("the group is deleted with the extents", lambda: not oracle.rows(fs.device.name))
         os.sync()
         assert running.process.poll() is None
         write(file, 3)
-        wait_for("the group comes back", lambda: exact(file, fs))
+        wait_for("the group is created again", lambda: exact(file, fs))
         row = oracle.rows(fs.device.name)[0]
         assert b'"keep me"' in row.aux
         assert b"precise_timestamps histogram:1000000" in row.aux
 
 
 def test_many_scattered_removals(fs: Filesystem) -> None:
-    """Scattered removals that would make the tag too long: the regions are made anew as neighbours."""
+    """After scattered removals that would make the tag too long, regions are created again with adjacent ids."""
     file = fs.mountpoint / "disk.img"
     write(file, 60)
     with opened(file) as fd:
@@ -266,7 +228,7 @@ def test_many_scattered_removals(fs: Filesystem) -> None:
 
 
 def test_growth_keeps_counters(fs: Filesystem) -> None:
-    """An extent that grows keeps its region with what it counted; userdata and alias stay too."""
+    """An extent that grows keeps its region and counters; userdata and alias stay too."""
     file = fs.mountpoint / "disk.img"
     write(file, 2)
     oracle.run("dmstats", "create", "--filemap", "--nomonitor", "--alias", "mine", str(file))
@@ -288,7 +250,7 @@ def test_growth_keeps_counters(fs: Filesystem) -> None:
 
 
 def test_more_daemons_than_inotify_instances(fs: Filesystem) -> None:
-    """Out of inotify instances it polls, says so, and follows."""
+    """Without an inotify instance the daemon polls, logs that, and follows."""
     limit = Path("/proc/sys/fs/inotify/max_user_instances")
     before = limit.read_text()
     file = lay_out(fs)
@@ -298,15 +260,15 @@ def test_more_daemons_than_inotify_instances(fs: Filesystem) -> None:
             CHANGES["append"](file)
             wait_for("it follows", lambda: exact(file, fs))
             running.process.terminate()
-            status, said = running.end()
+            status, output = running.end()
         assert status == 0
-        assert "max_user_instances" in said
+        assert "max_user_instances" in output
     finally:
         limit.write_text(before)
 
 
 def test_dmstats_starts_it(fs: Filesystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Debian's `dmstats create --filemap --follow=inode` starts ours from PATH, detached, and the group follows."""
+    """Debian's `dmstats create --filemap --follow=inode` starts this one from PATH, detached; it follows the file."""
     assert shutil.which("dmfilemapd"), "the virtual environment's bin is on PATH in the guest"
     monkeypatch.chdir(fs.mountpoint)
     file = lay_out(fs)
@@ -323,7 +285,7 @@ def test_dmstats_starts_it(fs: Filesystem, monkeypatch: pytest.MonkeyPatch) -> N
 
     def detached() -> list[str]:
         found = oracle.run("pgrep", "-f", f"dmfilemapd .* {file} inode").split()
-        assert len(found) == 1, "one process, which dmstats did not wait for"
+        assert len(found) == 1, "one process, for which dmstats did not wait"
         return found
 
     found = wait_for("it is detached", detached)
@@ -349,7 +311,7 @@ def test_dmstats_starts_it(fs: Filesystem, monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_arguments(words: str, expected: str) -> None:
-    """What is wrong with an argument is said, and the exit status is 1."""
-    answer = subprocess.run([*_COMMAND, *shlex.split(words)], capture_output=True, text=True, check=False)
-    assert answer.returncode == 1
-    assert expected in answer.stderr
+    """A wrong argument is an error message and exit status 1."""
+    done = subprocess.run([*COMMAND, *shlex.split(words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert expected in done.stderr

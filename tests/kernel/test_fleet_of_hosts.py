@@ -1,5 +1,5 @@
-"""Two supervisors as two hosts, scraped by Debian's Prometheus with the rules that are deployed: what these record
-of the fleet is what the test itself did."""
+"""Two supervisors as two hosts, scraped by Debian's Prometheus with the rules in deploy/: recorded rates are those of
+the test's I/O."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ T = TypeVar("T")
 Image = tuple[str, str]
 """Host and file."""
 WINDOW: Final = 300
-"""Seconds that the recorded rates are of. All tests here together take a fraction of them, so all of the I/O, and the
-scrape before it, lie within."""
+"""Seconds that the recorded rates cover. All tests here take a fraction of that, so it includes all I/O and the
+scrape before it."""
 SCRAPES: Final = 12
-"""So many scrapes at least lie in it: Prometheus takes an increase to go on for 1.1 intervals at most."""
+"""The minimum number of scrapes in it. Prometheus extrapolates an increase by at most 1.1 intervals."""
 MOST: Final = 1 + 1.1 / (SCRAPES - 1)
 KIB4: Final = 4096
 HOSTS: Final = ("hv1", "hv2")
@@ -43,8 +43,8 @@ PLAN: Final[Mapping[Image, tuple[int, int, int]]] = {
     ("hv2", "mail01.img"): (100, 80, 2 * KIB4),
     ("hv2", "web01.img"): (0, 60, 16 * KIB4),
 }
-"""Reads, writes and bytes of each, for each image. By I/Os or by bytes, neighbours are further apart than MOST, and
-the order by reads or by writes is another."""
+"""Reads, writes and bytes per I/O of each image. By I/Os or by bytes, neighbours differ by more than MOST, and the
+order by reads or by writes is different."""
 UNMAPPABLE: Final = "nowhere.img"
 EVERYTHING: Final = {"host": ".*", "device": ".*", "file": ".*", "top": "10", "__rate_interval": "1m"}
 ONE_IMAGE: Final = {**EVERYTHING, "host": "hv1", "file": r"mail01\\.img"}
@@ -52,7 +52,7 @@ ONE_IMAGE: Final = {**EVERYTHING, "host": "hv1", "file": r"mail01\\.img"}
 
 @dataclass
 class Fleet:
-    """The hosts, after their I/O."""
+    """The hosts after their I/O."""
 
     prometheus: Prometheus
     supervisors: dict[str, Running]
@@ -66,7 +66,7 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two hosts that have done what is planned, once Prometheus knew them idle."""
+    """Two hosts that have done the planned I/O, after Prometheus scraped them idle."""
     ports = {host: free_port() for host in HOSTS}
     with contextlib.ExitStack() as stack:
         filesystems = {host: stack.enter_context(filesystem("ext4", 64)) for host in HOSTS}
@@ -86,7 +86,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @contextlib.contextmanager
 def host_of(folder: Path, fs: Filesystem, port: int) -> Iterator[Running]:
-    """Run a supervisor that follows all of a file system, and a file that it can't map."""
+    """Run a supervisor that follows all images of a file system, and a file that it can't map."""
     unmappable = folder / UNMAPPABLE
     write(unmappable, 1)
     config = {
@@ -103,7 +103,7 @@ def host_of(folder: Path, fs: Filesystem, port: int) -> Iterator[Running]:
 
 
 def drive(filesystems: Mapping[str, Filesystem]) -> None:
-    """Do the I/O, and give each host a change to follow, which is no I/O."""
+    """Do the I/O, and change the extents of a file on each host without I/O."""
     for (host, name), (reads, writes, block) in PLAN.items():
         one = Driver(filesystems[host].mountpoint / name, block)
         one.read(reads, 0)
@@ -114,35 +114,35 @@ def drive(filesystems: Mapping[str, Filesystem]) -> None:
 
 
 def eventually(condition: Callable[[], T]) -> T:
-    """Wait until counters have been read, scraped and evaluated; return what `condition` then gives."""
+    """Wait until counters are sampled, scraped and evaluated. Return the result of `condition`."""
     return wait_for("Prometheus has it", condition, deadline=60, pause=0.5)
 
 
 def by_image(vector: Vector) -> dict[Image, float]:
-    """Return the values of series of files that are mapped, one for each image."""
+    """Return the values of mapped files, one for each image."""
     found = {(labels["host"], labels["file"]): value for labels, value in vector if "device" in labels}
     assert len(found) == sum("device" in labels for labels, _ in vector)
     return found
 
 
 def known(server: Prometheus, what: str) -> dict[Image, float]:
-    """Return a counter of each image as it was scraped last."""
+    """Return the last scraped value of a counter for each image."""
     return by_image(server.query(f"filemapd_file_{what}_total"))
 
 
 def exact(fleet: Fleet, what: str) -> bool:
-    """Fail unless a counter of each image is what is planned."""
+    """Fail unless a counter of each image has its planned value."""
     assert known(fleet.prometheus, what) == done(what)
     return True
 
 
 def agrees(rate: float, done: float) -> bool:
-    """Whether a recorded rate is that of what was done, as exactly as Prometheus can tell."""
+    """Return whether a recorded rate is that of the I/O, within the precision of Prometheus."""
     return done * (1 - 1e-9) <= rate * WINDOW <= done * MOST
 
 
 def busiest(fleet: Fleet, what: str) -> list[Image]:
-    """Wait until the five busiest are recorded rightly; return them, the busiest first."""
+    """Wait until the five busiest are recorded correctly. Return them, the busiest first."""
     most = dict(sorted(done(what).items(), key=lambda item: -item[1])[:5])
 
     def right() -> dict[Image, float]:
@@ -157,7 +157,7 @@ def busiest(fleet: Fleet, what: str) -> list[Image]:
 
 
 def done(what: str) -> dict[Image, float]:
-    """Return what is planned for each image."""
+    """Return the planned value for each image."""
     return {
         image: {
             "reads_completed": reads,
@@ -173,14 +173,14 @@ def done(what: str) -> dict[Image, float]:
 
 @pytest.mark.parametrize("what", ["reads_completed", "writes_completed", "read_bytes", "written_bytes"])
 def test_scraped_counters_are_exact(fleet: Fleet, what: str) -> None:
-    """Prometheus has, of each image of both hosts, exactly the I/O that was made."""
+    """Prometheus has the exact I/O of each image of both hosts."""
     eventually(partial(exact, fleet, what))
 
 
 @pytest.mark.parametrize("what", ["ios", "bytes"])
 def test_five_busiest_of_all_hosts(fleet: Fleet, what: str) -> None:
-    """The five busiest images of all hosts, by I/Os and by bytes, are those to which the test did the most, in that
-    order and with that much."""
+    """The five busiest images of all hosts, by I/Os and by bytes, are those with the most I/O of the test, with their
+    order and rates."""
     found = busiest(fleet, what)
     assert {host for host, _ in found} == set(HOSTS)
 
@@ -197,7 +197,7 @@ def test_five_busiest_of_all_hosts(fleet: Fleet, what: str) -> None:
     ],
 )
 def test_rates_of_files(fleet: Fleet, name: str, what: str) -> None:
-    """The rates of each image are those of what was done to it."""
+    """The rates of each image are those of its I/O."""
     eventually(
         lambda: all_agree(by_image(fleet.prometheus.query(f"file:filemapd_{name}:rate5m")), done(what))
     )
@@ -206,7 +206,7 @@ def test_rates_of_files(fleet: Fleet, name: str, what: str) -> None:
 @pytest.mark.parametrize("level", ["host", "device"])
 @pytest.mark.parametrize("what", ["ios", "bytes"])
 def test_sums(fleet: Fleet, level: str, what: str) -> None:
-    """A host's rates, and its device's, are the sum over its images, and nobody else's."""
+    """The rates of a host and of its device are the sums over its images only."""
     sums = {
         (host, fleet.filesystems[host].device.name if level == "device" else None): sum(
             n for image, n in done(what).items() if image[0] == host
@@ -226,7 +226,7 @@ def test_sums(fleet: Fleet, level: str, what: str) -> None:
     [("read_latency", ["read"]), ("write_latency", ["write"]), ("latency", ["read", "write"])],
 )
 def test_mean_latencies(fleet: Fleet, name: str, keys: list[str]) -> None:
-    """A latency is the time that the image's I/Os took by their number; an image that had none has no latency."""
+    """A latency is the time of the image's I/Os over their number. Without I/O there is none."""
     expected = {}
     for image in PLAN:
         status = fleet.status(image)
@@ -244,8 +244,8 @@ def test_mean_latencies(fleet: Fleet, name: str, keys: list[str]) -> None:
 
 
 def test_shares_of_the_device(fleet: Fleet) -> None:
-    """Each image has that part of its own host's device of which the status tells the time, and the latency of the
-    others there is theirs."""
+    """The share of each image is its time in the status over that of all images of its host's device. The latency of
+    the others is that of the other images there."""
     spent = {image: time_spent(fleet, image) for image in PLAN}
     shares, others = {}, {}
     for image in PLAN:
@@ -262,8 +262,8 @@ def test_shares_of_the_device(fleet: Fleet) -> None:
     eventually(right)
 
 
-def test_alerts_tell_of_the_one_trouble_there_is(fleet: Fleet) -> None:
-    """The file that can't be mapped is alerted of on both hosts, or about to be, and nothing else is."""
+def test_alerts(fleet: Fleet) -> None:
+    """On both hosts the only alert, pending or firing, is that of the file that can't be mapped."""
 
     def right() -> bool:
         found = [(of["alertname"], of["host"], of.get("file")) for of, _ in fleet.prometheus.query("ALERTS")]
@@ -274,8 +274,8 @@ def test_alerts_tell_of_the_one_trouble_there_is(fleet: Fleet) -> None:
 
 
 def test_a_host_that_dies_and_comes_back(fleet: Fleet) -> None:
-    """While a host is down it is about to be alerted of; afterwards nothing is counted twice or missing, and the
-    busiest are the same."""
+    """While a host is down its alert is pending. Afterwards no I/O is counted twice or missing, and the busiest are
+    the same."""
     supervisor = fleet.supervisors["hv2"]
     supervisor.process.kill()
     eventually(
@@ -293,7 +293,7 @@ def test_a_host_that_dies_and_comes_back(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("values", [EVERYTHING, ONE_IMAGE], ids=["everything", "one image"])
 def test_panels_show_something(fleet: Fleet, values: dict[str, str]) -> None:
-    """Prometheus answers every query of the dashboard, and with numbers, for all hosts and for one image."""
+    """Each query of the dashboard has a finite value, for all hosts and for one image."""
 
     def right() -> bool:
         empty = [
@@ -307,8 +307,8 @@ def test_panels_show_something(fleet: Fleet, values: dict[str, str]) -> None:
     eventually(right)
 
 
-def test_panels_show_what_is_chosen(fleet: Fleet) -> None:
-    """With one image chosen, no panel that has files shows another; but the busiest of all hosts are always those."""
+def test_panels_show_the_chosen_image(fleet: Fleet) -> None:
+    """With one image chosen, panels of files show only that image, except the busiest of all hosts."""
     shown = {
         (of["host"], of["file"])
         for _, query in panel_queries(ONE_IMAGE)
@@ -319,8 +319,8 @@ def test_panels_show_what_is_chosen(fleet: Fleet) -> None:
     assert shown == {("hv1", "mail01.img")}
 
 
-def test_variables_have_what_can_be_chosen(fleet: Fleet) -> None:
-    """The dashboard's variables list the hosts, and the devices and files of those that are chosen."""
+def test_variables(fleet: Fleet) -> None:
+    """The dashboard's variables list the hosts, and the devices and files of the chosen hosts."""
     devices = [fleet.filesystems[host].device.name for host in HOSTS]
     for host, chosen in ((".*", HOSTS), ("hv2", ["hv2"])):
         found = {
@@ -335,7 +335,7 @@ def test_variables_have_what_can_be_chosen(fleet: Fleet) -> None:
 
 
 def all_agree(rates: Mapping[Any, float], expected: Mapping[Any, float]) -> bool:
-    """Fail unless there is a right rate for each that something was done to, and none more."""
+    """Fail unless there is a correct rate for each expected key, and no other."""
     assert sorted(rates) == sorted(expected)
     wrong = {
         key: (rate * WINDOW, expected[key]) for key, rate in rates.items() if not agrees(rate, expected[key])
@@ -345,6 +345,6 @@ def all_agree(rates: Mapping[Any, float], expected: Mapping[Any, float]) -> bool
 
 
 def time_spent(fleet: Fleet, image: Image) -> float:
-    """Return the seconds that an image's I/Os took."""
+    """Return the total time of an image's I/Os in seconds."""
     status = fleet.status(image)
     return float(status["read_ns"] + status["write_ns"]) / 1e9

@@ -1,4 +1,4 @@
-"""The pages of a running fleet in a browser: they show what status and kernel say, and nothing is amiss in them."""
+"""The pages of a running fleet in a browser: they agree with status and kernel, and the console has no errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOSTILE = "<img src=x onerror=alert(1)> \n\x1b[31m.img"
 
 @dataclass
 class Shown:
-    """A fleet that has done its I/O, and where its pages are."""
+    """A fleet after its I/O, and the address of its pages."""
 
     supervisor: Running
     port: int
@@ -42,7 +42,7 @@ class Shown:
     busy: Path
     scattered: Path
     driver: Driver
-    """Who does all the I/O that there is, to the busy one."""
+    """Does all I/O, on the busy image."""
 
     def url(self, page: str, **query: str) -> str:
         """Return a page's address."""
@@ -55,7 +55,7 @@ class Shown:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """Five images on two devices, one busy and one of a name to beware of, and one that can't be mapped."""
+    """Five images on two devices, one busy and one with a hostile name, and one that can't be mapped."""
     folder, port = tmp_path_factory.mktemp("page"), free_port()
     with filesystem("ext4", 128) as fs, filesystem("ext4", 64) as other:
         busy, scattered = fs.mountpoint / "db01.img", fs.mountpoint / "web01.qcow2"
@@ -81,7 +81,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
 
 def drive(one: Shown) -> None:
-    """Do I/O until the page knows of it, and of what it did in between."""
+    """Do I/O until the page shows it, in the totals and as current I/O."""
     driver = one.driver
 
     def known() -> Page:
@@ -90,23 +90,23 @@ def drive(one: Shown) -> None:
         assert f"Reads {figures.count(driver.reads)}," in page.text
         return page
 
-    def go_on() -> Page:
+    def drive_more() -> Page:
         driver.read(300, 0)
         driver.write(200, 1)
-        return wait_for("the page knows of all I/O", known)
+        return wait_for("the page shows all I/O", known)
 
     def busy() -> bool:
-        """What is now is over with the next sample, so that a page can come too late to show it."""
-        figures = go_on().rows("figures")
+        """Current I/O is only shown until the next sample, so this may have to be repeated."""
+        figures = drive_more().rows("figures")
         assert re.match(r"now [1-9]", figures[1]), figures
         return True
 
-    go_on()
-    wait_for("the page shows what is now", busy)
+    drive_more()
+    wait_for("the page shows current I/O", busy)
 
 
 def test_the_fleet(shown: Shown) -> None:
-    """Each image has its row, with the state and the number of regions that status tells."""
+    """Each image has a row with the state and the number of regions of its status."""
     loaded = load(shown.url(""), "fleet-desktop-light")
     assert loaded.console == []
     rows = loaded.page.rows("images")
@@ -126,11 +126,11 @@ def test_the_fleet(shown: Shown) -> None:
 
 
 def test_an_image(shown: Shown) -> None:
-    """Its page has the totals that status tells, and its percentiles."""
+    """Its page has the totals of the status, and its percentiles."""
     loaded = load(shown.url("image", name=shown.busy.name), "image-desktop-dark", dark=True)
     assert loaded.console == []
     status = shown.supervisor.filemap(shown.busy)
-    for told in (
+    for text in (
         f"Reads {figures.count(status['reads'])}, {figures.size(status['bytes_read'])}",
         f"Writes {figures.count(status['writes'])}, {figures.size(status['bytes_written'])}",
         f"Group {status['group_id']} ",
@@ -139,16 +139,16 @@ def test_an_image(shown: Shown) -> None:
             for name, ios in zip(figures.bins(status["bounds_ns"]), status["histogram"], strict=True)
         ),
     ):
-        assert told in loaded.page.text, told
+        assert text in loaded.page.text, text
     _, _, minutes, _ = loaded.page.rows("figures")
-    assert "too little" not in minutes
+    assert "too few" not in minutes
     columns = [a for tag, a in loaded.page.read.elements if tag == "rect" and a.get("class") == "column"]
     assert columns
 
 
 def test_a_device(shown: Shown) -> None:
-    """The parts of its map are the extents that filefrag finds, and just the busy ones have I/O."""
-    drive(shown)  # what was before fades
+    """The parts of its map are the extents of filefrag, and only those of the busy image have I/O."""
+    drive(shown)  # older I/O fades
     loaded = load(shown.url("device", name=shown.device), "device-desktop-light")
     assert loaded.console == []
     parts = loaded.page.rows("parts")[1:]
@@ -165,7 +165,7 @@ def test_a_device(shown: Shown) -> None:
 
 
 def test_on_a_phone(shown: Shown) -> None:
-    """The pages come to a phone as well."""
+    """The pages work on a phone."""
     for page, query in (("", {}), ("image", {"name": shown.busy.name})):
         loaded = load(
             shown.url(page, **query),
@@ -178,7 +178,7 @@ def test_on_a_phone(shown: Shown) -> None:
 
 @contextlib.contextmanager
 def serving_in_turn(pages: Sequence[bytes], port: int) -> Iterator[str]:
-    """Serve the pages one after the other at one address, the last one again and again; all else as at `port`."""
+    """Serve the pages one after the other at one address, and then repeat the last. Other paths come from `port`."""
     turn = itertools.chain(pages, itertools.repeat(pages[-1]))
 
     class Handler(BaseHTTPRequestHandler):
@@ -192,7 +192,7 @@ def serving_in_turn(pages: Sequence[bytes], port: int) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Don't log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -200,8 +200,8 @@ def serving_in_turn(pages: Sequence[bytes], port: int) -> Iterator[str]:
         server.shutdown()
 
 
-def test_it_keeps_itself_up_to_date(shown: Shown) -> None:
-    """A page that is open comes to show what another request for it shows, without being loaded again."""
+def test_the_page_updates_itself(shown: Shown) -> None:
+    """An open page shows new data without a reload."""
     before = fetch(shown.port, "/")
     after = before.replace(b"db01.img", b"renamed.img")
     with serving_in_turn([before, after], shown.port) as address:
@@ -211,8 +211,8 @@ def test_it_keeps_itself_up_to_date(shown: Shown) -> None:
     assert "db01.img" not in loaded.page.text
 
 
-def test_a_new_web_process_knows_the_map(shown: Shown) -> None:
-    """When it was killed the next one is told where all images lie, of the idle ones too, and no I/O of before."""
+def test_a_new_web_process_has_the_map(shown: Shown) -> None:
+    """After a kill, the next process gets the places of all images, also of idle ones, and no old I/O."""
 
     def places() -> list[str]:
         return [row.rpartition(" ")[0] for row in shown.html("device", name=shown.device).rows("parts")[1:]]
@@ -222,5 +222,5 @@ def test_a_new_web_process_knows_the_map(shown: Shown) -> None:
     first = shown.supervisor.status()["web"]["pid"]
     os.kill(first, signal.SIGKILL)
     wait_for("another serves", lambda: shown.supervisor.status()["web"]["pid"] not in {first, None})
-    wait_for("it knows where all lie", lambda: places() == before)
+    wait_for("it has all places", lambda: places() == before)
     assert all(row.endswith(" 0") for row in shown.html("device", name=shown.device).rows("parts")[1:])

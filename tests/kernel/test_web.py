@@ -1,4 +1,4 @@
-"""The web process of a running supervisor: what it exports, what it may do, and that nobody waits for it."""
+"""The web process of a running supervisor: metrics, privileges, and that the supervisor never waits for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.kernel.scraping import fetch, free_port, listen, scrape
 from tests.unit.certificates import Authority, openssl
 
 CLIENTS = 300
-# Of the connections that are taken, 200, that makes 10,000.
+# With the 200 accepted connections these are 10,000.
 REQUESTS = 50
 # Made by crypt(3).
 PASSWORD = b"correct horse"
@@ -51,13 +51,13 @@ def file(fs: Filesystem) -> Path:
 
 @pytest.fixture
 def port() -> int:
-    """A free one."""
+    """A free port."""
     return free_port()
 
 
 @pytest.fixture
 def supervisor(file: Path, port: int, tmp_path: Path) -> Iterator[Running]:
-    """One that follows the file and serves at the port."""
+    """A supervisor that follows the file and serves at the port."""
     config = {"filemaps": [{"path": str(file)}], "defaults": {"sample": "1s"}, **listen(port)}
     with running(tmp_path, config) as one:
         one.wait_state(file)
@@ -72,8 +72,8 @@ def proc(pid: int) -> dict[str, str]:
 
 
 def test_counts_are_those_of_dmstats(supervisor: Running, file: Path, port: int, fs: Filesystem) -> None:
-    """What is exported of a file that nothing was retired of is what dmstats reports of its group. That sets the
-    counters to zero, but not what is exported."""
+    """Without retired regions, the exported counters are those of dmstats report. The report clears the kernel's
+    counters, but not the exported ones."""
     drive = Driver(file)
     drive.read(40, 0)
     drive.write(25, 0)
@@ -84,20 +84,20 @@ def test_counts_are_those_of_dmstats(supervisor: Running, file: Path, port: int,
         return [found[f"file_{name}_total", file.name] for name in names]
 
     wait_for("all is exported", lambda: exported()[:2] == [drive.reads, drive.writes])
-    told = exported()
+    before = exported()
     (report,) = oracle.report(
         fs.device.name, "read_count", "write_count", "read_sector_count", "write_sector_count"
     )
     reads, writes, sectors_read, sectors_written = map(int, report)
-    assert told == [reads, writes, sectors_read * 512, sectors_written * 512]
+    assert before == [reads, writes, sectors_read * 512, sectors_written * 512]
     drive.read(10, 0)
-    wait_for("what comes then is added", lambda: exported()[0] == drive.reads == told[0] + 10)
+    wait_for("later I/O is added", lambda: exported()[0] == drive.reads == before[0] + 10)
     assert supervisor.filemap(file)["noticed"] == {"cleared": 1}
     assert supervisor.filemap(file)["moves"] == []
 
 
-def test_promtool_has_nothing_to_say(file: Path, port: int, tmp_path: Path) -> None:
-    """Prometheus's own check of form and names finds nothing, whatever a file is called and labelled."""
+def test_promtool_accepts_the_metrics(file: Path, port: int, tmp_path: Path) -> None:
+    """promtool finds no error in format and names, with any file name and labels."""
     awkward = Path(os.fsdecode(os.fsencode(file.parent) + b'/two\nlines "\\\x1b[31m \xff.img'))
     write(awkward, 1)
     config = {
@@ -115,7 +115,7 @@ def test_promtool_has_nothing_to_say(file: Path, port: int, tmp_path: Path) -> N
 
 
 def test_it_has_no_privileges(supervisor: Running) -> None:
-    """It is another user's, in no group, without a capability, can't get one, and has no files but its sockets."""
+    """It runs as another user, without groups and capabilities, can't get any, and only has sockets open."""
     pid = supervisor.status()["web"]["pid"]
     status = proc(pid)
     nobody = pwd.getpwnam("nobody")
@@ -134,7 +134,7 @@ def test_it_has_no_privileges(supervisor: Running) -> None:
 
 
 def shown(port: int) -> str:
-    """Return the serial number of the certificate that is shown at a port."""
+    """Return the serial number of the certificate at a port."""
     try:
         certificate = ssl.get_server_certificate(("127.0.0.1", port), timeout=20)
     except OSError as error:
@@ -143,22 +143,22 @@ def shown(port: int) -> str:
 
 
 def test_tls_and_passwords(file: Path, port: int, tmp_path: Path) -> None:
-    """It serves with a key that is root's alone and can't read that any more, in none of its threads; a renewed
-    certificate is taken by a reload, and the worker is not disturbed by that nor by a key that doesn't fit."""
+    """It serves with a key that only root can read, and no thread of it has the privilege afterwards. A reload loads
+    a renewed certificate. Neither this nor a wrong key affects the worker."""
     authority = Authority(tmp_path)
     own, other = authority.issue("server"), authority.issue("other")
     own.key.chmod(0o600)
     tls = {"cert_file": "server.pem", "key_file": "server.key"}
     web = {**listen(port)["web"], "tls_server_config": tls, "basic_auth_users": {"prometheus": HASH}}
     trusting = ssl.create_default_context(cafile=authority.file)
-    asker = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusting))
-    asking = urllib.request.Request(f"https://127.0.0.1:{port}/metrics")
-    asking.add_header("Authorization", f"Basic {base64.b64encode(b'prometheus:' + PASSWORD).decode()}")
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusting))
+    request = urllib.request.Request(f"https://127.0.0.1:{port}/metrics")
+    request.add_header("Authorization", f"Basic {base64.b64encode(b'prometheus:' + PASSWORD).decode()}")
 
     def metrics() -> bytes:
         try:
-            with asker.open(asking, timeout=20) as answer:
-                body: bytes = answer.read()
+            with opener.open(request, timeout=20) as response:
+                body: bytes = response.read()
         except OSError as error:
             raise LookupError(str(error)) from error
         return body
@@ -167,7 +167,7 @@ def test_tls_and_passwords(file: Path, port: int, tmp_path: Path) -> None:
         worker = supervisor.wait_state(file)["pid"]
         assert b"filemapd_file_reads_completed_total{" in wait_for("it serves", metrics)
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            asker.open(asking.full_url, timeout=20)
+            opener.open(request.full_url, timeout=20)
         pid = supervisor.status()["web"]["pid"]
         nobody = pwd.getpwnam("nobody").pw_uid
         threads = [proc(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
@@ -180,17 +180,17 @@ def test_tls_and_passwords(file: Path, port: int, tmp_path: Path) -> None:
         assert not ours - {str(supervisor.log)}
         authority.issue("server")
         assert supervisor.command("reload").returncode == 0
-        wait_for("the new one is shown", lambda: own.serial == shown(port) and metrics())
+        wait_for("the new certificate is served", lambda: own.serial == shown(port) and metrics())
         own.key.write_bytes(other.key.read_bytes())
         assert supervisor.command("reload").returncode == 0
-        wait_for("it is told", lambda: "the log says" in (supervisor.status()["web"]["reason"] or ""))
+        wait_for("the status shows it", lambda: "see the log" in (supervisor.status()["web"]["reason"] or ""))
         reason = f"key_file {own.key} are no certificate"
-        wait_for("the log says it", lambda: reason in supervisor.log.read_text())
+        wait_for("the log has it", lambda: reason in supervisor.log.read_text())
         assert supervisor.filemap(file)["pid"] == worker
 
 
-def test_killed_it_comes_back(supervisor: Running, file: Path, port: int) -> None:
-    """Another takes its place and is told all; the worker and its group are not disturbed."""
+def test_it_is_restarted(supervisor: Running, file: Path, port: int) -> None:
+    """After a kill the next process gets the whole status. Worker and group are not affected."""
     before = supervisor.filemap(file)
     first = supervisor.status()["web"]["pid"]
     os.kill(first, signal.SIGKILL)
@@ -208,16 +208,16 @@ def test_killed_it_comes_back(supervisor: Running, file: Path, port: int) -> Non
 
 
 def test_it_ends_with_the_supervisor(supervisor: Running) -> None:
-    """kill -9 of the supervisor leaves no web process, not even a stopped one."""
+    """After kill -9 of the supervisor there is no web process, not even a stopped one."""
     pid = supervisor.status()["web"]["pid"]
     os.kill(pid, signal.SIGSTOP)
     supervisor.process.kill()
     wait_for("it has gone", lambda: not Path(f"/proc/{pid}").exists())
 
 
-def test_clients_stop_nothing(supervisor: Running, file: Path, port: int) -> None:
-    """With more connections than it takes, which ask for much and read nothing, the supervisor answers, the file
-    is followed, and clients that come later are answered."""
+def test_clients_block_nothing(supervisor: Running, file: Path, port: int) -> None:
+    """With more connections than the limit, which request much and read nothing, the supervisor responds, the file
+    is followed, and later clients are served."""
     with contextlib.ExitStack() as clients:
         for _ in range(CLIENTS):
             client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
@@ -227,13 +227,13 @@ def test_clients_stop_nothing(supervisor: Running, file: Path, port: int) -> Non
         write(file, 1, at=4)
         wait_for("the growth is followed", lambda: supervisor.filemap(file)["changes"] > changes)
         assert supervisor.command("status").returncode == 0
-    wait_for("others are answered", lambda: fetch(port, "/healthz"))
+    wait_for("others are served", lambda: fetch(port, "/healthz"))
     assert supervisor.status()["web"]["restarts"] == 0
     assert "ERROR" not in supervisor.log.read_text()
 
 
 def test_it_is_not_waited_for(supervisor: Running, file: Path, port: int) -> None:
-    """While it is stopped the supervisor goes on; later it is told what has become of the file."""
+    """While it is stopped the supervisor continues. Later it gets the current status."""
     pid = supervisor.status()["web"]["pid"]
     os.kill(pid, signal.SIGSTOP)
     drive = Driver(file)
@@ -244,7 +244,7 @@ def test_it_is_not_waited_for(supervisor: Running, file: Path, port: int) -> Non
 
 
 def test_a_port_in_use(file: Path, port: int, tmp_path: Path) -> None:
-    """The fleet runs without its web process; the status says who to ask, and once the port is free it serves."""
+    """The fleet runs without its web process, and the status shows why. Once the port is free, it serves."""
     config = {"filemaps": [{"path": str(file)}], **listen(port)}
     with socket.create_server(("127.0.0.1", port)) as others, running(tmp_path, config) as supervisor:
         supervisor.wait_state(file)
@@ -259,7 +259,7 @@ def test_a_port_in_use(file: Path, port: int, tmp_path: Path) -> None:
 
 
 def test_reload_moves_it(supervisor: Running, file: Path, port: int) -> None:
-    """A reload has it listen at another address, or nowhere; the worker's process stays."""
+    """A reload changes its address or stops it. The worker's process stays."""
     pid, config = (
         supervisor.filemap(file)["pid"],
         {"filemaps": [{"path": str(file)}], "defaults": {"sample": "1s"}},
@@ -278,8 +278,8 @@ def test_reload_moves_it(supervisor: Running, file: Path, port: int) -> None:
     assert supervisor.filemap(file)["pid"] == pid
 
 
-def test_idle_it_is_left_alone(supervisor: Running) -> None:
-    """With nothing going on it is woken for the heartbeats, 10 s apart, and for nothing else."""
+def test_idle_it_only_wakes_for_heartbeats(supervisor: Running) -> None:
+    """Without I/O and requests it only wakes for the heartbeats, 10 s apart."""
     pid = supervisor.status()["web"]["pid"]
 
     def wakes() -> int:
@@ -290,7 +290,7 @@ def test_idle_it_is_left_alone(supervisor: Running) -> None:
         return time.monotonic()
 
     def quiet() -> bool:
-        """Three wakes are two intervals, once what is told at the start has been told."""
+        """Three wakes are two intervals, after the messages at the start."""
         first = woken(wakes())
         second = woken(wakes())
         return second - first > 9

@@ -43,7 +43,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def web(programs: Path) -> Iterator[Serving]:
     """The installed web process, with a recorded fleet."""
     with serving(str(programs / "python")) as one:
-        one.tell_all(recorded_status())
+        one.send_all(recorded_status())
         yield one
 
 

@@ -1,4 +1,4 @@
-"""The web process, run as its supervisor runs it, on a feed of the test's own."""
+"""The web process, started as the supervisor does, on a feed of the test."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ DEADLINE = 60.0
 
 
 @dataclass
-class Answer:
-    """What came back."""
+class Response:
+    """An HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,8 +32,8 @@ class Answer:
 
 
 class Serving:
-    """A running web process, of the packages that `python` finds. `tls` are the keys of web.tls_server_config, with
-    `context` for who asks it; `users` those of web.basic_auth_users."""
+    """A running web process with the packages of `python`. `tls` is web.tls_server_config, `context` is for its
+    clients, and `users` is web.basic_auth_users."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class Serving:
             self.port: int = listening.getsockname()[1]
             self.feed, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self.log, log_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            told = {"tls_server_config": tls and tls.model_dump(), "basic_auth_users": users or {}}
-            self.tell("settings", told)
+            settings = {"tls_server_config": tls and tls.model_dump(), "basic_auth_users": users or {}}
+            self.send("settings", settings)
             sockets = {"feed": theirs, "listening": listening, "log": log_end}
             numbers = {name: one.fileno() for name, one in sockets.items()}
             given = {**numbers, "level": 20, "parent": os.getpid(), "user": None}
@@ -63,41 +63,43 @@ class Serving:
             log_end.close()
         self.log.setblocking(False)
 
-    def tell(self, *message: Any) -> None:
-        """Say something on its feed."""
+    def send(self, *message: Any) -> None:
+        """Send a message on its feed."""
         self.feed.send(json.dumps(message).encode())
 
-    def tell_all(self, status: dict[str, Any]) -> None:
-        """Say all that is in a status of the fleet, and wait until it is known."""
+    def send_all(self, status: dict[str, Any]) -> None:
+        """Send the whole status of a fleet, and wait until the process has it."""
         for filemap in status["filemaps"]:
-            self.tell("file", filemap)
-        self.tell("supervisor", {key: value for key, value in status.items() if key != "filemaps"})
+            self.send("file", filemap)
+        self.send("supervisor", {key: value for key, value in status.items() if key != "filemaps"})
         deadline = time.monotonic() + DEADLINE
         while self.get("/healthz").status == http.HTTPStatus.SERVICE_UNAVAILABLE:
             assert time.monotonic() < deadline
 
     def connection(self) -> http.client.HTTPConnection:
-        """Return a connection that is not made yet, by TLS where this one has it."""
+        """Return a connection that is not open yet, with TLS if configured."""
         if self.context is None:
             return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=DEADLINE, context=self.context)
 
-    def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        """Ask for something; _ in a header's name stands for -."""
+    def get(self, path: str, method: str = "GET", **headers: str) -> Response:
+        """Send a request. _ in a header's name is replaced by -."""
         connection = self.connection()
         try:
             connection.request(
                 method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
             )
-            answer = connection.getresponse()
-            return Answer(
-                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            response = connection.getresponse()
+            return Response(
+                response.status,
+                {name.lower(): value for name, value in response.getheaders()},
+                response.read(),
             )
         finally:
             connection.close()
 
     def records(self) -> list[str]:
-        """Return the messages that it has logged since the last time."""
+        """Return the messages logged since the last call."""
         found = []
         while True:
             try:
@@ -106,7 +108,7 @@ class Serving:
                 return found
 
     def close(self) -> tuple[int, bytes]:
-        """End its feed; return its exit status and what it wrote to stdout."""
+        """Close its feed. Return its exit status and its output on stdout."""
         self.feed.close()
         out, _ = self.process.communicate(timeout=DEADLINE)
         self.log.close()
@@ -115,7 +117,7 @@ class Serving:
 
 @contextmanager
 def serving(python: str = sys.executable, **settings: Any) -> Iterator[Serving]:
-    """Run one, which must end well and have said nothing on stdout."""
+    """Run one. It must exit with 0 and without output on stdout."""
     one = Serving(python, **settings)
     try:
         yield one

@@ -65,7 +65,7 @@ def exchanged(loop: Loop, folder: Path, pieces: list[bytes]) -> bytes:
 def test_port() -> None:
     """Nothing is logged, as clients could fill the log."""
     with serving() as web:
-        web.tell_all(recorded_status())
+        web.send_all(recorded_status())
 
         @settings(deadline=None, max_examples=60)
         @given(streams(*_PAGES))

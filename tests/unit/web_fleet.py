@@ -1,4 +1,4 @@
-"""A small fleet as the web process knows it, its pages, and what a browser would make of them."""
+"""A small fleet in the store of the web process, its pages, and a parser for them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from supervisor.web.state.store import Store
 from tests.unit.serving import recorded_status
 
 T0 = 1_800_000_000.0
-# Elements without an end.
+# Elements without an end tag.
 _VOID = {"meta", "link", "input", "br"}
 
 
 class Fleet:
-    """A store that is told of files, and its pages as of `now`."""
+    """A store filled with files, and its pages at `now`."""
 
     def __init__(self) -> None:
         recorded = recorded_status()
@@ -36,7 +36,7 @@ class Fleet:
         self.app: Starlette = application(self.store, pages.routes())
 
     def status(self, name: str, **changes: Any) -> dict[str, Any]:
-        """Return the status of a file that was read just now, with some of it changed."""
+        """Return the status of a file with a recent sample, with these keys changed."""
         status: dict[str, Any] = copy.deepcopy(self._pattern)
         status |= {"name": name, "path": f"/images/{name}", "device": "vg0-images", "vm": None}
         status |= {"sampled_at": rfc3339(self.now - 2), "sampled_since": None}
@@ -44,13 +44,13 @@ class Fleet:
         return status
 
     def file(self, name: str, **changes: Any) -> dict[str, Any]:
-        """Have a file followed, and return its status."""
+        """Add a file and return its status."""
         status = self.status(name, **changes)
         self.store.put(["file", status])
         return status
 
     def busy(self, name: str, rate: int = 10, latency_ns: int = 5_000_000, **changes: Any) -> dict[str, Any]:
-        """Have a file that reads 4 KiB so often a second for the last ten minutes, each as slow."""
+        """Add a file with `rate` reads of 4 KiB a second in the last ten minutes, each with the same latency."""
         bounds = self._pattern["bounds_ns"]
         at = sum(latency_ns >= bound for bound in bounds)
         status: dict[str, Any] = {}
@@ -64,17 +64,17 @@ class Fleet:
         return status
 
     def supervisor(self, **changes: Any) -> None:
-        """Have the supervisor tell of itself and of its device."""
+        """Send a heartbeat, with one device."""
         device = self._device | {"device": "vg0-images", "size_bytes": 1 << 40}
         self.store.put(["supervisor", recorded_status() | {"devices": [device]} | changes])
-        self.store.told_at = self.now
+        self.store.last_message_at = self.now
 
     def places(self, name: str, pieces: list[tuple[int, int, int]]) -> None:
-        """Tell where a file lies: start and length in sectors, and I/Os in the last moment."""
+        """Send the regions of a file: start and length in sectors, and new I/Os."""
         self.store.put(["regions", f"/images/{name}", [list(piece) for piece in pieces]])
 
     def get(self, address: str) -> Page:
-        """Return what an address shows."""
+        """Return the page at an address."""
         path, _, query = address.partition("?")
         scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
         scope |= {"root_path": "", "scheme": "http", "server": ("127.0.0.1", 80), "http_version": "1.1"}
@@ -93,7 +93,7 @@ class Fleet:
 
 @dataclass
 class Page:
-    """An answer as a browser reads it."""
+    """A response, parsed."""
 
     status: int
     source: str
@@ -107,16 +107,16 @@ class Page:
 
     @property
     def text(self) -> str:
-        """What it says, white space folded."""
+        """Its text, with white space folded."""
         return " ".join(" ".join(self.read.texts).split())
 
     def rows(self, part: str) -> list[str]:
-        """Return the rows of the table in the part with this id, each as one text."""
+        """Return the rows of the table in the element with this id, each as one text."""
         return [" ".join(" ".join(row).split()) for where, row in self.read.rows if where == part]
 
 
 class Reader(HTMLParser):
-    """Collects elements, texts and the rows of tables; fails where elements don't nest."""
+    """Collects elements, texts and rows of tables. Fails if elements don't nest."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""SVG drawings of the pages, and figures as text.
+"""SVG drawings of the pages, and numbers formatted as text.
 
 Imported by pages. Imports state, for the series it draws.
 """

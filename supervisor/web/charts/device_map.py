@@ -1,4 +1,4 @@
-"""The map of a device: where each image lies, row below row, and how busy each part is."""
+"""The map of a device in rows: the place of each image, and how busy each part is."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from supervisor.web.charts.zoom import Window
 from supervisor.web.state.heat import Piece
 
 ROWS: Final = 24
-# Pixels; style.css has the labels of the rows as high.
+# Pixels. style.css has the same height for the labels of the rows.
 ROW_HEIGHT: Final = 20.0
 ROW_STEP: Final = 24.0
 COLOURS: Final = 10
-# Parts of one image that lie closer together than this share of a row are drawn as one, and more of them where there
-# are too many to draw.
+# Parts of one image are merged if the gap between them is below this share of a row. It grows if there are too many
+# shapes.
 _NEAR: Final = 1 / 1500
 _MOST_SHAPES: Final = 2500
-# A narrower part could hardly be seen.
+# A narrower part would be hard to see.
 _NARROWEST: Final = 1 / 700
-# Shares of a row: room for a number, and for each letter of a name.
+# Shares of a row: the width of a number, and of each letter of a name.
 _FOR_NUMBER: Final = 0.012
 _PER_LETTER: Final = 0.0075
-# I/Os a second from which a part is of the next level of heat; the first is anything at all.
+# I/Os a second above which a part has the next level of heat. The first level is any I/O.
 HEAT_LEVELS: Final = (0.0, 1.0, 10.0, 100.0, 1000.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image on the map: its number in the table, what it is called and where its page is."""
+    """An image on the map: its number in the table, its name and the address of its page."""
 
     number: int
     name: str
@@ -42,7 +42,7 @@ class Image:
 
     @property
     def colour(self) -> str:
-        """The class of its colour."""
+        """The CSS class of its colour."""
         return f"c{(self.number - 1) % COLOURS}"
 
 
@@ -58,12 +58,12 @@ class Part:
 
 
 def heat_level(ios_per_s: float) -> int:
-    """Return 0 for no I/O, up to 5."""
+    """Return 0 for no I/O, else 1 to 5."""
     return sum(ios_per_s > least for least in HEAT_LEVELS)
 
 
 def parts(images: Iterable[Image], shown: Window, rows: int = ROWS) -> list[Part]:
-    """Return what is to be drawn of the images in a window: pieces by image, near ones joined."""
+    """Return the parts of the images in a window: the pieces of each image, with near ones merged."""
     inside = [
         (image, piece)
         for image in images
@@ -92,7 +92,7 @@ def _joined(inside: Iterable[tuple[Image, Piece]], near: float) -> list[Part]:
 
 
 def draw_map(found: Sequence[Part], shown: Window, rows: int = ROWS, *, named: bool = True) -> Markup:
-    """Draw parts in rows, each row a stretch of the window; `named`: with numbers and names where there is room."""
+    """Draw parts in rows that divide the window. With `named`, label them with number and name if there is room."""
     stretches = shown.rows(rows)
     elements: list[svg.Element] = [
         draw.box(0, 1, ROW_STEP * row, ROW_HEIGHT, "ground") for row in range(rows)
@@ -102,13 +102,13 @@ def draw_map(found: Sequence[Part], shown: Window, rows: int = ROWS, *, named: b
         elements.append(draw.link(part.image.address, [draw.title(in_words(part)), *shapes]))
     described = (
         f"Map of {figures.size(shown.length)} of the device in {rows} rows; "
-        "the tables below name what is on it"
+        "the tables below list the images on it"
     )
     return draw.picture(elements, ROW_STEP * rows, described, "map")
 
 
 def _shapes(part: Part, stretches: Sequence[Window], shown: Window, *, named: bool) -> Iterator[svg.Element]:
-    """Yield what is drawn of one part: in each row that it touches a tank, filled as high as it is busy."""
+    """Yield the shapes of one part: a tank in each row that it touches, filled by its level of heat."""
     level = heat_level(part.ios_per_s)
     per_row = shown.length / len(stretches)
     first = max(0, int((part.start - shown.start) / per_row) - 1)
@@ -129,14 +129,14 @@ def _shapes(part: Part, stretches: Sequence[Window], shown: Window, *, named: bo
 
 
 def _filled(level: int, x: float, width: float, y: float, colour: str) -> Iterator[svg.Element]:
-    """Fill a tank as high as its level of heat is."""
+    """Yield the filling of a tank for a level of heat."""
     if level:
         height = ROW_HEIGHT * (0.15 + 0.17 * level)
         yield draw.box(x, width, y + ROW_HEIGHT - height, height, "heat", colour, f"h{level}")
 
 
 def _name(image: Image, x: float, width: float, y: float) -> Iterator[svg.Element]:
-    """Label a part with its number, and with as much of its name as it has room for."""
+    """Label a part with its number, and with as much of its name as fits."""
     number = str(image.number)
     room = int(width / _PER_LETTER) - len(number) - 2
     if width < _FOR_NUMBER * len(number):
@@ -151,7 +151,7 @@ def _name(image: Image, x: float, width: float, y: float) -> Iterator[svg.Elemen
 
 
 def in_words(part: Part) -> str:
-    """Return what a part is."""
+    """Return the tooltip of a part: image, place and I/O."""
     regions = "1 region" if part.pieces == 1 else f"{part.pieces} regions"
     io = f"{figures.rate(part.ios_per_s)} I/Os a second" if part.ios_per_s else "no I/O"
     return (
@@ -162,7 +162,7 @@ def in_words(part: Part) -> str:
 
 
 def draw_overview(found: Sequence[Part], shown: Window) -> Markup:
-    """Draw the whole device in one row, with a frame around what the map shows."""
+    """Draw the whole device in one row, with a frame around the part that the map shows."""
     whole = Window(0, shown.size, shown.size)
     elements: list[svg.Element] = [draw.box(0, 1, 0, ROW_HEIGHT, "ground")]
     for part in found:
@@ -176,9 +176,9 @@ def draw_overview(found: Sequence[Part], shown: Window) -> Markup:
 
 
 def legend() -> list[tuple[Markup, str]]:
-    """Return a sample of each level of heat, and what it stands for."""
-    told = ["no I/O", *(f"under {figures.count(most)}" for most in HEAT_LEVELS[1:]), "more"]
-    return [(_sample(level, text), text) for level, text in enumerate(told)]
+    """Return a sample of each level of heat, and its meaning."""
+    labels = ["no I/O", *(f"under {figures.count(most)}" for most in HEAT_LEVELS[1:]), "more"]
+    return [(_sample(level, text), text) for level, text in enumerate(labels)]
 
 
 def _sample(level: int, text: str) -> Markup:

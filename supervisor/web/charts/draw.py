@@ -1,8 +1,7 @@
-"""SVG as all the charts need it: text that can't be markup, coordinates across the page in percent.
+"""SVG elements of the charts, with escaped text.
 
-svg.py writes what it is given as it is. So every text and every address goes through here. Across, coordinates are in
-percent and down in pixels: that way a chart is as wide as the page, and its text isn't stretched. What has to be
-stretched, lines, stands in a Plot.
+svg.py does not escape, so all texts and addresses must go through this module. x coordinates are in percent and y
+coordinates in pixels: a chart is as wide as the page, and its text is not stretched. Lines are stretched, in a Plot.
 """
 
 from __future__ import annotations
@@ -14,50 +13,50 @@ from markupsafe import Markup, escape
 
 
 def percent(share: float) -> svg.Length:
-    """Return a place or a width across, as a share of the whole."""
+    """Return an x coordinate or a width, given as a share of the whole."""
     return svg.Length(_short(100 * share, 3), "%")
 
 
 def _short(value: float, digits: int = 2) -> float:
-    """Return a coordinate as it takes the fewest letters."""
+    """Return a rounded coordinate with the shortest text."""
     rounded = round(value, digits)
     return int(rounded) if rounded == int(rounded) else rounded
 
 
 def title(text: str) -> svg.Title:
-    """Return what a browser shows beside the pointer."""
+    """Return a tooltip."""
     return svg.Title(text=str(escape(text)))
 
 
 def label(text: str, x: svg.Length | float, y: float, *classes: str) -> svg.Text:
-    """Return text that begins at x (or ends there, by its class), on the base line y."""
+    """Return text that starts at x, or ends there with class `end`, on the base line y."""
     return svg.Text(text=str(escape(text)), x=x, y=y, class_=list(classes))
 
 
 def span(text: str, *classes: str) -> svg.TSpan:
-    """Return a part of a text."""
+    """Return a span of a text."""
     return svg.TSpan(text=str(escape(text)), class_=list(classes))
 
 
 def link(address: str, elements: list[svg.Element]) -> svg.A:
-    """Return a link for the pointer; it can't be reached by Tab, as the tables have the same ones."""
+    """Return a link for the pointer. It is not in the tab order, because the tables have the same links."""
     return svg.A(href=str(escape(address)), elements=elements, tabindex=-1)
 
 
 def group(elements: Iterable[svg.Element], *classes: str) -> svg.G:
-    """Return elements that share a class, and a title if the first is one."""
+    """Return a group of elements with these classes. If the first is a title, the group has it."""
     return svg.G(elements=list(elements), class_=list(classes))
 
 
 def box(x: float, width: float, y: float, height: float, *classes: str) -> svg.Rect:
-    """Return a rectangle: across as shares of the whole, down in pixels."""
+    """Return a rectangle: x and width as shares of the whole, y and height in pixels."""
     return svg.Rect(
         x=percent(x), width=percent(width), y=_short(y), height=_short(height), class_=list(classes)
     )
 
 
 def hatching(name: str) -> svg.Element:
-    """Return what hatched() refers to by its name: oblique lines, which can be told without colours."""
+    """Return the pattern `name` for hatched(): oblique lines, which are visible without colours."""
     line = svg.Line(x1=0, y1=0, x2=0, y2=8, class_=["hatch"])
     turned: list[svg.Transform] = [svg.Rotate(45)]
     return svg.Defs(
@@ -75,18 +74,18 @@ def hatching(name: str) -> svg.Element:
 
 
 def hatched(one: svg.Rect, name: str) -> svg.Rect:
-    """Return a rectangle filled with the hatching of that name in the same chart."""
+    """Return a rectangle filled with the hatching `name` of the same chart."""
     one.fill = f"url(#{name})"
     return one
 
 
 def rule(y: float, *classes: str) -> svg.Line:
-    """Return a line across at y pixels."""
+    """Return a horizontal line at y pixels."""
     return svg.Line(x1=0, x2=percent(1), y1=y, y2=y, class_=list(classes))
 
 
 class Plot:
-    """A part of a chart, `height` pixels from `top`, in which lines are drawn; x and y run from 0 to 1, y upwards."""
+    """An area for lines, `height` pixels from `top`. x and y are from 0 to 1, y upwards."""
 
     def __init__(self, top: float, height: float) -> None:
         self.top = top
@@ -98,12 +97,12 @@ class Plot:
         self._elements.append(svg.Polyline(points=_stretched(points), class_=["line", *classes]))
 
     def area(self, points: Sequence[tuple[float, float]], base: float, *classes: str) -> None:
-        """Draw a line through the points, down to `base` at its ends, and fill what lies below it."""
-        # An open line is filled as if it were closed; so this takes one element, not two.
+        """Draw a line through the points and down to `base` at its ends, and fill the area."""
+        # SVG fills an open line as if it were closed, so one element is enough.
         self.line([(points[0][0], base), *points, (points[-1][0], base)], "area", *classes)
 
     def element(self) -> svg.SVG:
-        """Return what was drawn."""
+        """Return the area with its lines."""
         return svg.SVG(
             xmlns=None,
             x=0,
@@ -121,7 +120,7 @@ def _stretched(points: Sequence[tuple[float, float]]) -> list[svg.Point]:
 
 
 def picture(elements: list[svg.Element], height: float, description: str, *classes: str) -> Markup:
-    """Return a whole chart as markup, with what it shows in words for those who don't see it."""
+    """Return a whole chart as markup. `description` is its text for screen readers."""
     whole = svg.SVG(
         width=percent(1),
         height=height,
@@ -129,4 +128,4 @@ def picture(elements: list[svg.Element], height: float, description: str, *class
         elements=elements,
         extra={"role": "img", "aria-label": str(escape(description))},
     )
-    return Markup(whole.as_str())  # noqa: S704 - every text in it went through escape()
+    return Markup(whole.as_str())  # noqa: S704 - all its texts are escaped

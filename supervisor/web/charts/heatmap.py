@@ -10,14 +10,14 @@ import svg
 from supervisor.web.charts import draw
 from supervisor.web.state.series import SPAN, Interval
 
-# From the hour's fullest cell on, each step has a quarter of the one before; what is less is the last.
+# Each level is a quarter of the level above. The hour's fullest cell has the highest.
 _LEVELS: Final = 5
 _STEP: Final = 4
 
 
 def heat_cells(intervals: Sequence[Interval], start: float, top: float, height: float) -> list[svg.Element]:
-    """Draw a column for each interval: a cell of `height` pixels for each bin that had I/O, the fastest at the
-    bottom; its class is h1 (few a second) to h5 (many)."""
+    """Draw a column for each interval, with a cell of `height` pixels for each bin with I/O, the fastest at the
+    bottom. The class of a cell is h1 (few I/Os a second) to h5 (many)."""
     most = max((max(i.rates.bins, default=0) / i.rates.seconds for i in intervals), default=0.0)
     cells: list[svg.Element] = []
     for interval in intervals:
@@ -32,7 +32,7 @@ def heat_cells(intervals: Sequence[Interval], start: float, top: float, height: 
 
 
 def level(value: float, most: float) -> int:
-    """Return 5 for what is near the most, one less for each quarter, 1 for all that is less."""
+    """Return 5 from half of `most` upwards, one less for each quarter of that, at least 1."""
     found, least = _LEVELS, most / 2
     while found > 1 and value < least:
         found, least = found - 1, least / _STEP

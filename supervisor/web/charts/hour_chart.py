@@ -1,4 +1,4 @@
-"""The last hour of a file as one chart: panels one below the other, and each interval's figures at the pointer."""
+"""The last hour of a file as one chart: panels below each other, with a tooltip for each interval."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMES: Final = (
 
 
 def draw_hour(series: Series, now: float) -> Markup:
-    """Draw what a file did in the last hour: I/Os and bytes a second, latencies and their heat map."""
+    """Draw the last hour of a file: I/Os and bytes a second, mean latencies, and a heat map of latencies."""
     intervals = list(series.intervals(now))
     start = now - SPAN
     panels = _stacked(intervals, start, series.bounds_ns)
@@ -35,7 +35,7 @@ def draw_hour(series: Series, now: float) -> Markup:
 
 
 def _stacked(intervals: Sequence[Interval], start: float, bounds_ns: Sequence[int]) -> list[Panel]:
-    """Return all panels, each below the one before."""
+    """Return all panels, from top to bottom."""
     panels = [rates_panel(intervals, start, 0, "I/Os a second", figures.rate, _ios)]
     panels.append(rates_panel(intervals, start, _below(panels), "Throughput", figures.speed, _bytes, 1024))
     panels.append(latency_panel(intervals, start, _below(panels)))
@@ -61,21 +61,21 @@ def _description(intervals: Sequence[Interval]) -> str:
         return "The last hour: no I/O"
     most = max(interval.rates.ios_per_s for interval in intervals)
     return (
-        f"The last hour: at most {figures.rate(most)} I/Os a second; the tables on this page have the figures"
+        f"The last hour: at most {figures.rate(most)} I/Os a second; the tables on this page show the figures"
     )
 
 
 def _unknown(known_from: float, panels: Sequence[Panel]) -> list[svg.Element]:
-    """Return what covers the time before the first reading: hatching, and where there is room, words."""
+    """Return hatching for the time before the first reading, with a label where there is room."""
     share = min(1.0, known_from / SPAN)
-    if share < 0.01:  # noqa: PLR2004 - it could hardly be seen
+    if share < 0.01:  # noqa: PLR2004 - hardly visible
         return []
-    covers: list[svg.Element] = [draw.hatching("not-watched")]
+    covers: list[svg.Element] = [draw.hatching("no-data")]
     for top, height in (panel.plot for panel in panels):
-        covers.append(draw.hatched(draw.box(0, share, top, height, "unknown"), "not-watched"))
-        if share > 0.2:  # noqa: PLR2004 - for less the words are too long
+        covers.append(draw.hatched(draw.box(0, share, top, height, "unknown"), "no-data"))
+        if share > 0.2:  # noqa: PLR2004 - too narrow for the label
             middle = draw.percent(share / 2)
-            covers.append(draw.label("not watched yet", middle, top + height / 4 + 4, "kind", "middle"))
+            covers.append(draw.label("no data", middle, top + height / 4 + 4, "kind", "middle"))
     return covers
 
 
@@ -84,7 +84,7 @@ def _axis(top: float) -> list[svg.Element]:
 
 
 def _column(interval: Interval, start: float, height: float) -> svg.Element:
-    """Return what tells an interval's figures at the pointer."""
+    """Return an interval's column with its tooltip."""
     since, until = max(interval.since, start) - start, interval.until - start
     column = draw.box(since / SPAN, (until - since) / SPAN, 0, height, "column")
     column.elements = [draw.title(in_words(interval))]
@@ -92,7 +92,7 @@ def _column(interval: Interval, start: float, height: float) -> svg.Element:
 
 
 def in_words(interval: Interval) -> str:
-    """Return an interval's figures, a line for each kind."""
+    """Return an interval's figures, one kind on each line."""
     found = interval.rates
     lines = [
         f"{figures.clock(interval.since)} to {figures.clock(interval.until)}",

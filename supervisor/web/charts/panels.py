@@ -1,4 +1,4 @@
-"""The panels of the chart of an hour: rates, latencies, heat map. The time runs across, SPAN seconds from `start`."""
+"""The panels of the hour's chart: rates, latencies, heat map. The x axis is SPAN seconds from `start`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from supervisor.web.charts.heatmap import heat_cells
 from supervisor.web.charts.sparkline import log_share
 from supervisor.web.state.series import SPAN, Interval
 
-# Pixels. Left of the chart style.css leaves room for the scale.
+# Pixels. style.css has room for the scale left of the chart.
 _TITLE: Final = 34.0
 _RATES: Final = 130.0
 _LATENCIES: Final = 110.0
@@ -26,12 +26,12 @@ Line = list[tuple[float, float]]
 
 
 class Panel(NamedTuple):
-    """A part of the chart: how high it is in all, and where in the chart its plot is."""
+    """A part of the chart: its height, and the place of its plot in the chart."""
 
     elements: list[svg.Element]
     height: float
     plot: tuple[float, float]
-    """From the top of the chart, and how high."""
+    """Offset from the top of the chart, and height."""
 
 
 def rates_panel(
@@ -39,11 +39,11 @@ def rates_panel(
     start: float,
     top: float,
     name: str,
-    told: Callable[[float], str],
+    formatted: Callable[[float], str],
     pair: Callable[[Interval], tuple[float, float]],
     base: int = 10,
 ) -> Panel:
-    """Draw pairs of rates from the middle: the reads' upwards and the writes' downwards, to one scale."""
+    """Draw pairs of rates from the middle, to one scale: reads upwards and writes downwards."""
     pairs = [(interval, *pair(interval)) for interval in intervals]
     most = rounded_up(max((max(reads, writes) for _, reads, writes in pairs), default=0.0), base)
     plot = draw.Plot(top + _TITLE, _RATES)
@@ -59,9 +59,9 @@ def rates_panel(
         draw.rule(bottom, "grid"),
         plot.element(),
         draw.rule(middle, "base"),
-        _scale(told(most), top + _TITLE),
+        _scale(formatted(most), top + _TITLE),
         _scale("0", middle),
-        _scale(told(most), bottom),
+        _scale(formatted(most), bottom),
         draw.label("↑ reads", 4, top + _TITLE + 14, "kind", "reads"),
         draw.label("↓ writes", 4, bottom - 6, "kind", "writes"),
     ]
@@ -69,7 +69,7 @@ def rates_panel(
 
 
 def latency_panel(intervals: Sequence[Interval], start: float, top: float) -> Panel:
-    """Draw the mean latencies of reads and of writes to a logarithmic scale."""
+    """Draw the mean latencies of reads and of writes on a logarithmic scale."""
     reads = [(i, i.rates.read_latency_ns) for i in intervals if i.rates.read_latency_ns]
     writes = [(i, i.rates.write_latency_ns) for i in intervals if i.rates.write_latency_ns]
     found = [value for _, value in reads + writes]
@@ -88,7 +88,7 @@ def latency_panel(intervals: Sequence[Interval], start: float, top: float) -> Pa
 
 
 def heat_panel(intervals: Sequence[Interval], start: float, top: float, bounds_ns: Sequence[int]) -> Panel:
-    """Draw how many I/Os took how long: a row for each bin of the histogram, the slowest on top; percentiles too."""
+    """Draw the I/Os by latency: a row for each bin of the histogram, the slowest on top, and percentiles."""
     height = _BIN * (len(bounds_ns) + 1)
     plot = draw.Plot(top + _TITLE, height)
     for q, kind in ((0.5, "median"), (0.99, "p99")):
@@ -101,7 +101,7 @@ def heat_panel(intervals: Sequence[Interval], start: float, top: float, bounds_n
     rows = [
         _scale(figures.latency(bound), bottom - _BIN * row) for row, bound in enumerate(bounds_ns, start=1)
     ]
-    heading = _name("All latencies", "the more I/Os the stronger; median solid, p99 dotted", top)
+    heading = _name("All latencies", "stronger colour: more I/Os; median solid, p99 dotted", top)
     ground = draw.box(0, 1, top + _TITLE, height, "ground")
     cells = heat_cells(intervals, start, top + _TITLE, _BIN)
     return _panel([heading, ground, *cells, plot.element(), *rows], top, height)
@@ -119,13 +119,13 @@ def _name(text: str, legend: str, top: float) -> svg.Element:
 
 
 def _scale(text: str, y: float) -> svg.Element:
-    """Return a figure of the scale, left of the chart."""
+    """Return a label of the scale, left of the chart."""
     return draw.label(text, -6, y + 4, "scale", "end")
 
 
 def rounded_up(value: float, base: int = 10) -> float:
-    """Return the next round number that is not below `value`, 1 where there is nothing; with `base` 1024 one that is
-    round in KiB, MiB and so on."""
+    """Return the next round number from `value` upwards, or 1 for 0. With `base` 1024 it is round in KiB, MiB and so
+    on."""
     unit = 1.0
     while base != 10 and value >= base * unit:  # noqa: PLR2004 - tens need no unit
         unit *= base
@@ -136,7 +136,7 @@ def rounded_up(value: float, base: int = 10) -> float:
 
 
 def steps(values: Iterable[tuple[Interval, float]], start: float) -> list[Line]:
-    """Return lines in steps, across as shares of the hour. Pauses part them."""
+    """Return step lines with x as shares of the hour. A pause starts a new line."""
     lines: list[Line] = []
     last = -math.inf
     for interval, value in values:
@@ -148,8 +148,8 @@ def steps(values: Iterable[tuple[Interval, float]], start: float) -> list[Line]:
 
 
 def among_bins(latency_ns: float, bounds_ns: Sequence[int]) -> float:
-    """Return how high a latency lies among equal rows of bins: in its row by its share of the bin, in the last
-    one, which has no upper bound, in the middle."""
+    """Return the height (0 to 1) of a latency on rows of bins with equal height: interpolated in its row, and the
+    middle of the last row, which has no upper bound."""
     rows = len(bounds_ns) + 1
     lower = 0
     for row, upper in enumerate(bounds_ns):

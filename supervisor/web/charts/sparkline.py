@@ -1,4 +1,4 @@
-"""Sparklines: the last hour of a file in a cell of a table."""
+"""Sparklines: the last hour of a file in a table cell."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from supervisor.web.state.series import Bucket
 
 STRETCHES: Final = 60
 _HEIGHT: Final = 26.0
-# Latencies from the first to the last of these, in ns, go from the bottom to the top; so rows can be compared.
+# Latencies in ns at the bottom and at the top, the same in all rows for comparison.
 _FAST, _SLOW = 1e4, 1e9
 
 
 def of_rate(buckets: Sequence[Bucket | None]) -> Markup:
-    """Draw I/Os a second, up to the hour's highest."""
+    """Draw I/Os a second, scaled to the hour's maximum."""
     most = max((bucket.ios_per_s for bucket in buckets if bucket), default=0.0)
     description = (
         f"I/Os a second in the last hour, at most {figures.rate(most)}" if most else "no I/O in the last hour"
@@ -28,7 +28,7 @@ def of_rate(buckets: Sequence[Bucket | None]) -> Markup:
 
 
 def of_latency(buckets: Sequence[Bucket | None]) -> Markup:
-    """Draw the mean latency on a logarithmic scale, the same in all of them; nothing where there was no I/O."""
+    """Draw the mean latency on a logarithmic scale, the same in all sparklines. Without I/O there is a gap."""
     most = max((bucket.latency_ns for bucket in buckets if bucket and bucket.latency_ns), default=None)
     description = (
         f"mean latency in the last hour, at most {figures.latency(most)}"
@@ -45,7 +45,7 @@ def _latency_height(bucket: Bucket) -> float | None:
 
 
 def log_share(value: float, low: float, high: float, *, least: float = 0.0) -> float:
-    """Return where `value` lies between `low` (0) and `high` (1) on a logarithmic scale, not below `least`."""
+    """Return the position of `value` between `low` (0) and `high` (1) on a logarithmic scale, at least `least`."""
     share = math.log(max(value, low) / low) / math.log(high / low)
     return max(least, min(share, 1.0))
 
@@ -59,7 +59,7 @@ def _spark(
     for known, stretch in groupby(heights, lambda value: value is not None):
         found = list(stretch)
         if known:
-            # One stretch by itself is as wide as it is long.
+            # The last point is repeated, so that a single bucket has a width.
             points = [
                 ((at + i) / len(heights), y) for i, y in enumerate([*found, found[-1]]) if y is not None
             ]

@@ -1,4 +1,4 @@
-"""The text that /metrics serves.
+"""The response of /metrics.
 
-`exposition` renders it, `families` has the metrics of an image. Imported by the web application. Imports state.
+`exposition` renders it, `families` defines the metrics of a file. Imported by the web application. Imports state.
 """

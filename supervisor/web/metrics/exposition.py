@@ -1,4 +1,4 @@
-"""What /metrics answers, from the store alone: Prometheus's text format or OpenMetrics, as the client asks."""
+"""Renders /metrics from the store, in Prometheus's text format or as OpenMetrics."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from supervisor.web.state.store import Message, Status, Store
 
 Encoder = Callable[[Any], bytes]
 _EOF: Final = b"# EOF\n"
-# Two of each file. What more files there are is labelled anew with each scrape, which takes 50 us a file.
+# Two for each file. Labels of further files are rendered in each scrape, which takes 50 us a file.
 _LABELS_KEPT: Final = 8192
 
 
 class Metrics:
-    """The metrics of what is in `store`."""
+    """The metrics of a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Supervisor(store))
-        store.listen(self._know)
+        store.listen(self._render_labels)
 
-    def _know(self, message: Message) -> None:
-        """Have the labels of a file ready before they are asked for."""
+    def _render_labels(self, message: Message) -> None:
+        """Render the labels of a file before the next scrape."""
         if message[0] == "file":
             _labels(_of_file(message[1]))
             _labels(_about(message[1]))
 
     def render(self, accept: str, now: float) -> tuple[bytes, str]:
-        """Return all metrics as of `now` (since the epoch), and their content type, for a client's Accept header."""
+        """Return all metrics at `now` (seconds since the epoch) and their content type, for an Accept header."""
         encoder, content_type = _encoder(accept)
         files = [(_labels(_of_file(status)), status) for status in self._store.files.values()]
         parts = [
@@ -50,7 +50,9 @@ class Metrics:
         return b"".join(parts), content_type
 
 
-_INFO: Final = Metric("filemapd_file", "What the file is; label_* are the configuration's labels.", "info")
+_INFO: Final = Metric(
+    "filemapd_file", "Path, mode and VM of the file. label_* are the configuration's labels.", "info"
+)
 
 
 def _part(metric: Metric, encoder: Encoder, lines: Iterable[str]) -> bytes:
@@ -76,7 +78,7 @@ def _about(status: Status) -> tuple[tuple[str, str], ...]:
 
 
 class _Only:
-    """A registry of just one metric."""
+    """A registry with one metric."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
@@ -87,7 +89,7 @@ class _Only:
 
 @lru_cache(maxsize=_LABELS_KEPT)
 def _labels(labels: tuple[tuple[str, str], ...]) -> str:
-    """Return labels as they stand between braces."""
+    """Return labels in the format between the braces."""
     metric = Metric("x", "", "gauge")
     metric.add_sample("x", dict(labels), 0)
     line = generate_latest(_Only(metric)).decode().splitlines()[-1]
@@ -97,47 +99,51 @@ def _labels(labels: tuple[tuple[str, str], ...]) -> str:
 def _encoder(accept: str) -> tuple[Encoder, str]:
     try:
         return choose_encoder(accept)
-    except TypeError:  # a version that is none
+    except TypeError:  # an invalid version
         return choose_encoder("")
 
 
 class _Supervisor(Collector):
-    """The metrics that are no file's."""
+    """The metrics of the supervisor and of the devices."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
-        told = self._store.supervisor
-        yield InfoMetricFamily("filemapd_build", "The version of filemapd.", {"version": told["version"]})
+        status = self._store.supervisor
+        yield InfoMetricFamily("filemapd_build", "The version of filemapd.", {"version": status["version"]})
         for name, documentation, key in (
             ("supervisor_cpu_seconds", "CPU time of the supervisor.", "cpu_seconds"),
-            ("log_records_dropped", "Log records that found no room.", "log_records_dropped"),
+            ("log_records_dropped", "Log records that were dropped.", "log_records_dropped"),
         ):
-            yield CounterMetricFamily(f"filemapd_{name}", documentation, told[key])
+            yield CounterMetricFamily(f"filemapd_{name}", documentation, status[key])
         for name, documentation, value in (
-            ("supervisor_resident_memory_bytes", "Resident memory of the supervisor.", told["rss_bytes"]),
+            ("supervisor_resident_memory_bytes", "Resident memory of the supervisor.", status["rss_bytes"]),
             (
                 "supervisor_loop_lag_seconds",
-                "By how much something was done too late at most, within 10 s.",
-                told["loop_lag_seconds"],
+                "Maximum event-loop lag in the last 10 s.",
+                status["loop_lag_seconds"],
             ),
-            ("ledger_writable", "Whether totals are kept on disk.", told["ledger_problem"] is None),
+            (
+                "ledger_writable",
+                "1 if totals are written to disk, 0 if they are only in memory.",
+                status["ledger_problem"] is None,
+            ),
             (
                 "last_snapshot_timestamp_seconds",
-                "When the supervisor last told anything, since the epoch.",
-                self._store.told_at,
+                "Time of the supervisor's last message to the web process, since the epoch.",
+                self._store.last_message_at,
             ),
         ):
             if value is not None:
                 yield GaugeMetricFamily(f"filemapd_{name}", documentation, float(value))
         for name, documentation, key in (
-            ("device_regions", "Regions on the device, those of other programs too.", "regions"),
-            ("device_max_regions", "The limit for them.", "max_regions"),
+            ("device_regions", "Regions of the device, including those of other programs.", "regions"),
+            ("device_max_regions", "The maximum number of regions of the device.", "max_regions"),
         ):
             family = GaugeMetricFamily(f"filemapd_{name}", documentation, labels=["device"])
-            for device in told["devices"]:
+            for device in status["devices"]:
                 if device[key] is not None:
                     family.add_metric([display(device["device"])], device[key])
             yield family

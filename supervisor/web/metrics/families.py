@@ -1,7 +1,7 @@
-"""The metrics of a file: a family each, and what a file's status has of it.
+"""The metrics of a file: families, and their values from the file's status.
 
-The library makes the heads and the labels. The lines are put together here: it takes some 20 us for each, and a host
-has 50,000.
+prometheus_client renders the heads and the labels. The lines are formatted here, because the library takes some 20 us
+for each, and a host has 50,000.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MS: Final = 1e3
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`lines` gives what there is of one file: from its labels as text, its status and the time (since the epoch)."""
+    """A metric. `lines` renders a file's lines from its labels as text, its status and the time since the epoch."""
 
     head: Metric
     lines: Lines
@@ -50,7 +50,7 @@ def _gauge(name: str, documentation: str, value: Value) -> Family:
 def _histogram(
     name: str, documentation: str, of: Callable[[Status], tuple[Sequence[float], Sequence[int], float]]
 ) -> Family:
-    """`of` gives the upper bounds in seconds, one bin more than those, and the sum of what is in the bins."""
+    """`of` returns the upper bounds in seconds, one more bin than bounds, and the sum of the times in seconds."""
     head = Metric(f"filemapd_{name}", documentation, "histogram")
 
     def lines(labels: str, status: Status, _now: float) -> str:
@@ -97,11 +97,15 @@ FAMILIES: Final = (
     _counter("file_written_bytes", "Bytes written.", lambda s: s["bytes_written"]),
     _counter("file_read_time_seconds", "Sum of the latencies of reads.", lambda s: s["read_ns"] / _NS),
     _counter("file_write_time_seconds", "Sum of the latencies of writes.", lambda s: s["write_ns"] / _NS),
-    _gauge("file_io_now", "I/Os under way.", lambda s: s["in_flight"]),
-    _counter("file_io_time_seconds", "Time with I/O under way.", lambda s: s["busy_ns"] / _NS),
+    _gauge("file_io_now", "I/Os in progress at the last sample.", lambda s: s["in_flight"]),
+    _counter(
+        "file_io_time_seconds",
+        "Time with I/O in progress, summed over the regions.",
+        lambda s: s["busy_ns"] / _NS,
+    ),
     _counter(
         "file_io_time_weighted_seconds",
-        "Time with I/O under way, each I/O counted.",
+        "Time with I/O in progress, weighted by the number of I/Os.",
         lambda s: s["queue_ns"] / _NS,
     ),
     _histogram(
@@ -109,26 +113,26 @@ FAMILIES: Final = (
         "Latencies of reads and writes together.",
         lambda s: ([ns / _NS for ns in s["bounds_ns"]], s["histogram"], s["histogram_ns"] / _NS),
     ),
-    _gauge("mapping_extents", "Extents that the file has on disk.", lambda s: s["extents"]),
+    _gauge("mapping_extents", "Extents of the file on disk.", lambda s: s["extents"]),
     _gauge("mapping_regions", "Regions of the file's group.", lambda s: s["regions"]),
     _gauge(
         "mapping_uncovered_bytes", "Bytes of the file that no region counts.", lambda s: s["uncovered_bytes"]
     ),
     _gauge(
-        "mapping_excess_bytes", "Bytes of others that are counted with the file.", lambda s: s["excess_bytes"]
+        "mapping_excess_bytes", "Bytes outside the file that its regions count.", lambda s: s["excess_bytes"]
     ),
     Family(
         Metric(
             "filemapd_mapping_age_seconds",
-            "Time since something happened to the file that no look has followed yet, else 0.",
+            "Time since the first change to the file that its group may not reflect yet, else 0.",
             "gauge",
         ),
         _age,
     ),
-    _counter("mapping_changes", "Changes of the extents that were followed.", lambda s: s["changes"]),
+    _counter("mapping_changes", "Extent changes that were followed.", lambda s: s["changes"]),
     _histogram(
         "mapping_follow_seconds",
-        "Time from an event to the group in step with the file.",
+        "Time from an event to the updated group.",
         lambda s: (
             [ms / _MS for ms in s["follow_histogram"]["bounds_ms"]],
             s["follow_histogram"]["bins"],
@@ -137,7 +141,11 @@ FAMILIES: Final = (
     ),
     _counter("group_moves", "Changes of the group's id.", lambda s: s["moves_total"]),
     _counter("refused_creates", "Regions that the kernel refused.", lambda s: s["refused_creates"]),
-    _counter("worker_restarts", "Processes that followed the worker's first.", lambda s: s["restarts"]),
-    _states("worker_state", "The worker's state."),
-    _gauge("worker_resident_memory_bytes", "Resident memory of the worker.", lambda s: s["rss_bytes"]),
+    _counter("worker_restarts", "Worker restarts.", lambda s: s["restarts"]),
+    _states("worker_state", "1 for the worker's state, 0 for the others."),
+    _gauge(
+        "worker_resident_memory_bytes",
+        "Resident memory of the worker, including shared memory.",
+        lambda s: s["rss_bytes"],
+    ),
 )

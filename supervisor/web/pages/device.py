@@ -1,4 +1,4 @@
-"""What the page of a device shows: its map, and in tables what is on it. Pure."""
+"""The contents of a device's page: its map, and tables of its images and parts. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from urllib.parse import urlencode
 from supervisor.web.charts import figures
 from supervisor.web.charts.device_map import ROWS, Image, draw_map, draw_overview, legend, parts
 from supervisor.web.charts.hour_chart import draw_hour
-from supervisor.web.charts.zoom import Window, asked_for
+from supervisor.web.charts.zoom import Window, requested_window
 from supervisor.web.pages import image as image_page
 from supervisor.web.pages.image import stretches
 from supervisor.web.state.recent import Recent
 
-# So many parts are listed one by one; with more of them in the window the table tells to zoom in.
+# The parts are listed up to this number. With more in the window, the page asks to zoom in.
 MOST_PARTS: Final = 200
 
 Status = Mapping[str, Any]
 
 
 def address(device: str, shown: Window | None = None) -> str:
-    """Return the address of a device's page, of a window of it where one is given."""
+    """Return the address of a device's page, or of a window of it."""
     query: dict[str, object] = {"name": device}
     if shown is not None and not shown.whole:
         query |= {"start": shown.start, "end": shown.end}
@@ -30,8 +30,8 @@ def address(device: str, shown: Window | None = None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
-    """What an image has in a window."""
+class ImageInWindow:
+    """The part of an image in a window."""
 
     image: Image
     bytes: int
@@ -40,7 +40,7 @@ class Here:
 
 
 def images_on(device: str, statuses: Iterable[Status], recent: Recent, now: float) -> list[Image]:
-    """Return the images on a device, by path; each with its pieces."""
+    """Return the images on a device with their pieces, sorted by path."""
     on_it = sorted((s for s in statuses if s["device"] == device), key=lambda status: str(status["path"]))
     found = []
     for number, status in enumerate(on_it, start=1):
@@ -50,19 +50,19 @@ def images_on(device: str, statuses: Iterable[Status], recent: Recent, now: floa
     return found
 
 
-def here(images: Iterable[Image], shown: Window) -> list[Here]:
-    """Return what each image has in a window, the busiest first."""
+def images_in_window(images: Iterable[Image], shown: Window) -> list[ImageInWindow]:
+    """Return the part of each image in a window, the busiest first."""
     found = []
     for image in images:
         inside = [piece for piece in image.pieces if piece.start < shown.end and piece.end > shown.start]
         if inside:
             length = sum(min(piece.end, shown.end) - max(piece.start, shown.start) for piece in inside)
-            found.append(Here(image, length, len(inside), sum(piece.ios_per_s for piece in inside)))
+            found.append(ImageInWindow(image, length, len(inside), sum(piece.ios_per_s for piece in inside)))
     return sorted(found, key=lambda one: (-one.ios_per_s, -one.bytes, one.image.number))
 
 
 def size_of(status: Status | None, images: Sequence[Image]) -> int:
-    """Return the size of a device in bytes; where it is not told, up to the last thing on it."""
+    """Return the size of a device in bytes. If it is unknown, return the end of the last piece."""
     last = max((image.pieces[-1].end for image in images if image.pieces), default=0)
     return max((status or {}).get("size_bytes") or 0, last)
 
@@ -70,23 +70,23 @@ def size_of(status: Status | None, images: Sequence[Image]) -> int:
 def device(
     name: str,
     statuses: Iterable[Status],
-    told: Status | None,
+    device_status: Status | None,
     recent: Recent,
     query: Mapping[str, str],
     now: float,
 ) -> dict[str, Any]:
-    """Return what the template of a device needs. `told` is the device's own status.
+    """Return the template's variables. `device_status` is the device's own status.
 
-    Raises ValueError for a window that can't be.
+    Raises ValueError for an invalid window in `query`.
     """
     images = images_on(name, statuses, recent, now)
-    shown = asked_for(query, size_of(told, images))
+    shown = requested_window(query, size_of(device_status, images))
     whole = Window(0, shown.size, shown.size)
     found = parts(images, shown)
     series = recent.devices.get(name)
     return {
         "name": name,
-        "told": told,
+        "device_status": device_status,
         "images": images,
         "shown": shown,
         "map": draw_map(found, shown),
@@ -94,7 +94,7 @@ def device(
         "rows": [(figures.place(row.start), address(name, row)) for row in shown.rows(ROWS)],
         "legend": legend(),
         "zooms": _zooms(name, shown),
-        "here": here(images, shown),
+        "in_window": images_in_window(images, shown),
         "parts": sorted(found, key=lambda part: part.start) if len(found) <= MOST_PARTS else None,
         "found": len(found),
         "figures": stretches(series, now) if series is not None else [],
@@ -103,7 +103,7 @@ def device(
 
 
 def _zooms(name: str, shown: Window) -> list[tuple[str, str, str | None]]:
-    """Return the controls of the map: sign, words, and where they lead; None where it would be the same."""
+    """Return the controls of the map: sign, text, and address, which is None if it would change nothing."""
     changed = [
         ("+", "Zoom in", shown.zoomed(0.5)),
         ("−", "Zoom out", shown.zoomed(2)),  # noqa: RUF001 - a minus

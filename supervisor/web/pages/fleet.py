@@ -1,4 +1,4 @@
-"""What the page of the fleet shows: totals, devices, and the images as they were asked for. Pure."""
+"""The contents of the fleet's page: totals, devices, and a filtered and sorted list of images. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from supervisor.web.state.recent import Recent
 from supervisor.web.state.series import Series
 
 PER_PAGE: Final = 100
-# Seconds that percentiles are told over: ten seconds of a quiet image have too few I/Os.
+# Seconds that latencies and percentiles cover: ten seconds of a quiet image have too few I/Os.
 MINUTES: Final = 300.0
-# What an operator has to look at comes first.
+# Most severe first.
 _STATES: Final = ("FAILED", "BACKOFF", "STOPPING", "STARTING", "WAITING", "RUNNING", "STOPPED")
 
-# Beyond this share of the regions that a device may have, the number stands out.
+# From this share of the limit upwards, the number of regions is highlighted.
 _CROWDED: Final = 0.9
 
 Status = Mapping[str, Any]
@@ -31,7 +31,7 @@ Status = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image: its status, what it does now, and what it did in the last minutes."""
+    """One image: its status, its current rates, and its rates in the last minutes."""
 
     status: Status
     series: Series | None
@@ -40,34 +40,34 @@ class Row:
 
     @property
     def ios_per_s(self) -> float:
-        """I/Os a second, 0 where nothing is known."""
+        """I/Os a second, 0 if unknown."""
         return self.now.ios_per_s if self.now is not None else 0.0
 
     @property
     def bytes_per_s(self) -> float:
-        """Bytes a second, 0 where nothing is known."""
+        """Bytes a second, 0 if unknown."""
         return self.now.bytes_per_s if self.now is not None else 0.0
 
     @property
     def latency_ns(self) -> float:
-        """The mean latency of the last minutes, 0 where there was no I/O."""
+        """The mean latency of the last minutes, 0 without I/O."""
         return (self.minutes.latency_ns or 0.0) if self.minutes is not None else 0.0
 
     @property
     def p99_ns(self) -> float | None:
-        """The 99th percentile of the last minutes, as Rates.quantile_ns() tells it."""
+        """The 99th percentile of the last minutes; see Rates.quantile_ns()."""
         return self.minutes.quantile_ns(0.99) if self.minutes is not None else None
 
     @property
     def trouble(self) -> str:
-        """Why the image isn't followed, or not exactly; empty where it is."""
+        """Why the image is not followed, or not exactly, else empty."""
         if self.status["state"] != "RUNNING":
             return self.status["reason"] or ""
         return f"not exact: {self.status['degraded']}" if self.status["degraded"] else ""
 
     @property
     def p99_in_words(self) -> str:
-        """The 99th percentile, or why it can't be told."""
+        """The 99th percentile, or why it is unknown."""
         return figures.percentile(self.minutes, 0.99)
 
 
@@ -75,7 +75,7 @@ def _by_trouble(row: Row) -> tuple[Any, ...]:
     return _severity(row.status["state"]), -row.ios_per_s, row.status["name"]
 
 
-# How the images can be sorted: by what the address calls it.
+# Sort keys by the name in the address.
 SORTS: Final = {
     "trouble": _by_trouble,
     "name": lambda row: (row.status["name"],),
@@ -93,31 +93,31 @@ def _severity(state: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the address asks for."""
+class Query:
+    """The parameters of the address."""
 
     text: str
     sort: str
     page: int
 
     def address(self, **changes: object) -> str:
-        """Return the address of the fleet's page with some of it changed."""
+        """Return the address of the fleet's page with some parameters changed."""
         values = {"q": self.text, "sort": self.sort, "page": self.page, **changes}
         defaults = {"q": "", "sort": "trouble", "page": 1}
         query = urlencode({k: v for k, v in values.items() if v != defaults[k]}, errors="replace")
         return f"/?{query}" if query else "/"
 
 
-def asked(query: Mapping[str, str]) -> Asked:
-    """Return what an address asks for; what is not understood is as if it weren't there."""
+def parse_query(query: Mapping[str, str]) -> Query:
+    """Parse the parameters of an address. Invalid ones are ignored."""
     sort = query.get("sort", "")
     page = query.get("page", "")
-    number = int(page) if page.isascii() and page.isdecimal() and len(page) < 6 else 1  # noqa: PLR2004 - pages enough
-    return Asked(query.get("q", "").strip()[:200], sort if sort in SORTS else "trouble", max(number, 1))
+    number = int(page) if page.isascii() and page.isdecimal() and len(page) < 6 else 1  # noqa: PLR2004 - enough pages
+    return Query(query.get("q", "").strip()[:200], sort if sort in SORTS else "trouble", max(number, 1))
 
 
 def rows_of(statuses: Iterable[Status], recent: Recent, now: float) -> list[Row]:
-    """Return a row for each file, with what it does."""
+    """Return a row for each file."""
     rows = []
     for status in statuses:
         series = recent.files.get(status["path"])
@@ -129,10 +129,10 @@ def rows_of(statuses: Iterable[Status], recent: Recent, now: float) -> list[Row]
 
 
 def matches(status: Status, text: str) -> bool:
-    """Return whether each word of `text` is somewhere in what a file is called, where it is or how it stands."""
+    """Return whether each word of `text` is in the file's name, path, device, state, VM or labels."""
     vm = status["vm"] or {}
     labels = (f"{key}={value}" for key, value in status["labels"].items())
-    told = [
+    fields = [
         status["name"],
         status["path"],
         status["device"],
@@ -141,7 +141,7 @@ def matches(status: Status, text: str) -> bool:
         vm.get("uuid"),
         *labels,
     ]
-    haystack = "\n".join(str(one) for one in told if one).casefold()
+    haystack = "\n".join(str(one) for one in fields if one).casefold()
     return all(word in haystack for word in text.casefold().split())
 
 
@@ -154,7 +154,7 @@ class Sparks:
 
 
 def sparks_of(series: Series | None, now: float) -> Sparks | None:
-    """Draw a row's sparklines; None where nothing was read yet."""
+    """Draw a row's sparklines. Return None before the first reading."""
     if series is None:
         return None
     buckets = series.buckets(now, sparkline.STRETCHES)
@@ -163,7 +163,7 @@ def sparks_of(series: Series | None, now: float) -> Sparks | None:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """One device: what all of it does now, whoever asks for it."""
+    """One device: its current I/O, including I/O outside the images."""
 
     name: str
     address: str
@@ -175,17 +175,17 @@ class DeviceRow:
 
     @property
     def crowded(self) -> bool:
-        """Return whether it has nearly as many regions as it may have."""
+        """Return whether its number of regions is near the limit."""
         return self.regions is not None and self.regions >= _CROWDED * self.max_regions
 
 
 def device_rows(
-    told: Iterable[Status], statuses: Iterable[Status], recent: Recent, now: float
+    devices: Iterable[Status], statuses: Iterable[Status], recent: Recent, now: float
 ) -> list[DeviceRow]:
-    """Return a row for each device in `told`, with how many of the files are on it."""
+    """Return a row for each device, with the number of files on it."""
     images = Counter(status["device"] for status in statuses)
     rows = []
-    for device in told:
+    for device in devices:
         name, series = device["device"], recent.devices.get(device["device"])
         drawn = sparkline.of_rate(series.buckets(now, sparkline.STRETCHES)) if series is not None else None
         rate = series.now(now) if series is not None else None
@@ -204,7 +204,7 @@ def device_rows(
 
 
 def totals(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what all files do together."""
+    """Return the totals of all files."""
     ios = sum(row.ios_per_s for row in rows)
     spent = sum((row.now.latency_ns or 0.0) * row.ios_per_s for row in rows if row.now is not None)
     states = Counter(row.status["state"] for row in rows)
@@ -220,15 +220,15 @@ def totals(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def fleet(statuses: Iterable[Status], recent: Recent, query: Mapping[str, str], now: float) -> dict[str, Any]:
-    """Return what the template of the fleet needs."""
-    wanted = asked(query)
+    """Return the template's variables."""
+    wanted = parse_query(query)
     everything = rows_of(statuses, recent, now)
     found = sorted((row for row in everything if matches(row.status, wanted.text)), key=SORTS[wanted.sort])
     pages = max(1, math.ceil(len(found) / PER_PAGE))
     page = min(wanted.page, pages)
     shown = found[PER_PAGE * (page - 1) : PER_PAGE * page]
     return {
-        "asked": wanted,
+        "query": wanted,
         "totals": totals(everything),
         "found": len(found),
         "page": page,

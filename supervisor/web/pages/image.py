@@ -1,4 +1,4 @@
-"""What the page of one image shows. Pure."""
+"""The contents of an image's page. Pure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from supervisor.web.state.recent import Recent
 from supervisor.web.state.series import SPAN, Series
 
 _STRETCHES: Final = ((None, "now"), (300.0, "last 5 min"), (SPAN, "last hour"))
-# A table of the hour has so many rows.
-_TWELFTHS: Final = 12
 
 Status = Mapping[str, Any]
 
@@ -32,15 +30,15 @@ def address(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was done in a stretch of time, in words, each with its name."""
+    """The rates in an interval as text, each with its name."""
 
     when: str
     cells: Sequence[tuple[str, str]]
 
 
 def _figures(when: str, found: Rates | None, bounds_ns: Sequence[int]) -> Figures:
-    """Return rates in words; None is told as unknown. Without bounds there are no percentiles."""
-    told = [
+    """Return rates as text; None is unknown. Without bounds there are no percentiles."""
+    cells = [
         ("Reads/s", figures.rate(found.reads_per_s if found else None)),
         ("Writes/s", figures.rate(found.writes_per_s if found else None)),
         ("Read", figures.speed(found.read_bytes_per_s if found else None)),
@@ -49,15 +47,15 @@ def _figures(when: str, found: Rates | None, bounds_ns: Sequence[int]) -> Figure
         ("Write latency", figures.latency(found.write_latency_ns if found else None)),
     ]
     if bounds_ns:
-        told += [
+        cells += [
             ("Median", figures.percentile(found, 0.5)),
             ("p99", figures.percentile(found, 0.99)),
         ]
-    return Figures(when, told)
+    return Figures(when, cells)
 
 
 def stretches(series: Series, now: float) -> list[Figures]:
-    """Return what a file does now, and did in the last minutes and the last hour."""
+    """Return a file's rates now, in the last minutes and in the last hour."""
     return [
         _figures(when, series.now(now) if seconds is None else series.over(seconds, now), series.bounds_ns)
         for seconds, when in _STRETCHES
@@ -65,7 +63,7 @@ def stretches(series: Series, now: float) -> list[Figures]:
 
 
 def strip(heat: Heat | None, status: Status, size: int, now: float) -> Markup | None:
-    """Draw where a file lies on its device, in one row; None where it lies nowhere."""
+    """Draw the place of a file on its device in one row. Return None if it has no pieces."""
     pieces = list(heat.pieces(now)) if heat is not None else []
     if not pieces:
         return None
@@ -77,8 +75,8 @@ def strip(heat: Heat | None, status: Status, size: int, now: float) -> Markup | 
 def image(
     status: Status, recent: Recent, events: Sequence[Mapping[str, Any]], size: int, now: float
 ) -> dict[str, Any]:
-    """Return what the template of an image needs. `events` are its own, the newest last; `size` is its device's in
-    bytes, 0 where that is not known."""
+    """Return the template's variables. `events` are those of the image, newest last. `size` is that of its device in
+    bytes, 0 if unknown."""
     series = recent.files.get(status["path"])
     heat = recent.heats.get(status["path"])
     return {
@@ -88,37 +86,35 @@ def image(
         "since": series.begun if series is not None else None,
         "strip": strip(heat, status, size, now),
         "bins": _bins(status),
-        "happened": happened(events, status["moves"]),
+        "history": history(events, status["moves"]),
     }
 
 
-def happened(
-    events: Iterable[Mapping[str, Any]], moves: Iterable[Mapping[str, Any]]
-) -> list[tuple[str, str]]:
-    """Return when and what happened to a file, the newest first: its events, and moves that are no event any more."""
+def history(events: Iterable[Mapping[str, Any]], moves: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return time and text of a file's events and of older moves, newest first."""
     found = {(event["at"], _in_words(event)) for event in events}
     found |= {(move["at"], _moved(move, move["reason"])) for move in moves}
     return sorted(found, reverse=True)
 
 
 def _in_words(event: Mapping[str, Any]) -> str:
-    """Return an event (supervisor/ledger/events.py) as a sentence."""
+    """Return an event (supervisor/ledger/events.py) as text."""
     details, because = event["details"], f": {event['reason']}" if event["reason"] else ""
     match event["kind"]:
         case "moved":
             return _moved(details, event["reason"])
         case "restarted":
-            return f"Its worker was started anew, restart {details['restarts']}{because}"
+            return f"Worker restarted (restart {details['restarts']}){because}"
         case _:
-            return f"{details['from']} became {details['to']}{because}"
+            return f"State {details['from']} → {details['to']}{because}"
 
 
 def _moved(ids: Mapping[str, Any], reason: str | None) -> str:
-    return f"Group {ids['from']} became group {ids['to']}{f': {reason}' if reason else ''}"
+    return f"Group moved: {ids['from']} → {ids['to']}{f': {reason}' if reason else ''}"
 
 
 def _bins(status: Status) -> Sequence[tuple[str, int]]:
-    """Return the histogram since the file has been counted: the names of the bins and their I/Os."""
+    """Return the names of the histogram's bins and their total I/Os."""
     names = figures.bins(status["bounds_ns"])
     return (
         list(zip(names, status["histogram"], strict=True)) if len(names) == len(status["histogram"]) else []

@@ -1,4 +1,4 @@
-"""The page: which address shows what, as HTML. All of it is made from what is in memory."""
+"""Maps addresses to HTML pages, which are rendered from memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from supervisor.web.pages import image as image_page
 from supervisor.web.state.recent import Recent
 from supervisor.web.state.store import Store
 
-# The supervisor tells something every ten seconds.
+# The supervisor sends a heartbeat every ten seconds.
 _SILENCE: Final = 25.0
 _SIGNS: Final = {
     "STARTING": "◔",
@@ -45,19 +45,19 @@ _COLUMNS: Final = (
     ("regions", "Regions", "number less"),
 )
 _SORTED: Final = {
-    "trouble": "those with trouble first, then the busiest",
+    "trouble": "with problems first, then the busiest",
     "name": "by name",
     "device": "by device",
-    "ios": "the busiest first",
-    "bytes": "those with the highest throughput first",
-    "latency": "the slowest of the last 5 minutes first",
-    "p99": "those with the slowest I/Os of the last 5 minutes first",
-    "regions": "those with the most regions first",
+    "ios": "busiest first",
+    "bytes": "highest throughput first",
+    "latency": "slowest in the last 5 minutes first",
+    "p99": "highest p99 in the last 5 minutes first",
+    "regions": "most regions first",
 }
 
 
 def environment() -> Environment:
-    """Return the templates, all of them read, which escape whatever they are given."""
+    """Return the loaded templates. They escape all values."""
     made = Environment(
         loader=PackageLoader("supervisor.web"),
         autoescape=True,
@@ -87,7 +87,7 @@ def environment() -> Environment:
 
 
 class Pages:
-    """Shows what is known, as of when it is asked. `host` is what the machine is called."""
+    """Renders the pages at the time of each request. `host` is the name of the machine."""
 
     def __init__(
         self, store: Store, recent: Recent, host: str, clock: Callable[[], float] = time.time
@@ -99,7 +99,7 @@ class Pages:
         self._templates = environment()
 
     def routes(self) -> list[BaseRoute]:
-        """Return the addresses of the pages, and of the style sheet, the script and the icon."""
+        """Return the routes of the pages, the style sheet, the script and the icon."""
         static = [one for one in files("supervisor.web").joinpath("static").iterdir() if one.is_file()]
         return [
             Route("/", self.fleet),
@@ -115,7 +115,7 @@ class Pages:
         found |= {
             "devices": self._devices(now),
             "columns": _COLUMNS,
-            "sorted_by": _SORTED[found["asked"].sort],
+            "sorted_by": _SORTED[found["query"].sort],
         }
         return self._page("fleet.html", request, now, found)
 
@@ -128,19 +128,21 @@ class Pages:
                 events = [event for event in self._store.events if event["path"] == status["path"]]
                 found = image_page.image(status, self._recent, events, size, now)
                 return self._page("image.html", request, now, found)
-        return self._missing(request, f"There is no image {name!r} here, or not any more.")
+        return self._missing(request, f"There is no image {name!r}, or it was removed.")
 
     async def device(self, request: Request) -> Response:
-        """Show one device, by its name; `start` and `end` say which bytes of it the map shows."""
+        """Show one device, by its name. `start` and `end` are the bytes that the map shows."""
         now, name = self._clock(), request.query_params.get("name", "")
         statuses = [status for status in self._store.files.values() if status["device"] == name]
-        told = self._device(name)
-        if told is None and not statuses:
-            return self._missing(request, f"There is no device {name!r} with images on it, or not any more.")
+        device_status = self._device(name)
+        if device_status is None and not statuses:
+            return self._missing(
+                request, f"There is no device {name!r} with images, or the images were removed."
+            )
         try:
-            found = device_page.device(name, statuses, told, self._recent, request.query_params, now)
+            found = device_page.device(name, statuses, device_status, self._recent, request.query_params, now)
         except ValueError as error:
-            return self._problem(request, 400, "That part of the device can't be shown", str(error))
+            return self._problem(request, 400, "Invalid part of the device", str(error))
         return self._page("device.html", request, now, found)
 
     def _device(self, name: str | None) -> dict[str, Any] | None:
@@ -148,8 +150,8 @@ class Pages:
         return next((status for status in devices if status["device"] == name), None)
 
     def _devices(self, now: float) -> list[fleet_page.DeviceRow]:
-        told = self._store.supervisor.get("devices", [])
-        return fleet_page.device_rows(told, self._store.files.values(), self._recent, now)
+        devices = self._store.supervisor.get("devices", [])
+        return fleet_page.device_rows(devices, self._store.files.values(), self._recent, now)
 
     def _missing(self, request: Request, text: str) -> Response:
         return self._problem(request, 404, "Not found", text)
@@ -160,7 +162,7 @@ class Pages:
     def _page(
         self, template: str, request: Request, now: float, found: Mapping[str, Any], status: int = 200
     ) -> Response:
-        silent = now - self._store.told_at
+        silent = now - self._store.last_message_at
         text = self._templates.get_template(template).render(
             found,
             supervisor=self._store.supervisor,
@@ -173,11 +175,11 @@ class Pages:
 
 
 def _fixed(body: bytes, name: str) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers with a file that was read at the start. It may be kept for a while, not for ever, as
-    the next version's has the same address."""
+    """Return an endpoint for a static file. Browsers may cache it only for a while, because the next version has the
+    same address."""
     kind = mimetypes.guess_type(name)[0]
 
-    async def answer(_request: Request) -> Response:
+    async def respond(_request: Request) -> Response:
         return Response(body, media_type=kind, headers={"Cache-Control": "max-age=600"})
 
-    return answer
+    return respond

@@ -1,4 +1,4 @@
-"""What the web process knows: the latest status, an hour of history, and where images lie.
+"""The web process's data: the latest status, an hour of history, and the places of images on devices.
 
-Filled from the feed; read by pages, charts and metrics. Imports text and rates only.
+The feed fills it. Read by pages, charts and metrics. Imports text and rates only.
 """

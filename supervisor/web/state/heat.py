@@ -1,4 +1,4 @@
-"""Where a file lies on its device, and how much I/O each part has: a rate that fades, as a load average does."""
+"""The pieces of a file on its device and their I/O rates, which decay as a load average does."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-# Seconds: what was done that long ago counts a third of what is done now.
+# Time constant in seconds: I/O of that long ago has about a third of the weight.
 FADE: Final = 60.0
-# Less than one I/O in so many seconds is none.
+# Lower rates are shown as 0.
 _LEAST: Final = 1 / (10 * FADE)
 
 
 class Piece(NamedTuple):
-    """A part of the device, `start` to before `end` in bytes, and what is done there."""
+    """A part of the device, `start` to before `end` in bytes, and its I/O rate."""
 
     start: int
     end: int
@@ -22,7 +22,7 @@ class Piece(NamedTuple):
 
 
 class Heat:
-    """The pieces that one file has on its device, as last told, by where they start."""
+    """The latest pieces of one file on its device, sorted by start."""
 
     def __init__(self) -> None:
         self._starts = array("Q")
@@ -34,9 +34,9 @@ class Heat:
         return len(self._starts)
 
     def put(self, pieces: Sequence[Sequence[int]], at: float) -> None:
-        """Take in start and length in sectors of each piece, and its I/Os since the last time (feed: "regions").
+        """Replace the pieces. Each has start and length in sectors, and its I/Os since the last call ("regions").
 
-        A piece that is where one was before goes on with its rate, another one begins at none.
+        A piece at the same place keeps its rate. A new one starts at 0.
         """
         starts = array("Q", (start for start, _, _ in pieces))
         lengths = array("Q", (length for _, length, _ in pieces))
@@ -50,10 +50,10 @@ class Heat:
         self._starts, self._lengths, self._at = starts, lengths, at
 
     def pieces(self, now: float) -> Iterator[Piece]:
-        """Yield the pieces, by where they start."""
+        """Yield the pieces, sorted by start."""
         fade = self._fade(now)
-        for start, length, told in zip(self._starts, self._lengths, self._rates, strict=True):
-            rate = told * fade
+        for start, length, rate_then in zip(self._starts, self._lengths, self._rates, strict=True):
+            rate = rate_then * fade
             yield Piece(512 * start, 512 * (start + length), rate if rate >= _LEAST else 0.0)
 
     def _fade(self, now: float) -> float:

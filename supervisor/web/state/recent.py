@@ -1,4 +1,4 @@
-"""What the page knows beyond the latest of everything: the last hour of each file and device, and where files lie."""
+"""History for the pages: the last hour of each file and device, and the places of files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Status = Mapping[str, Any]
 
 
 class Recent:
-    """The hours of files, by path, and of devices, by name, and where files lie, by path.
+    """The last hours of files (by path) and devices (by name), and the places of files (by path).
 
-    take() is called with the feed's messages. What has gone takes its hour along.
+    put() takes the feed's messages. The data of removed files and devices is dropped.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -28,7 +28,7 @@ class Recent:
         self.heats: dict[str, Heat] = {}
 
     def put(self, message: Message) -> None:
-        """Take in one message that the store has taken."""
+        """Handle a message that the store has accepted."""
         match message:
             case ["file", status]:
                 self._file(status)

@@ -1,4 +1,4 @@
-"""The last hour of each file, in memory: readings of its totals, so that any stretch of it can be told exactly."""
+"""The last hour of a file in memory: readings of its totals, which give exact figures for any interval."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Final, NamedTuple
 
 from supervisor.rates import Rates, Reading, rates
 
-# Seconds that are kept, and how long what one row tells is at least: a file that is sampled more often has rows of
-# several samples.
+# Seconds of history, and the minimum length of a row: a file that is sampled more often has several samples in a row.
 SPAN: Final = 3600.0
 STEP: Final = 10.0
-# A sample comes now and then a little early.
+# Samples are sometimes a little early.
 _SHORT: Final = 0.95 * STEP
-# Seconds that a reading takes to come here at most, in the usual course.
+# The usual maximum delay of a reading until it arrives here, in seconds.
 _ON_ITS_WAY: Final = 3.0
 # The six of Reading.totals(); the histogram's bins follow.
 _TOTALS: Final = 6
 
 
 class Interval(NamedTuple):
-    """What a file did from `since` to `until`, seconds since the epoch."""
+    """The I/O of a file from `since` to `until`, in seconds since the epoch."""
 
     since: float
     until: float
@@ -29,19 +28,19 @@ class Interval(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """A stretch of a sparkline. `latency_ns` is None where no I/O completed."""
+    """One bucket of a sparkline. `latency_ns` is None if no I/O completed."""
 
     ios_per_s: float
     latency_ns: float | None
 
 
 class Series:
-    """The readings of one file of the last hour: a row has the time since when and until when it tells, and the
-    totals at its end.
+    """The readings of one file in the last hour. A row has the start and end of its interval, and the totals at its
+    end.
 
-    The first row is where the others start from. Between the end of a row and the start of the next one the file's
-    device did nothing, so it was not read. A row that is short is made longer, unless a pause is behind it: so there
-    are some 380 at most, of some 120 bytes each, 45 kB for a file that is never idle.
+    The first row is the baseline. Between two rows the file's device was idle, so it was not read. Short rows are
+    extended unless a pause follows. So there are at most some 380 rows of some 120 bytes, 45 kB for a file that is
+    never idle.
     """
 
     def __init__(self, first: Reading) -> None:
@@ -60,19 +59,19 @@ class Series:
 
     @property
     def begun(self) -> float:
-        """Since when it is known what the file did, or earlier than an hour ago."""
+        """The start of the history; it may be more than an hour ago."""
         return self._times[1]
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the rows take."""
+        """The size of the rows in bytes."""
         return len(self._times) * self._times.itemsize + len(self._totals) * self._totals.itemsize
 
     def add(self, reading: Reading, since: float) -> None:
-        """Take in what was read at `reading.at`; all that is new came after `since`, and after the last reading.
+        """Add a reading. Its new I/O is from after `since` and after the last reading.
 
-        A reading of the same time as the last one is the same. Where the totals or the clock went back, or the
-        bounds are others, the hour begins anew.
+        A reading with the time of the last one is ignored. If totals or clock went back, or the bounds changed, the
+        history is cleared.
         """
         last = self._reading(len(self) - 1)
         if reading.at == last.at:
@@ -91,7 +90,7 @@ class Series:
         self._drop_old(reading.at - SPAN)
 
     def _joined(self, until: float, totals: tuple[int, ...]) -> bool:
-        """Make the last row longer, if it is short and that leaves it short enough to tell."""
+        """Extend the last row if it is short and stays short enough. Return whether it was extended."""
         since, before = self._times[-2], self._times[-1]
         if len(self) == 1 or before - since >= _SHORT or until - since > 2 * STEP:
             return False
@@ -109,7 +108,7 @@ class Series:
             del self._totals[: old * (_TOTALS + self._bins)]
 
     def _reading(self, row: int, at: float | None = None) -> Reading:
-        """Return the totals at the end of a row, as if they had been read at `at`."""
+        """Return the totals at the end of a row as a reading at `at`, by default the end of the row."""
         first = row * (_TOTALS + self._bins)
         reads, writes, bytes_read, bytes_written, read_ns, write_ns, *bins = self._totals[
             first : first + _TOTALS + self._bins
@@ -127,7 +126,7 @@ class Series:
         )
 
     def intervals(self, now: float) -> Iterator[Interval]:
-        """Yield what the file did in the last hour, where it did something."""
+        """Yield the intervals of the last hour with I/O."""
         for row in range(1, len(self)):
             since, until = self._times[2 * row], self._times[2 * row + 1]
             if until > now - SPAN:
@@ -136,15 +135,15 @@ class Series:
                     yield Interval(since, until, found)
 
     def now(self, now: float) -> Rates | None:
-        """Return what the file does now: in its last row, or nothing for a while. None where it was read once."""
+        """Return the current rates: those of the last row, or 0 after a pause. None with only one reading."""
         if len(self) == 1 or self._known_until(now) == now:
             return self.over(STEP, now)
         row = len(self) - 1
         return rates(self._reading(row - 1, self._times[-2]), self._reading(row))
 
     def over(self, seconds: float, now: float) -> Rates | None:
-        """Return what the file did in the last so many seconds, or since the first reading; None where it was read
-        once, just now. A row that began before counts whole."""
+        """Return the rates of the last `seconds`, or since the first reading. None if that is the only reading and
+        recent. A row that started before is included as a whole."""
         end = self._known_until(now)
         row = len(self) - 1
         while row > 0 and self._times[2 * row + 1] > end - seconds:
@@ -155,17 +154,17 @@ class Series:
         return rates(self._reading(row, start), self._reading(len(self) - 1, end))
 
     def _known_until(self, now: float) -> float:
-        """Return the end of the last row, or `now` where another one would have come since, had there been I/O."""
+        """Return the end of the last row, or `now` if I/O since then would have made another row."""
         until = self._times[-1]
         return now if now - until > 2 * self._interval + _ON_ITS_WAY else until
 
     def buckets(self, now: float, count: int) -> list[Bucket | None]:
-        """Return the last hour in so many stretches; None for those before the first reading."""
+        """Return the last hour in `count` buckets, with None before the first reading."""
         step, start = SPAN / count, now - SPAN
         ios, spent = [0.0] * count, [0.0] * count
         for since, until, done, took in self._work(start):
             first, last = int(since // step), int(until // step)
-            if first == last:  # most of them: rows are short
+            if first == last:  # most rows are short
                 if 0 <= first < count:
                     ios[first] += done
                     spent[first] += took
@@ -181,7 +180,7 @@ class Series:
         ]
 
     def _work(self, start: float) -> Iterator[tuple[float, float, int, int]]:
-        """Yield the rows: since and until, in seconds from `start`, the I/Os in between and their time."""
+        """Yield for each row: start and end in seconds from `start`, its I/Os, and their total latency in ns."""
         totals, width = self._totals, _TOTALS + self._bins
         ios, spent = totals[0] + totals[1], totals[4] + totals[5]
         for row in range(1, len(self)):

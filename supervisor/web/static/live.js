@@ -1,5 +1,5 @@
-// Keeps the page as it is now without loading it again: every ten seconds, while somebody can see it, its parts are
-// fetched and put in place. Without this script there is a link to reload.
+// Updates the page without a reload: while it is visible, its parts are fetched and replaced every ten seconds.
+// Without this script there is a link to reload.
 "use strict";
 (() => {
   const EVERY = 10000;
@@ -9,11 +9,11 @@
   let timer = 0;
 
   function show() {
-    pause.textContent = paused ? "Go on" : "Pause";
-    pause.setAttribute("aria-label", paused ? "Go on keeping this page up to date" : "Stop keeping this page up to date");
+    pause.textContent = paused ? "Resume" : "Pause";
+    pause.setAttribute("aria-label", paused ? "Resume updates of this page" : "Pause updates of this page");
   }
 
-  // A part that somebody is using stays as it is: what has the focus, and what the pointer asks about.
+  // A part with the focus, or with a tooltip at the pointer, is not replaced.
   function inUse(part) {
     return part.contains(document.activeElement) || part.querySelector("svg:hover") !== null;
   }
@@ -32,9 +32,9 @@
   async function refresh() {
     if (!paused && !document.hidden) {
       try {
-        const answer = await fetch(location.href, { cache: "no-store" });
-        if (answer.ok) put(new DOMParser().parseFromString(await answer.text(), "text/html"));
-        document.body.classList.toggle("lost", !answer.ok);
+        const response = await fetch(location.href, { cache: "no-store" });
+        if (response.ok) put(new DOMParser().parseFromString(await response.text(), "text/html"));
+        document.body.classList.toggle("lost", !response.ok);
       } catch {
         document.body.classList.add("lost");
       }

@@ -127,7 +127,7 @@ def test_fails_after_crashes_within_the_window() -> None:
         assert record.state is State.STARTING
         record = crash(record, record.since + 1)
     assert record.state is State.FAILED
-    assert record.reason == "gave up after 4 crashes within 100s: exit status 1"
+    assert record.reason == "crashed 4 times within 100s: exit status 1"
     for event in (Event.START, Event.LOOK_AGAIN, Event.TIMER):
         assert advance(record, event, 99.0, POLICY) == (record, ())
 

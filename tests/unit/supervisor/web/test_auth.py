@@ -1,4 +1,4 @@
-"""Names and passwords: who is answered, and that asking costs the web process little."""
+"""Basic authentication: which requests pass, and that wrong passwords cost little CPU."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ USERS = {"prometheus": HASH, "bäcker": BYTES_HASH}
 
 
 def basic(name: str, password: bytes) -> str:
-    """Return the header of a name and a password."""
+    """Return the Authorization header of a name and a password."""
     return f"Basic {base64.b64encode(name.encode() + b':' + password).decode()}"
 
 
 @pytest.fixture
 def web() -> Iterator[Serving]:
-    """A web process with users that was told all."""
+    """A web process with users, which has the whole status."""
     with serving(users=USERS) as one:
-        one.tell_all(recorded_status())
+        one.send_all(recorded_status())
         yield one
 
 
-def test_who_is_answered(web: Serving) -> None:
-    """Nothing is answered without a name and its password, at any address; curl's are taken as they come."""
+def test_which_requests_pass(web: Serving) -> None:
+    """All addresses need a name and its password. Requests of curl pass."""
     right = basic("prometheus", PASSWORD)
     for path in ("/", "/metrics", "/healthz", "/static/style.css", "/nothing"):
         for wrong in ({}, {"Authorization": basic("prometheus", b"wrong")}, {"Authorization": "Bearer x"}):
@@ -62,12 +62,12 @@ def test_who_is_answered(web: Serving) -> None:
 
 
 def test_only_72_bytes_count(web: Serving) -> None:
-    """A longer password counts as far as bcrypt takes it, which is no error."""
+    """Bytes beyond bcrypt's limit are ignored, and are no error."""
     assert web.get("/healthz", Authorization=basic("prometheus", b"x" * 5000)).status == 401
     password = b"0123456789" * 8
     hashed = bcrypt.hashpw(password[:72], bcrypt.gensalt(4)).decode()
     with serving(users={"long": hashed}) as one:
-        one.tell_all(recorded_status())
+        one.send_all(recorded_status())
         assert one.get("/healthz", Authorization=basic("long", password)).status == 200
         assert one.get("/healthz", Authorization=basic("long", password[:71])).status == 401
 
@@ -89,18 +89,18 @@ def test_only_72_bytes_count(web: Serving) -> None:
     ],
 )
 def test_header(header: str, found: tuple[bytes, bytes] | None) -> None:
-    """RFC 7617: the scheme in any case; all after the first colon is the password."""
+    """RFC 7617: the scheme is case-insensitive, and the password is all after the first colon."""
     assert credentials(header) == found
 
 
-class Asked:
-    """A guarded application that is asked without a network."""
+class Client:
+    """A protected application, called without a network."""
 
     def __init__(self, users: dict[str, str]) -> None:
         self.guarded = BasicAuth(PlainTextResponse("in"), users)
 
     async def status(self, name: str, password: bytes) -> int:
-        """Return the status that somebody gets."""
+        """Return the status of a request with this name and password."""
         sent: list[Message] = []
 
         async def send(message: Message) -> None:
@@ -116,85 +116,84 @@ class Asked:
 
 
 class Counting:
-    """bcrypt's check, counted, and which passwords it was asked for at the same time as another."""
+    """bcrypt's check. Counts calls, and how many run at the same time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._real = bcrypt.checkpw
-        self.asked: list[tuple[bytes, bytes]] = []
-        self._under_way = 0
+        self.calls: list[tuple[bytes, bytes]] = []
+        self._running = 0
         self.most_at_once = 0
         monkeypatch.setattr(bcrypt, "checkpw", self)
 
     def __call__(self, password: bytes, hashed: bytes) -> bool:
-        self._under_way += 1
-        self.most_at_once = max(self.most_at_once, self._under_way)
-        self.asked.append((password, hashed))
+        self._running += 1
+        self.most_at_once = max(self.most_at_once, self._running)
+        self.calls.append((password, hashed))
         try:
             return self._real(password, hashed)
         finally:
-            self._under_way -= 1
+            self._running -= 1
 
 
-def test_right_ones_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A right password is checked once, however often and however many ask at the same time; a wrong one each time,
-    before and after; the right one of another is no good."""
+def test_correct_passwords_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A correct password is checked once, also by parallel requests. A wrong one is checked each time. The password
+    of another user is wrong."""
     counting = Counting(monkeypatch)
 
     async def run() -> None:
-        asked = Asked(USERS)
-        assert await asked.status("prometheus", b"wrong") == 401
-        many = await asyncio.gather(*(asked.status("prometheus", PASSWORD) for _ in range(10)))
+        client = Client(USERS)
+        assert await client.status("prometheus", b"wrong") == 401
+        many = await asyncio.gather(*(client.status("prometheus", PASSWORD) for _ in range(10)))
         assert many == [200] * 10
         for _ in range(3):
-            assert await asked.status("prometheus", b"wrong") == 401
-            assert await asked.status("prometheus", PASSWORD) == 200
-        assert await asked.status("bäcker", PASSWORD) == 401
-        assert PASSWORD not in repr(vars(asked.guarded)).encode()
+            assert await client.status("prometheus", b"wrong") == 401
+            assert await client.status("prometheus", PASSWORD) == 200
+        assert await client.status("bäcker", PASSWORD) == 401
+        assert PASSWORD not in repr(vars(client.guarded)).encode()
 
     asyncio.run(run())
-    assert [password for password, _ in counting.asked] == [b"wrong", PASSWORD, *[b"wrong"] * 3, PASSWORD]
+    assert [password for password, _ in counting.calls] == [b"wrong", PASSWORD, *[b"wrong"] * 3, PASSWORD]
     assert counting.most_at_once == 1
 
 
-def test_wrong_ones_burn_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many who guess at the same time, a few are looked at, one after another; the others are told to come back.
-    Meanwhile who is known is answered, and so is who has no password at all."""
+def test_wrong_passwords_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many parallel guesses a few are checked, one after another, and the others get 503. Meanwhile a cached
+    password passes."""
     counting = Counting(monkeypatch)
 
     async def run() -> None:
-        asked = Asked({**USERS, "slow": SLOW_HASH})
-        assert await asked.status("prometheus", PASSWORD) == 200
-        guesses = [asyncio.create_task(asked.status("slow", b"%d" % i)) for i in range(100)]
+        client = Client({**USERS, "slow": SLOW_HASH})
+        assert await client.status("prometheus", PASSWORD) == 200
+        guesses = [asyncio.create_task(client.status("slow", b"%d" % i)) for i in range(100)]
         await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
-        assert await asked.status("prometheus", PASSWORD) == 200
+        assert await client.status("prometheus", PASSWORD) == 200
         assert not all(guess.done() for guess in guesses)
-        monkeypatch.setattr(asked.guarded, "_users", {b"slow": HASH.encode()})
+        monkeypatch.setattr(client.guarded, "_users", {b"slow": HASH.encode()})
         statuses = await asyncio.gather(*guesses)
         assert (statuses.count(401), statuses.count(503)) == (auth.MOST_WAITING, 100 - auth.MOST_WAITING)
 
     asyncio.run(run())
-    assert (len(counting.asked), counting.most_at_once) == (1 + auth.MOST_WAITING, 1)
+    assert (len(counting.calls), counting.most_at_once) == (1 + auth.MOST_WAITING, 1)
 
 
 def test_unknown_names_take_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a name that isn't there a hash is made as well, of the highest cost there is; what matches that does not
-    let it in."""
+    """For an unknown name a hash of the highest cost is checked, and the request is refused even if it matches."""
     counting = Counting(monkeypatch)
 
     async def run() -> None:
-        asked = Asked(USERS)
-        assert await asked.status("nobody", b"x") == 401
-        assert await asked.status("nobody", PASSWORD) == 401
+        client = Client(USERS)
+        assert await client.status("nobody", b"x") == 401
+        assert await client.status("nobody", PASSWORD) == 401
 
         async def seconds(name: str) -> float:
             began = time.perf_counter()
-            await asked.status(name, b"x")
+            await client.status(name, b"x")
             return time.perf_counter() - began
 
-        # In turns, and the least of each: then nobody else had the processor.
+        # Alternately, and the minimum of each, to exclude time of other processes.
         both = [(await seconds("prometheus"), await seconds("nobody")) for _ in range(30)]
         known, unknown = map(min, zip(*both, strict=True))
         assert 0.5 < unknown / known < 2
 
     asyncio.run(run())
-    assert {hashed for _, hashed in counting.asked} == {HASH.encode()}
+    assert {hashed for _, hashed in counting.calls} == {HASH.encode()}

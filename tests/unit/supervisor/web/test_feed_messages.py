@@ -1,4 +1,4 @@
-"""What the web process is told of a file."""
+"""The feed messages about a file."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield made
 
 
-def test_regions_are_told_when_they_are_new(fleet: Fleet) -> None:
-    """Where a file lies is told after its status, once; then again when there was I/O."""
+def test_regions_are_sent_when_they_are_new(fleet: Fleet) -> None:
+    """The regions follow the status once, and again after I/O."""
     filemap = fleet.filemaps["/x"]
     status = ["file", status_of(fleet, filemap)]
     assert list(messages(fleet, "/x")) == [status]
@@ -40,8 +40,8 @@ def test_regions_are_told_when_they_are_new(fleet: Fleet) -> None:
     assert list(messages(fleet, "/x")) == [status, ["regions", "/x", [(8, 16, 5)]]]
 
 
-def test_a_renamed_file_is_told_anew(fleet: Fleet) -> None:
-    """Who is told of it under its new name is told where it lies, as it knows that only of the old one."""
+def test_a_renamed_file_is_sent_again(fleet: Fleet) -> None:
+    """The regions are sent again with the new path."""
     filemap = fleet.filemaps["/x"]
     filemap.placement.set_pieces([8], [16])
     list(messages(fleet, "/x"))
@@ -50,6 +50,6 @@ def test_a_renamed_file_is_told_anew(fleet: Fleet) -> None:
     assert ["regions", "/y", [(8, 16, 0)]] in list(messages(fleet, "/y"))
 
 
-def test_what_is_not_there_is_gone(fleet: Fleet) -> None:
-    """A file that is not followed any more is told as gone."""
+def test_a_removed_file_is_gone(fleet: Fleet) -> None:
+    """A file that is not followed is sent as gone."""
     assert list(messages(fleet, "/y")) == [["gone", "/y"]]

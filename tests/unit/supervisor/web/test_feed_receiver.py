@@ -12,15 +12,15 @@ import pytest
 from supervisor.web.feed_receiver import follow
 
 
-def test_all_that_was_said(caplog: pytest.LogCaptureFixture) -> None:
-    """More messages than are taken at a turn all come, in order, till the end; one that is none is told and left."""
+def test_all_messages_arrive(caplog: pytest.LogCaptureFixture) -> None:
+    """All messages arrive in order, also more than one turn takes. An invalid one is logged and skipped."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    said = [["event", number] for number in range(150)]
+    sent = [["event", number] for number in range(150)]
     taken: list[Any] = []
 
     async def read() -> None:
         following = asyncio.create_task(follow(theirs, taken.append))
-        for message in said:
+        for message in sent:
             await asyncio.get_running_loop().sock_sendall(ours, json.dumps(message).encode())
         await asyncio.get_running_loop().sock_sendall(ours, b"{")
         ours.close()
@@ -29,5 +29,5 @@ def test_all_that_was_said(caplog: pytest.LogCaptureFixture) -> None:
     with ours, theirs:
         ours.setblocking(False)
         asyncio.run(read())
-    assert taken == said
-    assert "a message of the supervisor was not taken: b'{'" in caplog.text
+    assert taken == sent
+    assert "invalid message from the supervisor: b'{'" in caplog.text

@@ -1,4 +1,4 @@
-"""What comes out at the other end of the feed, over a real socket and in a real loop."""
+"""What arrives at the other end of the feed, over a real socket and in a real loop."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from supervisor.web.feed_sender import FeedSender, Message
 DEADLINE = 60.0
 
 
-class Told:
-    """A loop with a feed; `files` is what there is to say of each path."""
+class Receiver:
+    """An event loop with a feed, and its receiving end. `files` are the messages for each path."""
 
     def __init__(self) -> None:
         self.loop = EventLoop()
@@ -29,7 +29,7 @@ class Told:
         assert self.next() == ["settings", {}]
 
     def turn_until(self, condition: Callable[[], bool]) -> None:
-        """Turn the loop until `condition` is true."""
+        """Run the loop until `condition` is true."""
         deadline = time.monotonic() + DEADLINE
         while not condition():
             assert time.monotonic() < deadline
@@ -56,52 +56,52 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
-    """One with nothing said."""
-    with closing(Told()) as made:
+def receiver() -> Iterator[Receiver]:
+    """A receiver without messages."""
+    with closing(Receiver()) as made:
         yield made
 
 
-def test_files_then_the_others(told: Told) -> None:
-    """What changed comes first, as it is when it is sent, each message a packet; then the rest, in order."""
-    told.feed.send(["supervisor", {"at": 1}])
-    told.feed.send(["event", {"id": 7}])
-    told.feed.changed("/a")
-    told.feed.changed("/b")
-    told.files["/a"] = [["file", {"path": "/a", "name": "\udcff\n"}], ["regions", "/a", []]]
-    told.files["/b"] = [["gone", "/b"]]
-    assert [told.next() for _ in range(5)] == [
-        *told.files["/a"],
-        *told.files["/b"],
+def test_files_then_the_others(receiver: Receiver) -> None:
+    """Changed files come first with their current status, then the other messages in order."""
+    receiver.feed.send(["supervisor", {"at": 1}])
+    receiver.feed.send(["event", {"id": 7}])
+    receiver.feed.changed("/a")
+    receiver.feed.changed("/b")
+    receiver.files["/a"] = [["file", {"path": "/a", "name": "\udcff\n"}], ["regions", "/a", []]]
+    receiver.files["/b"] = [["gone", "/b"]]
+    assert [receiver.next() for _ in range(5)] == [
+        *receiver.files["/a"],
+        *receiver.files["/b"],
         ["supervisor", {"at": 1}],
         ["event", {"id": 7}],
     ]
 
 
-def test_changes_are_put_together(told: Told) -> None:
-    """A file that changes all the time is told once an interval, as it was then; the last change is told too."""
+def test_changes_are_merged(receiver: Receiver) -> None:
+    """A file that changes all the time is sent once an interval. The last change is sent too."""
     count, started = 0, time.monotonic()
     received: list[int] = []
     while len(received) < 3:
         assert time.monotonic() < started + DEADLINE
         count += 1
-        told.files["/a"] = [["file", count]]
-        told.feed.changed("/a")
-        told.loop.turn(time.monotonic())
+        receiver.files["/a"] = [["file", count]]
+        receiver.feed.changed("/a")
+        receiver.loop.turn(time.monotonic())
         packets: list[bytes] = []
-        if told._read(packets):
+        if receiver._read(packets):
             received.append(json.loads(packets[0])[1])
     assert count > 100 * len(received)
     if received[-1] != count:
-        assert told.next() == ["file", count]
+        assert receiver.next() == ["file", count]
 
 
-def test_who_does_not_read_is_not_waited_for(told: Told) -> None:
-    """With the socket full the loop goes on, the files that changed wait as names, and all is told in the end."""
+def test_a_slow_reader_does_not_block(receiver: Receiver) -> None:
+    """With a full socket the loop continues, changed files wait as paths, and all are sent in the end."""
     for number in range(3000):
-        told.files[f"/{number}"] = [["file", {"path": f"/{number}", "text": "x" * 2000}]]
-        told.feed.changed(f"/{number}")
-    told.turn_until(told.feed.unread)
+        receiver.files[f"/{number}"] = [["file", {"path": f"/{number}", "text": "x" * 2000}]]
+        receiver.feed.changed(f"/{number}")
+    receiver.turn_until(receiver.feed.unread)
     turns = 0
 
     def busy() -> bool:
@@ -109,52 +109,52 @@ def test_who_does_not_read_is_not_waited_for(told: Told) -> None:
         turns += 1
         return turns == 200
 
-    told.turn_until(busy)
+    receiver.turn_until(busy)
     for number in range(3000):
-        told.files[f"/{number}"] = [["file", {"path": f"/{number}", "text": "y"}]]
-        told.feed.changed(f"/{number}")
+        receiver.files[f"/{number}"] = [["file", {"path": f"/{number}", "text": "y"}]]
+        receiver.feed.changed(f"/{number}")
     last: dict[str, str] = {}
     while len(last) < 3000 or set(last.values()) != {"y"}:
-        _, status = told.next()
+        _, status = receiver.next()
         last[status["path"]] = status["text"]
-    told.turn_until(lambda: not told.feed.unread())
+    receiver.turn_until(lambda: not receiver.feed.unread())
 
 
-def test_too_many_events(told: Told) -> None:
-    """The oldest of events that wait are dropped."""
+def test_too_many_events(receiver: Receiver) -> None:
+    """The oldest waiting events are dropped."""
     for number in range(5000):
-        told.feed.send(["event", number])
-    assert told.next() == ["event", 4000]
+        receiver.feed.send(["event", number])
+    assert receiver.next() == ["event", 4000]
 
 
-def test_a_message_that_is_too_large(told: Told) -> None:
-    """It is left out, and the rest is told."""
-    told.files["/a"] = [["file", "x" * 4_000_000], ["file", "small"]]
-    told.feed.changed("/a")
-    assert told.next() == ["file", "small"]
+def test_a_message_that_is_too_large(receiver: Receiver) -> None:
+    """It is skipped, and the others are sent."""
+    receiver.files["/a"] = [["file", "x" * 4_000_000], ["file", "small"]]
+    receiver.feed.changed("/a")
+    assert receiver.next() == ["file", "small"]
 
 
-def test_the_end(told: Told) -> None:
-    """A reader that has gone harms nobody; a new one gets only what is said from then on."""
-    told.feed.changed("/a")
-    told.files["/a"] = [["file", 1]]
-    told.end.close()
-    told.turn_until(lambda: not told.feed.unread())
-    told.feed.send(["event", 1])
-    told.loop.turn(time.monotonic())
-    told.end = told.feed.open(["settings", {}])
-    told.end.setblocking(False)
-    told.feed.send(["event", 2])
-    assert [told.next(), told.next()] == [["settings", {}], ["event", 2]]
+def test_the_end(receiver: Receiver) -> None:
+    """A closed reader does no harm. A new one gets only later messages."""
+    receiver.feed.changed("/a")
+    receiver.files["/a"] = [["file", 1]]
+    receiver.end.close()
+    receiver.turn_until(lambda: not receiver.feed.unread())
+    receiver.feed.send(["event", 1])
+    receiver.loop.turn(time.monotonic())
+    receiver.end = receiver.feed.open(["settings", {}])
+    receiver.end.setblocking(False)
+    receiver.feed.send(["event", 2])
+    assert [receiver.next(), receiver.next()] == [["settings", {}], ["event", 2]]
 
 
 def test_without_a_reader() -> None:
-    """Nothing is kept for one who isn't there, and nothing read."""
-    with closing(Told()) as told:
-        told.feed.close()
-        assert told.end.recv(1) == b""
-        told.feed.changed("/a")
-        told.feed.send(["event", 1])
-        assert not told.feed.unread()
-        assert told.loop.timers.next_due() is None
-        assert isinstance(told.end, socket.socket)
+    """Without a reader nothing is queued."""
+    with closing(Receiver()) as receiver:
+        receiver.feed.close()
+        assert receiver.end.recv(1) == b""
+        receiver.feed.changed("/a")
+        receiver.feed.send(["event", 1])
+        assert not receiver.feed.unread()
+        assert receiver.loop.timers.next_due() is None
+        assert isinstance(receiver.end, socket.socket)

@@ -32,7 +32,7 @@ DEADLINE = 60.0
 
 
 def free_port() -> int:
-    """Return a port that nobody has now."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as one:
         port: int = one.getsockname()[1]
     return port
@@ -46,7 +46,7 @@ def listen(value: object, **more: str) -> Config:
 
 
 class Parent:
-    """What the supervisor has around a web process."""
+    """The supervisor's part of a web process: event loop, log, reaper and feed."""
 
     def __init__(self, log: TextIO) -> None:
         self.loop = EventLoop()
@@ -68,15 +68,15 @@ class Parent:
             self.log.drain()
 
     def state(self, state: str, reason: str | None = None) -> bool:
-        """Return whether it is in this state, for this reason."""
+        """Return whether it is in this state, with this text in the reason."""
         status = self.web.status()
         return bool(status["state"] == state and (reason is None or reason in (status["reason"] or "")))
 
-    def answers(self, port: int) -> bool:
-        """Return whether it answers at the port that it is well."""
+    def is_healthy(self, port: int) -> bool:
+        """Return whether the health check at the port succeeds."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=0.2) as answer:
-                return bool(answer.read() == b"ok\n")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=0.2) as response:
+                return bool(response.read() == b"ok\n")
         except OSError:
             return False
 
@@ -97,7 +97,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def parent(log: Path) -> Iterator[Parent]:
-    """One without a web process yet."""
+    """A supervisor that has not started a web process."""
     with log.open("w") as stream, closing(Parent(stream)) as made:
         yield made
 
@@ -109,15 +109,15 @@ def pid(parent: Parent) -> int:
     return number
 
 
-def test_answers_and_is_started_again(parent: Parent) -> None:
-    """It serves at its port as soon as it was told how the supervisor is; killed, another takes its place, which
-    is told anew. Told to stop, it ends and the port is free."""
+def test_serves_and_is_restarted(parent: Parent) -> None:
+    """It serves after the first heartbeat. If it is killed, it is restarted and gets the whole status. When stopped,
+    it ends and the port is free."""
     port = free_port()
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     first = pid(parent)
     os.kill(first, signal.SIGKILL)
-    parent.turn_until(lambda: parent.state("RUNNING") and pid(parent) != first and parent.answers(port))
+    parent.turn_until(lambda: parent.state("RUNNING") and pid(parent) != first and parent.is_healthy(port))
     status = parent.web.status()
     assert (status["restarts"], status["last_crash"]) == (1, "killed by SIGKILL")
     parent.web.stop()
@@ -125,8 +125,8 @@ def test_answers_and_is_started_again(parent: Parent) -> None:
     socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_a_port_in_use_is_tried_again(parent: Parent, log: Path) -> None:
-    """While somebody else has the port, the status and one line of the log say who could; then it is taken."""
+def test_a_port_in_use_is_retried(parent: Parent, log: Path) -> None:
+    """While another process has the port, the status and one log line show how to find it. Then it is opened."""
     with socket.create_server(("127.0.0.1", 0)) as others:
         port = others.getsockname()[1]
         parent.web.apply(listen(f"127.0.0.1:{port}"))
@@ -134,18 +134,18 @@ def test_a_port_in_use_is_tried_again(parent: Parent, log: Path) -> None:
         parent.turn_until(lambda: time.monotonic() > tries)
         assert parent.state("WAITING", f"`ss -ltnp sport = :{port}` shows who has it")
         assert parent.web.is_stopped
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     assert log.read_text().count("Address already in use") == 1
 
 
 def test_another_address_takes_effect(parent: Parent) -> None:
-    """A changed address has another process answer there; the same leaves it; `off` ends it."""
+    """A new address starts another process there. The same address keeps the process, and `off` stops it."""
     first, second = free_port(), free_port()
     parent.web.apply(listen(f"127.0.0.1:{first}"))
-    parent.turn_until(lambda: parent.answers(first))
+    parent.turn_until(lambda: parent.is_healthy(first))
     parent.web.apply(listen(f"127.0.0.1:{second}"))
-    parent.turn_until(lambda: parent.answers(second))
-    assert not parent.answers(first)
+    parent.turn_until(lambda: parent.is_healthy(second))
+    assert not parent.is_healthy(first)
     there = pid(parent)
     parent.web.apply(listen(f"127.0.0.1:{second}"))
     assert parent.state("RUNNING")
@@ -161,7 +161,7 @@ def tls(own: Certificate) -> str:
 
 
 def serial(port: int) -> str:
-    """Return which certificate is shown at the port; none where there is no TLS to be had."""
+    """Return the serial number of the port's certificate; empty without TLS."""
     with contextlib.suppress(OSError):
         certificate = ssl.get_server_certificate(("127.0.0.1", port), timeout=5)
         return openssl("x509", "-noout", "-serial", given=certificate).strip()
@@ -169,7 +169,7 @@ def serial(port: int) -> str:
 
 
 def shown(parent: Parent, port: int) -> str:
-    """Return the same while the loop turns."""
+    """Return the same while the loop runs."""
     with ThreadPoolExecutor() as pool:
         asking = pool.submit(serial, port)
         parent.turn_until(asking.done)
@@ -177,7 +177,7 @@ def shown(parent: Parent, port: int) -> str:
 
 
 def test_a_renewed_certificate(parent: Parent, tmp_path: Path) -> None:
-    """It is taken by a reload; one that finds the same leaves the process."""
+    """A reload loads it. A reload with the same certificate keeps the process."""
     authority, port = Authority(tmp_path), free_port()
     own = authority.issue("server")
     config = listen(f"127.0.0.1:{port}", tls_server_config=tls(own))
@@ -193,12 +193,12 @@ def test_a_renewed_certificate(parent: Parent, tmp_path: Path) -> None:
 
 
 def test_a_key_that_does_not_fit(parent: Parent, log: Path, tmp_path: Path) -> None:
-    """Status and log tell of files that can't be used; once they are right a reload has it serve."""
+    """Status and log show unusable files. When they are repaired, a reload starts the process."""
     authority, port = Authority(tmp_path), free_port()
     own, other = authority.issue("server"), authority.issue("other")
     config = listen(f"127.0.0.1:{port}", tls_server_config=tls(Certificate(own.cert, other.key)))
     parent.web.apply(config)
-    parent.turn_until(lambda: parent.state("FAILED", "web.tls_server_config can't be used: the log says"))
+    parent.turn_until(lambda: parent.state("FAILED", "web.tls_server_config is not usable: see the log"))
     assert f"key_file {other.key} are no certificate" in log.read_text()
     assert "Traceback" not in log.read_text()
     other.key.write_bytes(own.key.read_bytes())
@@ -207,7 +207,7 @@ def test_a_key_that_does_not_fit(parent: Parent, log: Path, tmp_path: Path) -> N
 
 
 def test_users_stay_secret(parent: Parent) -> None:
-    """Neither arguments nor environment, which everybody on the host can read, hold a hash or a key's path."""
+    """Arguments and environment, which all users can read, contain no hash and no path of a key."""
     port = free_port()
     hashed = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"
     parent.web.apply(listen(f"127.0.0.1:{port}", basic_auth_users=f"{{prometheus: '{hashed}'}}"))
@@ -227,43 +227,45 @@ def test_users_stay_secret(parent: Parent) -> None:
         ("[::]", "{a: $2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2}", False),
     ],
 )
-def test_open_to_anybody(parent: Parent, log: Path, address: str, users: str, *, warned: bool) -> None:
-    """Where other hosts reach it in the clear and without a password, the log says so, once."""
+def test_warns_if_every_host_can_read(
+    parent: Parent, log: Path, address: str, users: str, *, warned: bool
+) -> None:
+    """The log has one warning if other hosts can read it without TLS and password."""
     config = listen(f"{address}:{free_port()}", basic_auth_users=users)
     parent.web.apply(config)
     parent.web.apply(config)
     parent.turn_until(lambda: parent.state("RUNNING") and "listening on" in log.read_text())
     assert log.read_text().count("WARNING filemapd") == warned
-    assert ("anybody who reaches" in log.read_text()) == warned
+    assert ("is readable by every host" in log.read_text()) == warned
 
 
-def test_what_crashes_at_once_is_given_up(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is FAILED with the reason after as many crashes as a worker may have, and tried again by a reload."""
+def test_repeated_crashes_fail(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `give_up` crashes it is FAILED with the reason. A reload retries."""
     python = sys.executable
     monkeypatch.setattr(sys, "executable", "/bin/false")
     port = free_port()
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.state("FAILED", "gave up after 3 crashes within 10m: exit status 1"))
+    parent.turn_until(lambda: parent.state("FAILED", "crashed 3 times within 10m: exit status 1"))
     monkeypatch.setattr(sys, "executable", python)
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
 
 
 def test_no_program_to_run(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can't be started is a crash with the system's reason."""
+    """A failed start is a crash with the system's error as its reason."""
     monkeypatch.setattr(sys, "executable", "/nowhere")
     parent.web.apply(listen(f"127.0.0.1:{free_port()}"))
     parent.turn_until(lambda: parent.state("FAILED", "No such file or directory"))
 
 
-def test_one_that_does_not_read_is_killed(parent: Parent) -> None:
-    """Stopped, it leaves what it is told unread; that is found, and it is started again."""
+def test_a_process_that_does_not_read_is_killed(parent: Parent) -> None:
+    """A stopped process with unread messages is killed and restarted."""
     port = free_port()
     config = listen(f"127.0.0.1:{port}")
     health = config.supervisor.health.model_copy(update={"heartbeat": 0.2})
     config = config.model_copy(update={"supervisor": config.supervisor.model_copy(update={"health": health})})
     parent.web.apply(config)
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     parent.web.check()
     assert parent.web.status()["rss_bytes"] > 1 << 20
     os.kill(pid(parent), signal.SIGSTOP)
@@ -278,34 +280,34 @@ def test_one_that_does_not_read_is_killed(parent: Parent) -> None:
     assert "has not read its feed for" in parent.web.status()["last_crash"]
 
 
-def test_one_that_does_not_end_is_killed(parent: Parent) -> None:
-    """Stopped, it does not end when it is told to: it is killed after a while, and another listens elsewhere."""
+def test_a_process_that_does_not_end_is_killed(parent: Parent) -> None:
+    """A process that ignores SIGTERM is killed after the grace period, and the next one starts."""
     before, after = free_port(), free_port()
     parent.web.apply(listen(f"127.0.0.1:{before}"))
-    parent.turn_until(lambda: parent.answers(before))
+    parent.turn_until(lambda: parent.is_healthy(before))
     former = pid(parent)
     os.kill(former, signal.SIGSTOP)
     parent.web.apply(listen(f"127.0.0.1:{after}"))
-    parent.turn_until(lambda: parent.answers(after))
+    parent.turn_until(lambda: parent.is_healthy(after))
     assert pid(parent) != former
 
 
-def test_its_own_port_is_waited_for_silently(parent: Parent, log: Path) -> None:
-    """A change of how it answers at a port that its former process is slow to give up is no error to be told."""
+def test_waiting_for_its_own_port_is_not_logged(parent: Parent, log: Path) -> None:
+    """While the former process still holds the port, no error is logged."""
     port = free_port()
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     former = pid(parent)
     os.kill(former, signal.SIGSTOP)
     parent.web.apply(listen(f"0.0.0.0:{port}"))
     assert parent.state("STOPPING")
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     assert pid(parent) != former
     assert "can't be listened on" not in log.read_text()
 
 
-def test_none_is_wanted(parent: Parent) -> None:
-    """Before there is a configuration, and by one that says so, there is no process and nothing to do."""
+def test_no_process_is_configured(parent: Parent) -> None:
+    """Without a configuration, and with `listen: off`, no process is started."""
     parent.web.stop()
     parent.web.check()
     parent.web.apply(listen("off"))
@@ -313,19 +315,19 @@ def test_none_is_wanted(parent: Parent) -> None:
     assert parent.state("STOPPED")
 
 
-def test_its_user_is_not_there() -> None:
-    """Where the user was removed since the configuration was read, the reason says what to do."""
-    with pytest.raises(LookupError, match=r"there is no user 'gone': make it, or set web\.user to another"):
+def test_missing_user() -> None:
+    """If the user was removed after the configuration was read, the reason shows what to do."""
+    with pytest.raises(LookupError, match=r"user 'gone' does not exist: create it, or change web\.user"):
         _user("gone")
 
 
 def test_its_records_are_in_the_log(parent: Parent, log: Path) -> None:
-    """What it logs comes out in the supervisor's log, on one line and under its pid; it goes on afterwards."""
+    """Its records are in the supervisor's log, on one line each and with its pid. It continues afterwards."""
     port = free_port()
     parent.web.apply(listen(f"127.0.0.1:{port}"))
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))
     parent.feed.send(["nonsense", "\x1b[31m\n"])
-    parent.turn_until(lambda: "a message of the supervisor was not taken" in log.read_text())
-    assert f"ERROR filemapd[{pid(parent)}]: a message" in log.read_text()
+    parent.turn_until(lambda: "invalid message from the supervisor" in log.read_text())
+    assert f"ERROR filemapd[{pid(parent)}]: invalid message" in log.read_text()
     assert "\x1b" not in log.read_text()
-    parent.turn_until(lambda: parent.answers(port))
+    parent.turn_until(lambda: parent.is_healthy(port))

@@ -1,4 +1,4 @@
-"""The web process over TLS: which clients it talks to, and what one that never finishes costs."""
+"""The web process over TLS: which clients it accepts, and the limits of unfinished handshakes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.serving import DEADLINE, Serving, recorded_status, serving
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who issues all certificates here."""
+    """The issuer of all certificates here."""
     return Authority(tmp_path_factory.mktemp("tls"))
 
 
@@ -43,7 +43,7 @@ def config(own: Certificate, **more: object) -> TlsServerConfig:
 
 
 def trusting(authority: Authority, client: Certificate | None = None) -> ssl.SSLContext:
-    """Return the context of a client that trusts an authority, and has a certificate of its own or not."""
+    """Return the context of a client that trusts an authority. It may have a certificate."""
     context = ssl.create_default_context(cafile=str(authority.file))
     if client is not None:
         context.load_cert_chain(client.cert, client.key)
@@ -52,22 +52,22 @@ def trusting(authority: Authority, client: Certificate | None = None) -> ssl.SSL
 
 @pytest.fixture
 def web(authority: Authority, own: Certificate) -> Iterator[Serving]:
-    """A web process with TLS that was told all."""
+    """A web process with TLS, which has the whole status."""
     with serving(tls=config(own), context=trusting(authority)) as one:
-        one.tell_all(recorded_status())
+        one.send_all(recorded_status())
         yield one
 
 
 def client(port: int, *words: str) -> str:
-    """Return what `openssl s_client` tells of a connection."""
+    """Return the output of `openssl s_client` for a connection."""
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *words]
     done = subprocess.run(command, input="", capture_output=True, text=True, timeout=DEADLINE, check=False)
     return done.stdout + done.stderr
 
 
 def test_answers(web: Serving, authority: Authority) -> None:
-    """All is there as without TLS, for curl and openssl too; who doesn't trust it hangs up, and who speaks plain HTTP
-    gets nothing. None of that has a line in the log."""
+    """Requests succeed as without TLS, also with curl and openssl. A client that doesn't trust the certificate
+    disconnects, and a client without TLS gets no response. Nothing is logged."""
     assert web.get("/metrics").body.count(b"\n") > 100
     curl = ["curl", "--silent", "--cacert", str(authority.file), f"https://127.0.0.1:{web.port}/healthz"]
     assert subprocess.run(curl, capture_output=True, check=True, timeout=DEADLINE).stdout == b"ok\n"
@@ -98,24 +98,24 @@ def test_answers(web: Serving, authority: Authority) -> None:
 def test_versions(
     authority: Authority, own: Certificate, least: str, offered: str, spoken: str | None
 ) -> None:
-    """TLS is spoken from `min_version` on."""
+    """TLS versions from `min_version` upwards are accepted."""
     with serving(tls=config(own, min_version=least), context=trusting(authority)) as web:
-        web.tell_all(recorded_status())
-        told = client(web.port, "-CAfile", str(authority.file), offered, "-cipher", "DEFAULT:@SECLEVEL=0")
-        assert (f"New, {spoken}" in told) if spoken else ("New, (NONE)" in told)
+        web.send_all(recorded_status())
+        output = client(web.port, "-CAfile", str(authority.file), offered, "-cipher", "DEFAULT:@SECLEVEL=0")
+        assert (f"New, {spoken}" in output) if spoken else ("New, (NONE)" in output)
 
 
 @pytest.mark.parametrize(
-    ("asked", "without"), [("RequireAndVerifyClientCert", False), ("VerifyClientCertIfGiven", True)]
+    ("client_auth", "without"), [("RequireAndVerifyClientCert", False), ("VerifyClientCertIfGiven", True)]
 )
 def test_clients_certificates(
-    authority: Authority, own: Certificate, tmp_path: Path, asked: str, *, without: bool
+    authority: Authority, own: Certificate, tmp_path: Path, client_auth: str, *, without: bool
 ) -> None:
-    """A client with a certificate of the authority's is answered, one with another's is not; one without as
-    configured."""
-    tls = config(own, client_auth_type=asked, client_ca_file=str(authority.file))
+    """Clients with a certificate of the authority are accepted, with one of another authority refused, and without
+    one as configured."""
+    tls = config(own, client_auth_type=client_auth, client_ca_file=str(authority.file))
     with serving(tls=tls, context=trusting(authority, authority.issue("client"))) as web:
-        web.tell_all(recorded_status())
+        web.send_all(recorded_status())
         web.context = trusting(authority, Authority(tmp_path, "another").issue("stranger"))
         with pytest.raises(OSError, match=r"(?i)alert|reset|closed"):
             web.get("/healthz")
@@ -129,7 +129,7 @@ def test_clients_certificates(
 
 
 def test_unfinished_handshakes_are_counted(web: Serving) -> None:
-    """Who connects and says nothing takes one of the places that there are; without them, others are answered."""
+    """Silent clients count as connections. When they disconnect, others are served."""
     while (refused := refused_beside_silent(web)) is None:
         pass
     assert refused
@@ -143,8 +143,8 @@ def test_unfinished_handshakes_are_counted(web: Serving) -> None:
 
 
 def refused_beside_silent(web: Serving) -> bool | None:
-    """Return whether a request is refused while all places are taken by who says nothing; None where it took so long
-    that they may have lost theirs."""
+    """Return whether a request is refused while silent clients have all connections. Return None if it took so long
+    that they may have timed out."""
     began = time.monotonic()
     with contextlib.ExitStack() as silent:
         for _ in range(MOST_CONNECTIONS):
@@ -156,49 +156,50 @@ def refused_beside_silent(web: Serving) -> bool | None:
     return False if time.monotonic() - began < server._HANDSHAKE else None
 
 
-@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01\x00"])
-def test_who_never_finishes(monkeypatch: pytest.MonkeyPatch, own: Certificate, said: bytes) -> None:
-    """A client that begins a handshake, or nothing, and stays loses its connection in time, and its place."""
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01\x00"])
+def test_unfinished_handshakes_time_out(
+    monkeypatch: pytest.MonkeyPatch, own: Certificate, sent: bytes
+) -> None:
+    """A client that doesn't finish its handshake is disconnected after the timeout."""
     monkeypatch.setattr(server, "_HANDSHAKE", 0.2)
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as one:
-            answering = HttpServer(application(Store()), server_context(config(own).model_dump()))
-            answering.on(listening)
+            http_server = HttpServer(application(Store()), server_context(config(own).model_dump()))
+            http_server.start(listening)
             one.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(one, listening.getsockname())
-            await loop.sock_sendall(one, said)
+            await loop.sock_sendall(one, sent)
             assert await asyncio.wait_for(loop.sock_recv(one, 1), DEADLINE) == b""
-            while answering._opening:
+            while http_server._opening:
                 await asyncio.sleep(0)
-            assert not answering._state.connections
+            assert not http_server._state.connections
             loop.remove_reader(listening)
 
     asyncio.run(run())
 
 
-def test_check_tells(own: Certificate, tmp_path: Path) -> None:
-    """`filemapd check` says of files that can't be used what the web process would; that the configuration is right
-    is so all the same."""
+def test_check_reports_unusable_files(own: Certificate, tmp_path: Path) -> None:
+    """`filemapd check` reports unusable TLS files as the web process does. The configuration is valid."""
     file = tmp_path / "filemaps.yaml"
-    for key, told in ((own.key, ""), (Path("key"), f"key_file {tmp_path}/key can't be read: No such file")):
+    for key, error in ((own.key, ""), (Path("key"), f"key_file {tmp_path}/key can't be read: No such file")):
         file.write_text(
             f"version: 1\nweb: {{tls_server_config: {{cert_file: {own.cert}, key_file: {key}}}}}\n"
         )
         done = CliRunner().invoke(main, ["check", "-c", str(file)])
-        assert (done.exit_code, "web.tls_server_config: " in done.stderr) == (0, bool(told))
-        assert told in done.stderr
+        assert (done.exit_code, "web.tls_server_config: " in done.stderr) == (0, bool(error))
+        assert error in done.stderr
 
 
 def test_unusable_files(authority: Authority, own: Certificate, tmp_path: Path) -> None:
-    """Of files that are not there, don't belong together, have a passphrase or are something else, it is said which
-    and why."""
+    """The error names the file and the reason if files are missing, don't match, need a passphrase or are something
+    else."""
     other, nothing, text = authority.issue("other"), tmp_path / "nothing", tmp_path / "text"
     text.write_text("no certificate\n")
     locked = tmp_path / "locked.key"
     openssl("ec", "-in", str(own.key), "-aes128", "-passout", "pass:secret", "-out", str(locked))
-    for changed, told in (
+    for changed, error in (
         ({"cert_file": nothing}, f"cert_file {nothing} can't be read: No such file or directory"),
         ({"key_file": nothing}, f"key_file {nothing} can't be read: No such file or directory"),
         ({"cert_file": tmp_path}, f"cert_file {tmp_path} can't be read: Is a directory"),
@@ -210,8 +211,8 @@ def test_unusable_files(authority: Authority, own: Certificate, tmp_path: Path) 
         ({"key_file": locked}, f"{locked} are no certificate in PEM form and its key without a passphrase: "),
     ):
         wrong = config(own).model_dump() | {key: str(value) for key, value in changed.items()}
-        with pytest.raises(UnusableError, match=told):
+        with pytest.raises(UnusableError, match=error):
             server_context(wrong)
-    asked = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": str(text)}
+    client_auth = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": str(text)}
     with pytest.raises(UnusableError, match=f"client_ca_file {text} holds no certificates in PEM form: "):
-        server_context(config(own, **asked).model_dump())
+        server_context(config(own, **client_auth).model_dump())

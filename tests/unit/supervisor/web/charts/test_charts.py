@@ -1,4 +1,4 @@
-"""Charts are SVG that an XML parser reads, whatever they tell of, and tell what they are given."""
+"""Charts are well-formed SVG with any input, and show the values that they are given."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HOSTILE = "\"'><script>alert(1)</script>&amp;]]>"
 
 
 def parsed(markup: str) -> ET.Element:
-    """Return a chart as a tree. Raises ParseError where it isn't one."""
+    """Return a chart as a tree. Raises ParseError if it is not well-formed."""
     return ET.fromstring(markup)  # noqa: S314 - our own
 
 
 def titles(tree: ET.Element) -> list[str]:
-    """Return what is shown at the pointer."""
+    """Return the tooltips."""
     return [element.text or "" for element in tree.iter(f"{SVG}title")]
 
 
@@ -49,7 +49,7 @@ def at(seconds: float, reads: int, writes: int = 0) -> Reading:
 
 
 def an_hour(bounds_ns: tuple[int, ...] = BOUNDS) -> Series:
-    """Return 20 minutes at 10 reads and a write a second, the last minute of which there was nothing."""
+    """Return 20 minutes with 10 reads and a write a second, without I/O in the last minute."""
 
     def reading(seconds: int, reads: int, writes: int) -> Reading:
         found = at(seconds, reads, writes)
@@ -62,7 +62,7 @@ def an_hour(bounds_ns: tuple[int, ...] = BOUNDS) -> Series:
 
 
 def test_text_is_no_markup() -> None:
-    """What names say is text: in titles, labels, addresses and descriptions."""
+    """Names are escaped in titles, labels, addresses and descriptions."""
     link = draw.link(HOSTILE, [draw.title("x")])
     tree = parsed(
         draw.picture([draw.title(HOSTILE), draw.label(HOSTILE, 0, 0), link, draw.span(HOSTILE)], 10, HOSTILE)
@@ -76,14 +76,14 @@ def test_text_is_no_markup() -> None:
     assert not list(tree.iter(f"{SVG}script"))
 
 
-def test_nothing_has_a_style_of_its_own() -> None:
-    """The policy of the page lets no style stand in an element."""
+def test_no_inline_styles() -> None:
+    """The page's policy forbids style attributes."""
     for markup in (draw_hour(an_hour(), T0 + SPAN), sparkline.of_rate([Bucket(1, 5), None])):
         assert all(element.get("style") is None for element in parsed(markup).iter())
 
 
 def test_the_hour_has_a_column_for_each_interval() -> None:
-    """At the pointer each interval's figures are told; the time before the first reading is marked."""
+    """Each interval has a tooltip with its figures. The time before the first reading is hatched."""
     tree = parsed(draw_hour(an_hour(), T0 + SPAN))
     assert len(titles(tree)) == 114
     assert titles(tree)[0] == (
@@ -94,14 +94,14 @@ def test_the_hour_has_a_column_for_each_interval() -> None:
     assert [float(str(rect.get("width")).rstrip("%")) for rect in covers] == pytest.approx(
         [100 * 2400 / 3600] * 4, abs=0.001
     )
-    assert {rect.get("fill") for rect in covers} == {"url(#not-watched)"}
-    assert [pattern.get("id") for pattern in tree.iter(f"{SVG}pattern")] == ["not-watched"]
-    assert [element.text for element in tree.iter(f"{SVG}text")].count("not watched yet") == 4
+    assert {rect.get("fill") for rect in covers} == {"url(#no-data)"}
+    assert [pattern.get("id") for pattern in tree.iter(f"{SVG}pattern")] == ["no-data"]
+    assert [element.text for element in tree.iter(f"{SVG}text")].count("no data") == 4
     assert "at most 11 I/Os a second" in str(tree.get("aria-label"))
 
 
 def test_the_heat_map_has_a_cell_for_each_bin_that_had_io() -> None:
-    """There are two such bins in each interval; the fuller one's are of the strongest shade."""
+    """There are two such bins in each interval. The fuller one has the strongest shade."""
     tree = parsed(draw_hour(an_hour(), T0 + SPAN))
     shades = [
         str(rect.get("class")) for rect in tree.iter(f"{SVG}rect") if str(rect.get("class")).startswith("h")
@@ -111,30 +111,30 @@ def test_the_heat_map_has_a_cell_for_each_bin_that_had_io() -> None:
 
 
 def test_without_a_histogram_there_is_no_heat_map() -> None:
-    """A group that was adopted may have none."""
+    """An adopted group may have no histogram."""
     tree = parsed(draw_hour(an_hour(()), T0 + SPAN))
     assert not [rect for rect in tree.iter(f"{SVG}rect") if str(rect.get("class")).startswith("h")]
     assert len(titles(tree)) == 114
 
 
-def test_what_came_before_the_first_reading() -> None:
-    """It is hatched; that it was not watched is said where there is room for words."""
+def test_before_the_first_reading() -> None:
+    """The time is hatched, with a label if there is room."""
     series = Series(at(0, 0))
     series.add(at(600, 5), T0)
     half, most = (draw_hour(series, T0 + SPAN * part) for part in (0.5, 0.9))
-    assert "not-watched" in half
-    assert "not watched yet" in half
-    assert "not-watched" in most
-    assert "not watched yet" not in most
+    assert "no-data" in half
+    assert "no data" in half
+    assert "no-data" in most
+    assert "no data" not in most
 
 
-def test_an_hour_of_nothing() -> None:
-    """A file without I/O has a chart that says so."""
+def test_an_hour_without_io() -> None:
+    """The chart's description is "no I/O"."""
     assert parsed(draw_hour(Series(at(0, 0)), T0 + SPAN)).get("aria-label") == "The last hour: no I/O"
 
 
 def test_sparklines() -> None:
-    """Their highest is told; a stretch that is not known parts the line, as does one without a latency."""
+    """The description has the maximum. Unknown buckets, and buckets without a latency, are gaps in the line."""
     found = [None, Bucket(5, 1e6), Bucket(10, None), Bucket(0, 2e6)]
     rate, latency = parsed(sparkline.of_rate(found)), parsed(sparkline.of_latency(found))
     assert rate.get("aria-label") == "I/Os a second in the last hour, at most 10"
@@ -146,18 +146,18 @@ def test_sparklines() -> None:
 
 
 def test_heat_levels() -> None:
-    """The fullest cell is of the highest level, each quarter of it one lower, and anything at all of the lowest."""
+    """The fullest cell has the highest level, a quarter of it one level less, and any I/O at least the lowest."""
     assert [level(value, 1000) for value in (1000, 500, 499, 124, 31, 7, 0.001)] == [5, 5, 4, 3, 2, 1, 1]
 
 
-def test_latencies_stand_among_their_bins() -> None:
-    """A latency is as far up in its row as it is in its bin; one beyond all bounds is in the middle of the last."""
+def test_heights_of_latencies() -> None:
+    """A latency is interpolated in the row of its bin. Above all bounds it is in the middle of the last row."""
     for latency, height in ((0, 0), (50_000, 0.5), (100_000, 1), (5_500_000, 2.5), (float("inf"), 3.5)):
         assert among_bins(latency, BOUNDS) == pytest.approx(height / 4)
 
 
-def test_pauses_part_lines() -> None:
-    """Intervals that touch are one line, others are apart; what begins before the hour begins with it."""
+def test_pauses_interrupt_lines() -> None:
+    """Adjacent intervals are one line, others are not. A line before the hour is cut off at its start."""
     found = rates(at(0, 0), at(10, 5))
     assert found is not None
     spans = ((-5, 10), (10.2, 20), (60, 70))
@@ -168,14 +168,14 @@ def test_pauses_part_lines() -> None:
 
 @given(st.floats(0, 1e15, allow_subnormal=False), st.sampled_from([10, 1024]))
 def test_scales_have_round_ends(value: float, base: int) -> None:
-    """The end of a scale is not below what it is for, and not far above."""
+    """The end of a scale is not below its maximum value, and not far above."""
     most = rounded_up(value, base)
     assert most >= value * 0.999_99
     assert most <= max(1.0, value * 2.01)
 
 
 def test_an_interval_in_words() -> None:
-    """What there was none of has no latency."""
+    """Without writes there is no write latency."""
     found = rates(at(0, 0), at(10, 5))
     assert found is not None
     assert in_words(Interval(T0, T0 + 10, found)).splitlines()[2] == "0 writes/s, 0 B/s"

@@ -1,4 +1,4 @@
-"""The map of a device: what is shown of it, and how that is drawn."""
+"""The map of a device: its window and its drawing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.web.charts.device_map import ROWS, Image, draw_map, draw_overview, heat_level, legend, parts
-from supervisor.web.charts.zoom import LEAST, Window, asked_for, window
+from supervisor.web.charts.zoom import LEAST, Window, requested_window, window
 from supervisor.web.state.heat import Piece
 
 GIB = 1 << 30
@@ -20,41 +20,43 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def image(number: int, pieces: Sequence[tuple[int, int, float]], name: str = "disk.img") -> Image:
-    """Return an image with pieces: start, end and I/Os a second."""
+    """Return an image with pieces (start, end, I/Os a second)."""
     return Image(number, name, f"/image?name={number}", [Piece(*piece) for piece in pieces])
 
 
 def shapes(markup: str, kind: str) -> list[ET.Element]:
-    """Return the rectangles of a kind."""
+    """Return the rectangles with a class."""
     tree = ET.fromstring(markup)  # noqa: S314 - our own
     return [rect for rect in tree.iter(f"{SVG}rect") if kind in str(rect.get("class")).split()]
 
 
 def labels(markup: str) -> list[str]:
-    """Return what is written on the map."""
+    """Return the labels on the map."""
     return [str(text.text) for text in ET.fromstring(markup).iter(f"{SVG}text")]  # noqa: S314 - our own
 
 
-def test_what_an_address_asks_for() -> None:
-    """Without numbers all is shown; a window is kept within the device, and told where it is none."""
-    assert asked_for({}, 24 * GIB) == WHOLE
-    assert asked_for({"start": str(GIB), "end": str(3 * GIB)}, 24 * GIB) == Window(GIB, 3 * GIB, 24 * GIB)
-    assert asked_for({"start": str(23 * GIB), "end": str(99 * GIB)}, 24 * GIB) == WHOLE
-    assert asked_for({}, 0) == Window(0, LEAST, LEAST)
-    for query, told in (
-        ({"start": "1G"}, "start='1G' is no number of bytes, such as start=0"),
-        ({"start": "-1"}, "start='-1' is no number"),
-        ({"end": "9" * 99}, "is no number"),
+def test_requested_window() -> None:
+    """The default is the whole device. A window is moved into the device, and invalid numbers are errors."""
+    assert requested_window({}, 24 * GIB) == WHOLE
+    assert requested_window({"start": str(GIB), "end": str(3 * GIB)}, 24 * GIB) == Window(
+        GIB, 3 * GIB, 24 * GIB
+    )
+    assert requested_window({"start": str(23 * GIB), "end": str(99 * GIB)}, 24 * GIB) == WHOLE
+    assert requested_window({}, 0) == Window(0, LEAST, LEAST)
+    for query, error in (
+        ({"start": "1G"}, "start='1G' is not a number of bytes; an example is start=0"),
+        ({"start": "-1"}, "start='-1' is not a number"),
+        ({"end": "9" * 99}, "is not a number"),
         ({"start": "5", "end": "5"}, "start=5 is not before end=5"),
-        ({"start": "٣"}, "is no number"),
+        ({"start": "٣"}, "is not a number"),
     ):
-        with pytest.raises(ValueError, match=re.escape(told)):
-            asked_for(query, 24 * GIB)
+        with pytest.raises(ValueError, match=re.escape(error)):
+            requested_window(query, 24 * GIB)
 
 
 @given(st.integers(0, 1 << 60), st.integers(0, 1 << 60), st.integers(0, 1 << 50))
 def test_a_window_is_in_its_device(start: int, end: int, size: int) -> None:
-    """Whatever is asked for, and however it is changed, a window lies in the device and is not too short."""
+    """Any requested, zoomed or moved window is within the device and not too short."""
     first = window(min(start, end), max(start, end), size)
     for found in (first, first.zoomed(0.5), first.zoomed(2), first.moved(0.5), first.moved(-0.5)):
         assert 0 <= found.start < found.end <= found.size
@@ -65,7 +67,7 @@ def test_a_window_is_in_its_device(start: int, end: int, size: int) -> None:
 
 
 def test_zooming_goes_around_the_middle() -> None:
-    """Half as much, twice as much, and half a window on."""
+    """Zooming keeps the middle. Moving keeps the length."""
     shown = Window(8 * GIB, 16 * GIB, 24 * GIB)
     assert shown.zoomed(0.5) == Window(10 * GIB, 14 * GIB, 24 * GIB)
     assert shown.zoomed(2) == Window(4 * GIB, 20 * GIB, 24 * GIB)
@@ -77,7 +79,7 @@ def test_zooming_goes_around_the_middle() -> None:
 
 
 def test_near_pieces_are_one_part() -> None:
-    """Pieces of one image that could not be told apart are drawn as one, with the I/O of both; others' are not."""
+    """Near pieces of one image are merged, with the sum of their I/O. Pieces of different images are not."""
     one = image(1, [(0, GIB, 2), (GIB + 4096, 2 * GIB, 3), (10 * GIB, 11 * GIB, 0)])
     other = image(2, [(2 * GIB, 3 * GIB, 1)])
     found = parts([one, other], WHOLE)
@@ -89,8 +91,8 @@ def test_near_pieces_are_one_part() -> None:
     assert len(parts([one], Window(GIB - 65536, GIB + 65536, 24 * GIB))) == 2
 
 
-def test_only_what_is_in_the_window_is_drawn() -> None:
-    """What touches the window's edges from outside is not in it."""
+def test_only_parts_in_the_window_are_drawn() -> None:
+    """Adjacent pieces outside the window are not drawn."""
     found = parts(
         [image(1, [(0, GIB, 0), (GIB, 2 * GIB, 0), (2 * GIB, 3 * GIB, 0)])], Window(GIB, 2 * GIB, 24 * GIB)
     )
@@ -98,7 +100,7 @@ def test_only_what_is_in_the_window_is_drawn() -> None:
 
 
 def test_there_are_never_too_many_shapes() -> None:
-    """50,000 pieces are drawn as 2,500 parts at most, which hold all of their I/O."""
+    """50,000 pieces are merged into at most 2,500 parts, with all of their I/O."""
     apart = 10 * GIB // 5000
     images = [
         image(n, [(i * apart + n * 4096, i * apart + n * 4096 + 4096, 0.5) for i in range(5000)])
@@ -111,7 +113,7 @@ def test_there_are_never_too_many_shapes() -> None:
 
 
 def test_a_part_is_in_each_row_that_it_touches() -> None:
-    """Rows are of the same length; a part that goes on in the next one is drawn in both, with its name."""
+    """Rows have the same length. A part that continues in the next row is drawn and labelled in both."""
     drawn = draw_map(parts([image(3, [(GIB // 2, 2 * GIB, 50)])], WHOLE), WHOLE)
     assert [(rect.get("x"), rect.get("width"), rect.get("y")) for rect in shapes(drawn, "tank")] == [
         ("50%", "50%", "0"),
@@ -120,8 +122,8 @@ def test_a_part_is_in_each_row_that_it_touches() -> None:
     assert labels(drawn) == ["3 disk.img", "3", "3 disk.img", "3"]
 
 
-def test_heat_is_how_high_a_part_is_filled() -> None:
-    """Each level is higher than the one before; without I/O nothing is filled. The legend shows all of them."""
+def test_fill_height_shows_heat() -> None:
+    """Each level is higher than the one before. Without I/O nothing is filled. The legend shows all levels."""
     assert [heat_level(rate) for rate in (0, 0.01, 1, 1.1, 11, 101, 1001)] == [0, 1, 1, 2, 3, 4, 5]
     heights = []
     for rate in (0.5, 5, 50, 500, 5000):
@@ -140,8 +142,8 @@ def test_heat_is_how_high_a_part_is_filled() -> None:
     ]
 
 
-def test_what_lies_under_the_pointer_is_named() -> None:
-    """A part tells its image, place and I/O, and leads to its image's page, whatever the image is called."""
+def test_tooltips() -> None:
+    """The tooltip of a part has its image, place and I/O. Its link leads to the image's page, with any name."""
     name = '"><script>.img'
     drawn = draw_map(parts([image(7, [(GIB, 3 * GIB, 12)], name)], WHOLE), WHOLE)
     tree = ET.fromstring(drawn)  # noqa: S314 - our own
@@ -152,7 +154,7 @@ def test_what_lies_under_the_pointer_is_named() -> None:
 
 
 def test_small_parts_can_be_seen() -> None:
-    """However small it is, a part has a width; at the end of a row it is moved in."""
+    """A part has a minimum width. At the end of a row it is moved inwards."""
     (tank,) = shapes(draw_map(parts([image(1, [(GIB - 4096, GIB, 0)])], WHOLE), WHOLE), "tank")
     x, width = (float(str(tank.get(name)).rstrip("%")) for name in ("x", "width"))
     assert width > 0.1
@@ -160,7 +162,7 @@ def test_small_parts_can_be_seen() -> None:
 
 
 def test_the_overview_shows_where_the_map_is() -> None:
-    """It has the whole device in one row, without labels, and a frame."""
+    """It shows the whole device in one row without labels, and a frame."""
     shown = Window(6 * GIB, 12 * GIB, 24 * GIB)
     drawn = draw_overview(parts([image(1, [(0, 12 * GIB, 3)])], WHOLE, 1), shown)
     assert [rect.get("width") for rect in shapes(drawn, "tank")] == ["50%"]

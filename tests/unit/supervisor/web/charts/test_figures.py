@@ -1,4 +1,4 @@
-"""Figures in words."""
+"""Numbers and times as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOUNDS = (100_000, 1_000_000, 10_000_000)
 
 
 def did(*bins: int) -> Rates | None:
-    """Return so many reads in each bin within ten seconds; without any, ten reads without a histogram."""
+    """Return the rates of ten seconds with these reads in each bin; by default ten reads without a histogram."""
     bounds = BOUNDS if bins else ()
     reads = sum(bins) if bins else 10
     return rates(
@@ -23,7 +23,7 @@ def did(*bins: int) -> Rates | None:
 
 
 @pytest.mark.parametrize(
-    ("told", "text"),
+    ("formatted", "text"),
     [
         (figures.count(1234567), "1,234,567"),
         (figures.count(None), "-"),
@@ -47,7 +47,7 @@ def did(*bins: int) -> Rates | None:
         (figures.latency(4e12), "4,000 s"),
         (figures.latency(0), "under 1 ms"),
         (figures.latency(None), "-"),
-        (figures.percentile(did(99, 0, 0, 0), 0.99), "too little I/O to tell"),
+        (figures.percentile(did(99, 0, 0, 0), 0.99), "too few I/Os"),
         (figures.percentile(did(0, 0, 0, 200), 0.99), "over 10 ms"),
         (figures.percentile(did(0, 0, 200, 0), 0.99), "9.9 ms"),
         (figures.percentile(did(200, 0, 0, 0), 0.99), "under 100 µs"),
@@ -68,13 +68,13 @@ def did(*bins: int) -> Rates | None:
         (figures.place((3 << 30) + (1 << 29)), "3.5 GiB"),
     ],
 )
-def test_figures(told: str, text: str) -> None:
-    """Figures are short, have a unit, and say so where they are not known."""
-    assert told == text
+def test_figures(formatted: str, text: str) -> None:
+    """Figures are short and have a unit. Unknown values are marked."""
+    assert formatted == text
 
 
 def test_bins_are_named_by_their_bounds() -> None:
-    """A histogram has one bin more than bounds; without bounds there is none."""
+    """A histogram has one bin more than bounds, or none without bounds."""
     assert figures.bins(BOUNDS) == ["under 100 µs", "100 µs to 1 ms", "1 ms to 10 ms", "over 10 ms"]
     assert figures.bins((5,)) == ["under 5 ns", "over 5 ns"]
     assert figures.bins(()) == []
@@ -82,7 +82,7 @@ def test_bins_are_named_by_their_bounds() -> None:
 
 @given(st.floats(0, 1e19))
 def test_they_stay_short(value: float) -> None:
-    """No figure breaks a table, and none has an exponent."""
+    """Figures fit into a table cell and have no exponent."""
     for text in (figures.size(value), figures.latency(value / 1e6), figures.rate(value / 1e9)):
         assert len(text) <= 16
         assert "e+" not in text

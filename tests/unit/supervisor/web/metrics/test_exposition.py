@@ -41,7 +41,7 @@ SCALARS = {
 
 @pytest.fixture
 def status() -> dict[str, Any]:
-    """The recorded status; each number of its first file is another."""
+    """The recorded status. Each number of its first file is different."""
     found = recorded_status()
     first = found["filemaps"][0]
     for number, (key, _) in enumerate(SCALARS.values()):
@@ -51,7 +51,7 @@ def status() -> dict[str, Any]:
 
 
 def families(status: dict[str, Any], accept: str = "", now: float = 0.0) -> dict[str, Metric]:
-    """Return the metrics of `status` by their names, as parsed."""
+    """Return the parsed metrics of `status` by name."""
     store = Store()
     for filemap in status["filemaps"]:
         store.put(["file", filemap])
@@ -72,26 +72,26 @@ def samples(found: dict[str, Metric], name: str) -> Iterator[tuple[dict[str, str
 
 
 def value(found: dict[str, Metric], name: str, **labels: str) -> float:
-    """Return the value of the one sample with these labels."""
+    """Return the value of the only sample with these labels."""
     (one,) = (number for have, number in samples(found, name) if have.items() >= labels.items())
     return one
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
-def test_every_number_of_every_file(status: dict[str, Any], accept: str) -> None:
-    """In both formats each file has each counter and gauge, with the number of its status in base units."""
+def test_counters_and_gauges(status: dict[str, Any], accept: str) -> None:
+    """In both formats each file has all counters and gauges, with the numbers of its status in base units."""
     found = families(status, accept)
     for name, (key, unit) in SCALARS.items():
-        told = {labels["file"]: number for labels, number in samples(found, name)}
-        assert told == {filemap["name"]: filemap[key] / unit for filemap in status["filemaps"]}, name
+        exported = {labels["file"]: number for labels, number in samples(found, name)}
+        assert exported == {filemap["name"]: filemap[key] / unit for filemap in status["filemaps"]}, name
     resident = {labels["file"]: number for labels, number in samples(found, "worker_resident_memory_bytes")}
     assert resident == {f["name"]: f["rss_bytes"] for f in status["filemaps"] if f["rss_bytes"] is not None}
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 def test_histograms(status: dict[str, Any], accept: str) -> None:
-    """Buckets are cumulative with le in seconds up to +Inf; _count is the last, _sum is of the same I/Os. A file
-    without a histogram has none."""
+    """Buckets are cumulative, with le in seconds up to +Inf. _count is the last bucket, and _sum covers the same
+    I/Os. A file without a histogram has no buckets."""
     found = families(status, accept)
     first = status["filemaps"][0]
     buckets = [
@@ -114,7 +114,7 @@ def test_histograms(status: dict[str, Any], accept: str) -> None:
 
 
 def test_types(status: dict[str, Any]) -> None:
-    """OpenMetrics has the types that the text format lacks; there is a help text for all, in both."""
+    """OpenMetrics has types that the text format lacks. In both formats all metrics have a help text."""
     found = families(status, OPENMETRICS)
     kinds = {name.removeprefix("filemapd_"): family.type for name, family in found.items()}
     for name, kind in {
@@ -132,7 +132,7 @@ def test_types(status: dict[str, Any]) -> None:
 
 
 def test_state_set(status: dict[str, Any]) -> None:
-    """Each file has a sample for each state, and that of its own is 1."""
+    """Each file has a sample for each state: 1 for its own, 0 for the others."""
     found = families(status)
     for filemap in status["filemaps"]:
         states = {
@@ -144,7 +144,7 @@ def test_state_set(status: dict[str, Any]) -> None:
 
 
 def test_few_labels(status: dict[str, Any]) -> None:
-    """All samples have no labels but file and device, and what their kind needs, but for the two infos."""
+    """Except for the two infos, samples only have the labels file and device, and those of their type."""
     for name, family in families(status).items():
         for sample in family.samples:
             extra = sample.labels.keys() - {"file", "device", "le", "filemapd_worker_state"}
@@ -152,7 +152,7 @@ def test_few_labels(status: dict[str, Any]) -> None:
 
 
 def test_a_machine_without_uuid(status: dict[str, Any]) -> None:
-    """One that QEMU was started for by hand: a label that says nothing is empty."""
+    """A QEMU that was started by hand has no uuid: the label is empty."""
     status["filemaps"][0]["vm"] = {"name": "db01", "uuid": None, "role": "disk", "others": 0}
     (labels,) = (
         have
@@ -163,7 +163,7 @@ def test_a_machine_without_uuid(status: dict[str, Any]) -> None:
 
 
 def test_info(status: dict[str, Any]) -> None:
-    """What the file is, which VM's it is, and the configuration's labels are in one metric, which is 1."""
+    """Path, mode, VM and the configuration's labels are in one metric with the value 1."""
     first, second, *_ = status["filemaps"]
     first["vm"] = {"name": "db01", "uuid": "6f1c…", "role": "disk"}
     first["labels"] = {"tenant": "acme"}
@@ -189,8 +189,8 @@ def test_info(status: dict[str, Any]) -> None:
     "hostile",
     ['"} 1\nfilemapd_worker_state{file="x', "\\", 'a\\"b', "\x1b[31m", "\udcff\ud800", "\u2028", ""],
 )
-def test_hostile_words(status: dict[str, Any], accept: str, hostile: str) -> None:
-    """Whatever stands in a label, it makes no line of its own, steers no terminal and breaks no parser."""
+def test_hostile_labels(status: dict[str, Any], accept: str, hostile: str) -> None:
+    """Labels can't inject lines, control a terminal or break a parser."""
     first = status["filemaps"][0]
     first["labels"] = {"tenant": hostile}
     first["path"] = f"/{hostile}"
@@ -205,13 +205,13 @@ def test_hostile_words(status: dict[str, Any], accept: str, hostile: str) -> Non
 
 
 def test_awkward_name(status: dict[str, Any]) -> None:
-    """The label `file` is the name that the status has, to the letter."""
+    """The label `file` is exactly the name in the status."""
     (awkward,) = (f["name"] for f in status["filemaps"] if "\\n" in f["name"])
     assert value(families(status), "mapping_extents", file=awkward) == 1
 
 
 def test_age(status: dict[str, Any]) -> None:
-    """The age runs from what no look has followed, and is 0 where there is nothing, or where it lies ahead."""
+    """The age starts at pending_since. It is 0 without one, or if that is in the future."""
     first, second, third, *_ = status["filemaps"]
     now = datetime.fromisoformat("2026-01-02T03:04:05.500Z").timestamp()
     first["pending_since"], second["pending_since"] = "2026-01-02T03:04:03.250Z", "2026-01-02T03:04:09.000Z"
@@ -222,7 +222,7 @@ def test_age(status: dict[str, Any]) -> None:
 
 
 def test_supervisor(status: dict[str, Any]) -> None:
-    """The supervisor's own figures, and the devices'."""
+    """The metrics of the supervisor and of the devices."""
     status["ledger_problem"] = "the disk is full"
     status["log_records_dropped"] = 7
     found = families(status)
@@ -249,21 +249,21 @@ def test_supervisor(status: dict[str, Any]) -> None:
     ],
 )
 def test_negotiation(status: dict[str, Any], accept: str, content_type: str) -> None:
-    """The client gets OpenMetrics if it asks for it, else text; nonsense is no error."""
+    """The client gets OpenMetrics if it accepts it, else text. An invalid header is no error."""
     store = Store()
     store.put(["supervisor", {key: text for key, text in status.items() if key != "filemaps"}])
-    body, told = Metrics(store).render(accept, 0.0)
-    assert told.startswith(content_type)
-    assert body.endswith(b"# EOF\n") == ("openmetrics" in told)
+    body, sent_type = Metrics(store).render(accept, 0.0)
+    assert sent_type.startswith(content_type)
+    assert body.endswith(b"# EOF\n") == ("openmetrics" in sent_type)
     assert re.match(rb"# HELP filemapd_", body)
 
 
-def test_what_is_not_known_just_now(status: dict[str, Any]) -> None:
-    """It is left out: neither the supervisor's memory nor a device's regions are 0."""
+def test_unknown_values(status: dict[str, Any]) -> None:
+    """Unknown values have no sample, rather than 0."""
     status["rss_bytes"] = None
     device = status["devices"][0]
     device["regions"] = None
-    told = families(status)
-    assert "filemapd_supervisor_resident_memory_bytes" not in told
-    assert device["device"] not in {s.labels["device"] for s in told["filemapd_device_regions"].samples}
-    assert device["device"] in {s.labels["device"] for s in told["filemapd_device_max_regions"].samples}
+    found = families(status)
+    assert "filemapd_supervisor_resident_memory_bytes" not in found
+    assert device["device"] not in {s.labels["device"] for s in found["filemapd_device_regions"].samples}
+    assert device["device"] in {s.labels["device"] for s in found["filemapd_device_max_regions"].samples}

@@ -1,4 +1,4 @@
-"""The pages: what they tell, that names on them are only text, and that all their links lead somewhere."""
+"""The pages: their contents, escaped names, and valid links."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOSTILE = (
 
 @pytest.fixture
 def fleet() -> Fleet:
-    """A fleet of two: one that is read, and one that failed."""
+    """A fleet of a busy image and a failed one."""
     made = Fleet()
     made.supervisor()
     made.busy("db01.img", labels={"tenant": "acme"})
@@ -45,7 +45,7 @@ def image(name: str) -> str:
 
 
 def check(page: Page) -> None:
-    """Fail where a page has what the policy forbids, or what a screen reader stumbles over."""
+    """Assert that a page complies with the policy and is usable with a screen reader."""
     ids = Counter(attributes["id"] for _, attributes in page.read.elements if "id" in attributes)
     assert ids.most_common(1)[0][1] == 1, ids.most_common(3)
     for tag, attributes in page.read.elements:
@@ -65,13 +65,13 @@ def check(page: Page) -> None:
 
 
 def test_the_fleet_is_a_table(fleet: Fleet) -> None:
-    """Each image has a row with its state in words and what it does; one with trouble comes first, and says why."""
+    """Each image has a row with its state and rates. An image with problems comes first, with the reason."""
     page = fleet.get("/")
     assert page.status == 200
     check(page)
-    _, failed, why, busy = page.rows("images")
+    _, failed, reason, busy = page.rows("images")
     assert failed.startswith("web01.img ✖ FAILED vg1-fast")
-    assert why == "on btrfs"
+    assert reason == "on btrfs"
     assert re.fullmatch(r"db01.img ● RUNNING vg0-images 10 .* 40 KiB/s 5 ms .* 9\.9 ms 1", busy)
     assert "at most 10" in busy
     _, device = page.rows("devices")
@@ -81,31 +81,31 @@ def test_the_fleet_is_a_table(fleet: Fleet) -> None:
     assert "I/Os a second 10 all images, now" in page.text
 
 
-def test_a_device_that_is_nearly_full_stands_out(fleet: Fleet) -> None:
-    """Nine tenths of the regions that it may have."""
-    for regions, told in ((1799, " of 2,000"), (1800, " of 2,000 nearly full")):
+def test_a_device_near_its_limit_is_highlighted(fleet: Fleet) -> None:
+    """From 90% of its regions upwards."""
+    for regions, text in ((1799, " of 2,000"), (1800, " of 2,000 nearly full")):
         device = fleet.store.supervisor["devices"][0] | {"regions": regions}
         fleet.supervisor(devices=[device])
-        assert fleet.get("/").rows("devices")[1].endswith(f" {figures.count(regions)}{told}")
+        assert fleet.get("/").rows("devices")[1].endswith(f" {figures.count(regions)}{text}")
 
 
-def test_too_little_is_told(fleet: Fleet) -> None:
-    """With fewer than 100 I/Os in five minutes there is no 99th percentile, and it says so."""
+def test_too_few_ios(fleet: Fleet) -> None:
+    """With fewer than 100 I/Os in five minutes there is no 99th percentile, and the page shows why."""
     fleet.now += 3600
     fleet.busy("slow.img", rate=1)
     fleet.now += 290
     (row,) = [row for row in fleet.get("/").rows("images") if row.startswith("slow.img")]
-    assert "too little I/O to tell" in row
+    assert "too few I/Os" in row
 
 
 def test_it_can_be_filtered(fleet: Fleet) -> None:
-    """Each word is looked for in names, places, states and labels; what is asked for stands in the form."""
-    for asked in ("db01", "ACME", "tenant=acme running", "vg0", "/images/db"):
-        page = fleet.get(f"/?{urlencode({'q': asked})}")
+    """Each word is searched in names, paths, devices, states and labels. The form contains the search text."""
+    for text in ("db01", "ACME", "tenant=acme running", "vg0", "/images/db"):
+        page = fleet.get(f"/?{urlencode({'q': text})}")
         check(page)
         assert [row.split()[0] for row in page.rows("images")[1:]] == ["db01.img"]
         (field,) = [attributes for tag, attributes in page.read.elements if attributes.get("id") == "q"]
-        assert field["value"] == asked
+        assert field["value"] == text
     assert "No image has “nothing” in its name" in fleet.get("/?q=nothing").text
 
 
@@ -124,7 +124,7 @@ def test_it_can_be_filtered(fleet: Fleet) -> None:
     ],
 )
 def test_it_can_be_sorted(sort: str, first: str) -> None:
-    """By each column, with what is most of it first; the column says so. Else what has trouble is first."""
+    """By each column, the largest first; the column has aria-sort. By default, images with problems are first."""
     fleet = Fleet()
     fleet.supervisor()
     fleet.busy("a.img", rate=5, latency_ns=50_000_000, regions=3, device="vg2")
@@ -132,12 +132,14 @@ def test_it_can_be_sorted(sort: str, first: str) -> None:
     fleet.file("c.img", state="BACKOFF", reason="killed by SIGKILL", regions=9, device="vg3")
     page = fleet.get(f"/?sort={sort}")
     assert page.rows("images")[1].startswith(first)
-    told = [attributes["aria-sort"] for _, attributes in page.read.elements if "aria-sort" in attributes]
-    assert told == ["ascending" if sort in {"name", "device"} else "descending"]
+    sorted_columns = [
+        attributes["aria-sort"] for _, attributes in page.read.elements if "aria-sort" in attributes
+    ]
+    assert sorted_columns == ["ascending" if sort in {"name", "device"} else "descending"]
 
 
 def test_a_thousand_files_are_light() -> None:
-    """There are a hundred on a page, and each page is small; the last one leads back only."""
+    """There are a hundred on a page, and pages are small. The last page has no link to a next one."""
     fleet = Fleet()
     fleet.supervisor()
     for number in range(1001):
@@ -156,7 +158,7 @@ def test_a_thousand_files_are_light() -> None:
 
 
 def test_an_image_has_its_figures(fleet: Fleet) -> None:
-    """Its page tells what it does now and did, where it lies, what it is, and what was counted in all."""
+    """Its page shows its rates, place, configuration and totals."""
     page = fleet.get(image("db01.img"))
     check(page)
     assert page.status == 200
@@ -165,19 +167,19 @@ def test_an_image_has_its_figures(fleet: Fleet) -> None:
     assert now == "now 10 0 40 KiB/s 0 B/s 5 ms - 5.5 ms 9.9 ms"
     assert minutes.startswith("last 5 min 10 ")
     assert hour.startswith("last hour 10 ")
-    for told in (
+    for text in (
         "● RUNNING",
         "/images/db01.img",
         "tenant acme",
         "Reads 6,000, 23 MiB",
         "1 ms to 10 ms 6,000",
     ):
-        assert told in page.text
+        assert text in page.text
     assert "at most 10 I/Os a second" in page.source
 
 
-def test_events_and_moves_are_told(fleet: Fleet) -> None:
-    """An image's own events, the newest first; not those of others. A move that is no event any more is told, too."""
+def test_events_and_moves(fleet: Fleet) -> None:
+    """The page has the image's own events, newest first, and moves that are no longer in the event log."""
     event = {"path": "/images/db01.img", "name": "db01.img"}
     move = {"from": 3, "to": 9, "at": rfc3339(T0 + 1), "reason": "its leader went"}
     fleet.file("db01.img", moves=[move | {"at": rfc3339(T0 - 5), "reason": None}, move])
@@ -188,48 +190,54 @@ def test_events_and_moves_are_told(fleet: Fleet) -> None:
             (9, "state", "empty", {"from": "RUNNING", "to": "WAITING"}),
         )
     ):
-        told = {"id": number, "at": rfc3339(T0 + seconds), "kind": kind, "reason": reason, "details": details}
-        fleet.store.put(["event", event | told])
-        fleet.store.put(["event", event | told | {"path": "/images/web01.img", "reason": "not here"}])
+        fields = {
+            "id": number,
+            "at": rfc3339(T0 + seconds),
+            "kind": kind,
+            "reason": reason,
+            "details": details,
+        }
+        fleet.store.put(["event", event | fields])
+        fleet.store.put(["event", event | fields | {"path": "/images/web01.img", "reason": "not here"}])
     rows = fleet.get(image("db01.img")).rows("events")
     assert [row.split(" ", 2)[2] for row in rows[1:]] == [
-        "RUNNING became WAITING: empty",
-        "Group 3 became group 9: its leader went",
-        "Its worker was started anew, restart 4: killed by SIGKILL",
-        "Group 3 became group 9",
+        "State RUNNING → WAITING: empty",
+        "Group moved: 3 → 9: its leader went",
+        "Worker restarted (restart 4): killed by SIGKILL",
+        "Group moved: 3 → 9",
     ]
 
 
-def test_what_is_not_known_is_told_in_words() -> None:
-    """A file that was never read, lies nowhere and has no device has a page, too."""
+def test_unknown_values() -> None:
+    """A file without a sample, extents and a device has a page, too."""
     fleet = Fleet()
     unknown = dict.fromkeys(("device", "inode", "group_id", "pid", "rss_bytes", "cpu_percent", "sampled_at"))
     fleet.file("new.img", **unknown, moves=[], histogram=[], bounds_ns=[], state="STARTING")
-    assert "The supervisor has not told anything yet" in fleet.get("/").text
+    assert "No data from the supervisor yet" in fleet.get("/").text
     page = fleet.get(image("new.img"))
     check(page)
-    for told in (
-        "Its counters have not been read yet",
-        "Nowhere: it has no extents",
-        "Nothing has happened to it",
+    for text in (
+        "There is no sample of its counters yet",
+        "It has no extents on disk",
+        "There are no events, and its group has never moved",
     ):
-        assert told in page.text
+        assert text in page.text
     assert "No image" in Fleet().get("/?q=x").text
     assert "There are no images" in Fleet().get("/").text
 
 
-def test_a_silent_supervisor_is_told_of(fleet: Fleet) -> None:
-    """Half a minute without a message, and the page says from when it is."""
-    fleet.store.told_at = fleet.now - 20
-    assert "last heard" not in fleet.get("/").text
-    fleet.store.told_at = fleet.now - 300
-    assert "The supervisor was last heard 5 min ago" in fleet.get("/").text
+def test_a_silent_supervisor(fleet: Fleet) -> None:
+    """After half a minute without a message, the page shows its age."""
+    fleet.store.last_message_at = fleet.now - 20
+    assert "The last message" not in fleet.get("/").text
+    fleet.store.last_message_at = fleet.now - 300
+    assert "The last message of the supervisor was 5 min ago" in fleet.get("/").text
     fleet.supervisor(ledger_problem="disk full")
-    assert "kept in memory only: disk full" in fleet.get("/").text
+    assert "Totals are only in memory: disk full" in fleet.get("/").text
 
 
 def test_a_device_is_a_map(fleet: Fleet) -> None:
-    """What lies on it is drawn and listed: by image, and part by part."""
+    """Its images and their parts are drawn and listed."""
     page = fleet.get("/device?name=vg0-images")
     check(page)
     assert page.status == 200
@@ -244,7 +252,7 @@ def test_a_device_is_a_map(fleet: Fleet) -> None:
 
 
 def test_a_map_can_be_zoomed(fleet: Fleet) -> None:
-    """A window shows just what is in it; the controls and the rows lead to others."""
+    """A window shows only the parts in it. The controls and the rows link to other windows."""
     page = fleet.get(f"/device?name=vg0-images&start={6 << 30}&end={30 << 30}")
     check(page)
     assert "From 6 GiB to 30 GiB of 1.0 TiB" in page.text
@@ -252,15 +260,13 @@ def test_a_map_can_be_zoomed(fleet: Fleet) -> None:
     links = [str(attributes["href"]) for tag, attributes in page.read.elements if tag == "a"]
     assert f"/device?name=vg0-images&start={12 << 30}&end={24 << 30}" in links
     assert f"/device?name=vg0-images&start={7 << 30}&end={8 << 30}" in links
-    assert (
-        fleet.get(f"/device?name=vg0-images&start={100 << 30}&end={101 << 30}").text.count("lies here") == 2
-    )
+    assert fleet.get(f"/device?name=vg0-images&start={100 << 30}&end={101 << 30}").text.count(" here.") == 2
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_text(name: str) -> None:
-    """Whatever an image, its VM, its labels and its reason are called stands there as text, and the elements of
-    the pages are those that they are for any other name."""
+    """The names of an image and its VM, its labels and its reason are escaped. The pages have the same elements as
+    with any other name."""
     plain, hostile = Fleet(), Fleet()
     for fleet, called in ((plain, "plain"), (hostile, name)):
         fleet.supervisor()
@@ -280,7 +286,7 @@ def test_names_are_text(name: str) -> None:
 
 
 def test_undecodable_names_and_control_characters(fleet: Fleet) -> None:
-    """What is no text in the feed's strings is escaped; the page is UTF-8 all the same."""
+    """Undecodable bytes and control characters are escaped, and the page is valid UTF-8."""
     fleet.file(
         "odd.img", path="/images/\udcff\n\x1b[31m\u202e.img", labels={"k": "a\udc80\0b"}, reason="\udcff"
     )
@@ -291,41 +297,41 @@ def test_undecodable_names_and_control_characters(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "status", "told"),
+    ("address", "status", "text"),
     [
-        ("/image?name=none", 404, "There is no image 'none' here"),
-        ("/image", 404, "There is no image '' here"),
-        ("/device?name=none", 404, "There is no device 'none' with images on it"),
-        ("/device?name=vg0-images&start=x", 400, "start='x' is no number of bytes, such as start=0"),
+        ("/image?name=none", 404, "There is no image 'none'"),
+        ("/image", 404, "There is no image ''"),
+        ("/device?name=none", 404, "There is no device 'none' with images"),
+        ("/device?name=vg0-images&start=x", 400, "start='x' is not a number of bytes; an example is start=0"),
         ("/device?name=vg0-images&start=9&end=5", 400, "start=9 is not before end=5"),
         ("/image?name=%FF%00", 404, "There is no image"),
     ],
 )
-def test_what_is_not_there(fleet: Fleet, address: str, status: int, told: str) -> None:
-    """Is told with what was asked for, and what would be right."""
+def test_errors(fleet: Fleet, address: str, status: int, text: str) -> None:
+    """The page shows the invalid value, and a valid example."""
     page = fleet.get(address)
     check(page)
     assert page.status == status
-    assert told in page.text
+    assert text in page.text
 
 
-def test_all_links_lead_somewhere() -> None:
-    """The web process itself answers all that its pages link to, with the policy, of a fleet with an awkward name."""
+def test_all_links_are_valid() -> None:
+    """The web process serves all links of its pages, with the policy, also with an awkward name."""
     with serving() as web:
         status = recorded_status()
         for filemap in status["filemaps"]:
             if filemap["device"] is not None:
-                web.tell("regions", filemap["path"], [[8 * filemap["inode"], 2048, 5]])
-        web.tell_all(status)
+                web.send("regions", filemap["path"], [[8 * filemap["inode"], 2048, 5]])
+        web.send_all(status)
         todo, seen = ["/"], set[str]()
         while todo:
             address = todo.pop()
-            answer = web.get(address)
+            response = web.get(address)
             seen.add(address)
-            assert answer.status == 200, address
-            assert dict(HEADERS).items() <= dict(answer.headers).items()
-            if answer.headers["content-type"].startswith("text/html") and "start=" not in address:
-                page = Page(answer.status, answer.body.decode())
+            assert response.status == 200, address
+            assert dict(HEADERS).items() <= dict(response.headers).items()
+            if response.headers["content-type"].startswith("text/html") and "start=" not in address:
+                page = Page(response.status, response.body.decode())
                 check(page)
                 found = {
                     urldefrag(urljoin(address, str(value))).url

@@ -1,4 +1,4 @@
-"""The I/O of the parts of a device, as a rate that fades."""
+"""The I/O rates of the parts of a device, which decay."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from supervisor.web.state.heat import Heat
 T0 = 1_800_000_000.0
 
 
-def test_steady_io_is_its_rate() -> None:
-    """A piece that is read 20 times a second comes to that rate; one that isn't has none."""
+def test_steady_io() -> None:
+    """A piece with 20 reads a second reaches that rate. One without I/O has none."""
     heat = Heat()
     for i in range(60):
         heat.put([[0, 8, 200], [16, 8, 0]], T0 + 10 * i)
@@ -20,8 +20,8 @@ def test_steady_io_is_its_rate() -> None:
     assert (busy.start, busy.end) == (0, 4096)
 
 
-def test_it_fades() -> None:
-    """What is not done any more fades, and is none in the end, though nobody tells."""
+def test_rates_decay() -> None:
+    """Without further messages a rate decays to 0."""
     heat = Heat()
     heat.put([[0, 8, 600]], T0)
     rates = [next(heat.pieces(T0 + seconds)).ios_per_s for seconds in (0, 60, 3600)]
@@ -29,7 +29,7 @@ def test_it_fades() -> None:
 
 
 def test_places_keep_their_rate() -> None:
-    """A piece that stays keeps its rate when others come or go before it; one elsewhere begins at none."""
+    """A piece keeps its rate when pieces before it change. A piece at a new place starts at 0."""
     heat = Heat()
     heat.put([[0, 8, 60], [100, 8, 600]], T0)
     heat.put([[50, 8, 0], [100, 8, 0]], T0)

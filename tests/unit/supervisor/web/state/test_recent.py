@@ -1,4 +1,4 @@
-"""What the page remembers of the feed's messages."""
+"""The history of the feed's messages for the pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.web_fleet import T0, Fleet
 
 @pytest.fixture
 def fleet() -> Fleet:
-    """A fleet of one busy file, of which it is told where it lies."""
+    """A fleet of one busy file with a known place."""
     made = Fleet()
     made.supervisor()
     made.busy("db01.img")
@@ -22,8 +22,8 @@ def fleet() -> Fleet:
     return made
 
 
-def test_what_has_gone_is_forgotten(fleet: Fleet) -> None:
-    """A file that is gone takes its hour and its places along, a device that no file is on any more its hour."""
+def test_removed_files_and_devices_are_dropped(fleet: Fleet) -> None:
+    """The history and places of a removed file, and the history of a removed device, are dropped."""
     assert (list(fleet.recent.files), list(fleet.recent.heats)) == (
         ["/images/db01.img"],
         ["/images/db01.img"],
@@ -35,7 +35,7 @@ def test_what_has_gone_is_forgotten(fleet: Fleet) -> None:
 
 
 def test_a_pause_comes_from_the_status(fleet: Fleet) -> None:
-    """What was read after a pause counts from when the status says that it is new, not from the last reading."""
+    """I/O after a pause is counted from sampled_since, not from the last reading."""
     fleet.now += 600
     before = fleet.store.files["/images/db01.img"]
     more = {"reads": before["reads"] + 1000, "sampled_since": rfc3339(fleet.now - 12)}
@@ -44,15 +44,15 @@ def test_a_pause_comes_from_the_status(fleet: Fleet) -> None:
     assert (last.until - last.since, last.rates.reads_per_s) == (10, 100)
 
 
-def test_a_file_without_a_sample_has_no_hour() -> None:
-    """Its counters are not known yet: they are no zeros."""
+def test_a_file_without_a_sample_has_no_history() -> None:
+    """Its counters are unknown, not 0."""
     fleet = Fleet()
     fleet.file("new.img", sampled_at=None)
     assert fleet.recent.files == {}
 
 
 def test_devices_are_as_of_the_heartbeat() -> None:
-    """The hour of a device begins with the first heartbeat, and goes on with each one."""
+    """The history of a device starts at the first heartbeat, and each further one extends it."""
     recent, status = Recent(), recorded_status()
     device: dict[str, Any] = status["devices"][0]
     for seconds, reads in ((0, 36), (10, 36), (20, 86)):

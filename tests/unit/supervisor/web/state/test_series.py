@@ -1,4 +1,4 @@
-"""The last hour of a file: what it tells, and that it is bounded."""
+"""The last hour of a file: its figures and its bounds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def at(seconds: float, reads: int, writes: int = 0) -> Reading:
 
 
 def steady(seconds: float, every: float = 10.0) -> Series:
-    """Return a file that has read ten times and written once a second for so long."""
+    """Return a file with ten reads and one write a second for this long."""
     series = Series(at(0, 0))
     for i in range(1, int(seconds / every) + 1):
         now = i * every
@@ -42,8 +42,8 @@ def steady(seconds: float, every: float = 10.0) -> Series:
     return series
 
 
-def test_what_is_done_now() -> None:
-    """The last row tells what is done now; a file that was read once tells nothing yet."""
+def test_current_rates() -> None:
+    """They are those of the last row. With one reading there are none."""
     assert Series(at(0, 5)).now(T0) is None
     rates = steady(100).now(T0 + 103)
     assert rates is not None
@@ -52,14 +52,14 @@ def test_what_is_done_now() -> None:
     assert rates.latency_ns == pytest.approx((10 * 50_000 + 5_000_000) / 11)
 
 
-def test_what_is_older_than_an_hour() -> None:
-    """Of that no interval is told, though it is known still."""
+def test_intervals_older_than_an_hour() -> None:
+    """They are not returned, even if their rows still exist."""
     assert list(steady(100).intervals(T0 + 103))
     assert list(steady(100).intervals(T0 + 100 + SPAN)) == []
 
 
-def test_idle_is_told_as_nothing() -> None:
-    """A file that is not read any more since its device does nothing comes to rest, and its hour stays."""
+def test_idle_is_no_io() -> None:
+    """A file without samples because its device is idle has no current I/O, and keeps its history."""
     series = steady(100)
     rates = series.now(T0 + 100 + 2 * 10 + 4)
     assert rates is not None
@@ -72,7 +72,7 @@ def test_idle_is_told_as_nothing() -> None:
 
 
 def test_a_pause_is_not_spread_over() -> None:
-    """What came after a pause is told as of its end, not as so much less over all of it."""
+    """I/O after a pause is counted in its own interval, not averaged over the pause."""
     series = steady(100)
     series.add(at(700, 1500, 100), T0 + 690)
     *_, last = series.intervals(T0 + 700)
@@ -84,7 +84,7 @@ def test_a_pause_is_not_spread_over() -> None:
 
 
 def test_a_pause_is_in_no_row() -> None:
-    """A row of a file that is sampled often isn't made longer by what comes after a pause."""
+    """A short row is not extended by a sample after a pause."""
     series = Series(at(0, 0))
     series.add(at(1, 50), T0)
     series.add(at(301, 150), T0 + 300)
@@ -92,7 +92,7 @@ def test_a_pause_is_in_no_row() -> None:
 
 
 def test_percentiles_of_a_window() -> None:
-    """Percentiles over several rows are those of all their I/O."""
+    """Percentiles of several rows cover all their I/O."""
     rates = steady(600).over(300, T0 + 600)
     assert rates is not None
     assert rates.quantile_ns(0.5) == pytest.approx(100_000 * 0.5 * 11 / 10, rel=0.01)
@@ -102,7 +102,7 @@ def test_percentiles_of_a_window() -> None:
 
 
 def test_frequent_samples_share_rows() -> None:
-    """A file sampled every second has no more rows than one sampled every ten, and the same I/O."""
+    """A file sampled every second has no more rows than one sampled every ten seconds, and the same I/O."""
     series = steady(7200, every=1)
     assert len(series) <= 381
     intervals = list(series.intervals(T0 + 7200))
@@ -111,7 +111,7 @@ def test_frequent_samples_share_rows() -> None:
 
 
 def test_an_hour_is_kept() -> None:
-    """What is older than an hour goes, and what is younger stays."""
+    """Older rows are dropped, newer ones are kept."""
     series = steady(9000)
     assert T0 + 9000 - SPAN - 11 <= series.begun <= T0 + 9000 - SPAN
     hour = series.over(SPAN, T0 + 9000)
@@ -125,9 +125,9 @@ def test_a_thousand_busy_files_take_tens_of_megabytes() -> None:
     assert steady(7200, every=3.3).nbytes < 50_000
 
 
-def test_it_begins_anew() -> None:
-    """Totals that went back, other bounds and a clock that was set back start another hour; one reading twice is
-    one."""
+def test_history_is_cleared() -> None:
+    """Decreased totals, changed bounds and a clock that was set back clear the history. A repeated reading is
+    ignored."""
     later = at(110, 2000, 200)
     for other in (at(110, 5), at(50, 2000, 200), replace(later, bounds_ns=BOUNDS[:2], histogram=(1, 2, 3))):
         series = steady(100)
@@ -140,7 +140,7 @@ def test_it_begins_anew() -> None:
 
 
 def test_sparkline() -> None:
-    """Stretches before the first reading are unknown, idle ones are zero, and no I/O is lost between stretches."""
+    """Buckets before the first reading are unknown, idle ones are 0, and no I/O is lost between buckets."""
     series = Series(at(1800, 0))
     series.add(at(1845, 90), T0 + 1835.5)
     buckets = series.buckets(T0 + 3600, 60)
@@ -157,7 +157,7 @@ def test_sparkline() -> None:
     st.integers(1, 120),
 )
 def test_nothing_counted_is_lost(steps: list[tuple[float, float, int]], count: int) -> None:
-    """However readings come, rows and stretches hold the I/O of the hour, and there are not too many."""
+    """With any readings, rows and buckets contain the I/O of the hour, and their number is bounded."""
     series, now, reads = Series(at(0, 0)), 0.0, 0
     for seconds, busy, more in steps:
         now, reads = now + seconds, reads + more
@@ -166,9 +166,9 @@ def test_nothing_counted_is_lost(steps: list[tuple[float, float, int]], count: i
     assert len(intervals) <= 381
     assert all(a.until <= b.since + 0.01 for a, b in pairwise(intervals))
     if now <= SPAN:
-        told = sum(i.rates.reads_per_s * i.rates.seconds for i in intervals)
-        assert told == pytest.approx(reads, abs=0.01)
+        counted = sum(i.rates.reads_per_s * i.rates.seconds for i in intervals)
+        assert counted == pytest.approx(reads, abs=0.01)
         buckets = [b for b in series.buckets(T0 + now, count) if b is not None]
-        in_stretches = sum(b.ios_per_s for b in buckets) * SPAN / count
-        assert in_stretches <= reads + 0.01
-        assert math.isclose(in_stretches, reads, abs_tol=0.01) or now > SPAN - SPAN / count
+        in_buckets = sum(b.ios_per_s for b in buckets) * SPAN / count
+        assert in_buckets <= reads + 0.01
+        assert math.isclose(in_buckets, reads, abs_tol=0.01) or now > SPAN - SPAN / count

@@ -1,4 +1,4 @@
-"""What the web process keeps of the feed."""
+"""The latest messages of the feed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from supervisor.web.state.store import EVENTS_KEPT, Store
+from supervisor.web.state.store import MAX_EVENTS, Store
 
 
 def test_keeps_the_latest_of_each_kind() -> None:
-    """Of a file and of the supervisor the last message counts; a file that is gone is no more."""
+    """The last message of each file and of the supervisor is kept. A removed file is dropped."""
     store = Store()
     for message in (
         ["file", {"path": "/a", "reads": 1}],
@@ -29,26 +29,26 @@ def test_keeps_the_latest_of_each_kind() -> None:
 def test_events_are_bounded() -> None:
     """The newest events are kept, in order."""
     store = Store()
-    for number in range(EVENTS_KEPT + 3):
+    for number in range(MAX_EVENTS + 3):
         store.put(["event", {"id": number}])
-    assert [event["id"] for event in store.events] == list(range(3, EVENTS_KEPT + 3))
+    assert [event["id"] for event in store.events] == list(range(3, MAX_EVENTS + 3))
 
 
-def test_who_listens_finds_the_message_in_the_store() -> None:
-    """A listener is called with each message, after the store has taken it."""
-    store, told = Store(), []
-    store.listen(lambda message: told.append((message[0], dict(store.files))))
+def test_listeners_are_called_after_the_update() -> None:
+    """A listener is called with each message, after the store is updated."""
+    store, seen = Store(), []
+    store.listen(lambda message: seen.append((message[0], dict(store.files))))
     store.put(["file", {"path": "/a"}])
     store.put(["gone", "/a"])
-    assert told == [("file", {"/a": {"path": "/a"}}), ("gone", {})]
+    assert seen == [("file", {"/a": {"path": "/a"}}), ("gone", {})]
 
 
 @pytest.mark.parametrize(
     "message", [[], ["file"], ["file", {}], ["gone", 3], ["other", 1], {"file": 1}, None]
 )
-def test_other_messages_are_refused(message: Any) -> None:
-    """What is no message of the feed is an error, and changes nothing."""
+def test_invalid_messages_are_refused(message: Any) -> None:
+    """An invalid message is an error and changes nothing."""
     store = Store()
-    with pytest.raises(ValueError, match="no message of the feed"):
+    with pytest.raises(ValueError, match="invalid message"):
         store.put(message)
     assert store.files == {}
