@@ -20,7 +20,7 @@ from tests.kernel import oracle
 from tests.kernel.running import Running, running, wait_for, write
 
 MANY = 1000
-# The status of so many files takes the guest's one CPU for a while: the pause between two requests.
+# The pause between two requests, as the status of 1,000 files takes the guest's one CPU for a while.
 PAUSE = 5.0
 # As in supervisor.fleet: how many workers map their files for the first time at once.
 STARTING_AT_ONCE = 16
