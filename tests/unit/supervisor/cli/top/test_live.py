@@ -239,9 +239,7 @@ def test_no_such_device(tmp_path: Path) -> None:
     with serving(tmp_path, "a10.img", "b20.img"):
         done = top(tmp_path, "--device", "sda")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "filemapd: no file that is followed is on 'sda'; devices with files: 'vg-a', 'vg-b'\n"
-    )
+    assert done.stderr == ("filemapd: no followed file is on 'sda'; devices with files: 'vg-a', 'vg-b'\n")
 
 
 def test_not_running(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_header() -> None:
 
 def test_footer() -> None:
     """Over which time the figures are, and what has no line."""
-    assert printed(footer([UNKNOWN], 1)) == ["no figures yet: they take two samples"]
+    assert printed(footer([UNKNOWN], 1)) == ["no figures yet: they need two samples"]
     assert printed(footer([row()], 1)) == ["over 3.0s; few: under 100 I/Os, no p99"]
     assert printed(footer([row(), row(seconds=10.0), UNKNOWN], 2)) == [
         "over 3.0 to 10.0s; few: under 100 I/Os, no p99; 1 more file"
