@@ -59,4 +59,4 @@ def test_what_is_still_there() -> None:
 
 def test_nothing() -> None:
     """That is told in a line."""
-    assert printed([]) == ["nothing is left over"]
+    assert printed([]) == ["nothing to remove"]

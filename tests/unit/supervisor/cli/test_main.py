@@ -23,8 +23,10 @@ def test_check_tells_what_is_left_out(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["check", "-c", str(config)])
     assert done.exit_code == 0
     assert f"directory {tmp_path}/full: left out: 2 more, as max_files is 1\n" in done.output
-    assert f"directory {tmp_path}/gone: No such file or directory (it would be waited for)\n" in done.output
-    assert done.output.endswith("right; 1 file now\n")
+    assert (
+        f"directory {tmp_path}/gone: No such file or directory (filemapd would wait for it)\n" in done.output
+    )
+    assert done.output.endswith("OK, 1 file selected\n")
 
 
 @pytest.mark.parametrize(
