@@ -21,8 +21,8 @@ TOTALS = st.lists(NUMBERS, min_size=6, max_size=6)
 BINS = st.lists(st.integers(0, 2**40), min_size=4, max_size=4)
 
 
-def told(before: Reading = BEFORE, after: Reading = AFTER) -> Rates:
-    """Return rates that are there."""
+def known(before: Reading = BEFORE, after: Reading = AFTER) -> Rates:
+    """Return rates(), which must not be None."""
     found = rates(before, after)
     assert found is not None
     return found
@@ -34,8 +34,8 @@ def made(at: float, totals: list[int], bins: list[int]) -> Reading:
     return Reading(at, reads, writes, bytes_read, bytes_written, read_ns, write_ns, BOUNDS, tuple(bins))
 
 
-def test_a_reading_is_what_the_status_tells() -> None:
-    """Every total of a file's status is in its reading, each at its place."""
+def test_a_reading_has_the_totals_of_the_status() -> None:
+    """Every total of a file's status is in the field of its name."""
     status: dict[str, Any] = {
         "name": "db01.img",
         "reads": 1,
@@ -52,8 +52,8 @@ def test_a_reading_is_what_the_status_tells() -> None:
 
 
 def test_rates_are_differences_by_seconds() -> None:
-    """Per second: reads, writes and bytes; per I/O: time; the bins as they are."""
-    assert told() == Rates(
+    """Reads, writes and bytes are per second, time is per I/O, bins are counts."""
+    assert known() == Rates(
         seconds=10.0,
         reads_per_s=10.0,
         writes_per_s=5.0,
@@ -65,80 +65,80 @@ def test_rates_are_differences_by_seconds() -> None:
         bounds_ns=BOUNDS,
         bins=(100, 45, 4, 1),
     )
-    assert (told().ios_per_s, told().bytes_per_s) == (15.0, 61_440.0)
-    assert told().quantile_ns(0.5) == quantile_ns(BOUNDS, (100, 45, 4, 1), 0.5) == 75_000.0
+    assert (known().ios_per_s, known().bytes_per_s) == (15.0, 61_440.0)
+    assert known().quantile_ns(0.5) == quantile_ns(BOUNDS, (100, 45, 4, 1), 0.5) == 75_000.0
 
 
-def test_nothing_done_has_rates_of_zero_and_no_latency() -> None:
-    """Idle is not unknown: the rates are 0. But there is no I/O whose latency could be told."""
-    idle = told(BEFORE, replace(BEFORE, at=105.0))
+def test_no_io_has_rates_of_zero_and_no_latency() -> None:
+    """The rates of an idle file are 0. Its latency is None."""
+    idle = known(BEFORE, replace(BEFORE, at=105.0))
     assert (idle.ios_per_s, idle.bytes_per_s, idle.bins) == (0.0, 0.0, (0, 0, 0, 0))
     assert (idle.read_latency_ns, idle.write_latency_ns, idle.latency_ns) == (None, None, None)
     assert idle.quantile_ns(0.5) is None
 
 
 def test_only_reads_have_no_write_latency() -> None:
-    """What was not done has no latency, what was has."""
-    found = told(BEFORE, replace(BEFORE, at=105.0, reads=12, read_ns=3_000))
+    """Without writes, only the latency of reads is known."""
+    found = known(BEFORE, replace(BEFORE, at=105.0, reads=12, read_ns=3_000))
     assert (found.read_latency_ns, found.write_latency_ns, found.latency_ns) == (1_000.0, None, 1_000.0)
 
 
 @pytest.mark.parametrize("at", [100.0, 99.0])
-def test_no_time_between_tells_nothing(at: float) -> None:
-    """The same sample twice, or a clock that was set back, has no rate."""
+def test_no_rates_without_time_between(at: float) -> None:
+    """The same sample twice, or a clock that was set back, has no rates."""
     assert rates(BEFORE, replace(AFTER, at=at)) is None
 
 
 @pytest.mark.parametrize(
     "total", ["reads", "writes", "bytes_read", "bytes_written", "read_ns", "write_ns"], ids=str
 )
-def test_a_total_that_went_back_tells_nothing(total: str) -> None:
-    """Totals never go back, so after one that did the counting began anew: there is no difference."""
+def test_no_rates_if_a_total_decreased(total: str) -> None:
+    """Totals never decrease, unless counting was restarted. Then there is no difference."""
     changes: dict[str, Any] = {total: 0}
     assert rates(BEFORE, replace(AFTER, **changes)) is None
 
 
-def test_a_bin_that_went_back_tells_nothing() -> None:
-    """Also where just the histogram began anew."""
+def test_no_rates_if_a_bin_decreased() -> None:
+    """The same if only the histogram was restarted."""
     assert rates(BEFORE, replace(AFTER, histogram=(24, 150, 4, 1))) is None
 
 
-def test_other_bounds_tell_nothing() -> None:
-    """Bins of other bounds can't be compared, also where there are as many."""
+def test_no_rates_if_bounds_differ() -> None:
+    """Bins of different bounds can't be compared, even if they are equally many."""
     assert rates(BEFORE, replace(AFTER, bounds_ns=(100_000, 1_000_000, 20_000_000))) is None
     assert rates(BEFORE, replace(AFTER, bounds_ns=(), histogram=())) is None
 
 
 def test_without_histogram_there_are_rates_but_no_quantile() -> None:
-    """`histogram: []` in the configuration."""
-    found = told(replace(BEFORE, bounds_ns=(), histogram=()), replace(AFTER, bounds_ns=(), histogram=()))
+    """With `histogram: []` in the configuration there are no bins."""
+    found = known(replace(BEFORE, bounds_ns=(), histogram=()), replace(AFTER, bounds_ns=(), histogram=()))
     assert (found.reads_per_s, found.bins, found.quantile_ns(0.5)) == (10.0, (), None)
 
 
 @pytest.mark.parametrize("bins", [(), (1, 2), (125, 50, 4, 1, 0)], ids=str)
-def test_a_histogram_that_is_not_the_bounds_own_has_no_bins(bins: tuple[int, ...]) -> None:
-    """Before the first sample after a change of bounds the histogram is still empty, or the former one."""
-    assert told(BEFORE, replace(AFTER, histogram=bins)).bins == ()
-    assert told(replace(BEFORE, histogram=bins), AFTER).bins == ()
+def test_no_bins_if_a_histogram_does_not_fit_the_bounds(bins: tuple[int, ...]) -> None:
+    """Until the first sample after a change of bounds, the histogram is empty or the previous one."""
+    assert known(BEFORE, replace(AFTER, histogram=bins)).bins == ()
+    assert known(replace(BEFORE, histogram=bins), AFTER).bins == ()
 
 
 @given(st.floats(0.001, 1e6), TOTALS, TOTALS, BINS, BINS)
-def test_rates_times_seconds_is_what_was_done(
+def test_rates_times_seconds_is_the_growth(
     seconds: float, totals: list[int], grown: list[int], bins: list[int], more: list[int]
 ) -> None:
-    """Whatever the totals are, what is told is the growth: nothing negative, nothing lost."""
+    """For any totals, rates times seconds is the growth: nothing negative, nothing lost."""
     before = made(0.0, totals, bins)
     sums = [a + b for a, b in zip(totals, grown, strict=True)]
     after = made(seconds, sums, [a + b for a, b in zip(bins, more, strict=True)])
-    found = told(before, after)
+    found = known(before, after)
     assert found.bins == tuple(more)
-    told_rates = (
+    per_second = (
         found.reads_per_s,
         found.writes_per_s,
         found.read_bytes_per_s,
         found.write_bytes_per_s,
     )
-    for rate, growth in zip(told_rates, grown[:4], strict=True):
+    for rate, growth in zip(per_second, grown[:4], strict=True):
         assert rate * seconds == pytest.approx(growth)
     assert (found.latency_ns is None) == (grown[0] + grown[1] == 0)
 
@@ -155,48 +155,48 @@ def test_rates_times_seconds_is_what_was_done(
 def test_a_quantile_lies_within_its_bin_in_proportion(
     bins: tuple[int, ...], q: float, latency: float
 ) -> None:
-    """Of a bin's I/Os as many lie below the quantile as its place in the order asks for."""
+    """Within its bin, a quantile is interpolated by the number of I/Os below it."""
     assert quantile_ns(BOUNDS, bins, q) == pytest.approx(latency)
 
 
-def test_beyond_the_last_bound_nothing_is_known() -> None:
-    """A quantile in the last bin is more than the last bound, and no figure is made up for it."""
+def test_above_the_last_bound_is_infinite() -> None:
+    """A quantile in the last bin is infinite, as the bin has no upper bound."""
     assert quantile_ns(BOUNDS, (0, 0, 0, 2), 0.5) == math.inf
     assert quantile_ns(BOUNDS, (98, 0, 0, 2), 0.99) == math.inf
     assert quantile_ns(BOUNDS, (99, 0, 0, 1), 0.99) == 100_000
 
 
-def test_empty_bins_are_passed_over() -> None:
-    """A quantile lies where I/Os are, not on the edge of a bin without any."""
+def test_empty_bins_are_skipped() -> None:
+    """A quantile is in a bin with I/Os, not on the edge of an empty one."""
     assert quantile_ns(BOUNDS, (0, 0, 10, 0), 0.5) == 5_500_000
 
 
 @pytest.mark.parametrize(
     ("q", "least"), [(0.5, 2), (0.9, 10), (0.95, 20), (0.99, 100), (0.999, 1000), (0.01, 100)]
 )
-def test_too_few_to_tell(q: float, least: int) -> None:
-    """With less than one I/O beyond it, a quantile isn't told; with one it is."""
+def test_too_few_ios(q: float, least: int) -> None:
+    """A quantile needs at least one I/O on each side."""
     assert least_ios(q) == least
     assert quantile_ns(BOUNDS, (least - 1, 0, 0, 0), q) is None
     assert quantile_ns(BOUNDS, (least, 0, 0, 0), q) == pytest.approx(q * 100_000)
 
 
 @pytest.mark.parametrize("bins", [(), (1000,), (1000, 0, 0), (1000, 0, 0, 0, 0)], ids=str)
-def test_bins_that_are_not_the_bounds_own_tell_nothing(bins: tuple[int, ...]) -> None:
-    """No histogram, or another's."""
+def test_no_quantile_if_bins_do_not_fit_the_bounds(bins: tuple[int, ...]) -> None:
+    """Without bins, or with those of other bounds, the quantile is None."""
     assert quantile_ns(BOUNDS, bins, 0.5) is None
 
 
 @pytest.mark.parametrize("q", [0.0, 1.0, 99.0, -0.5])
-def test_what_is_no_quantile_is_refused(q: float) -> None:
-    """0.99, not 99; and neither the fastest nor the slowest is known."""
+def test_invalid_quantiles(q: float) -> None:
+    """A quantile is above 0 and below 1."""
     with pytest.raises(ValueError, match=rf"between 0 and 1, not at {q}"):
         quantile_ns(BOUNDS, (100, 0, 0, 0), q)
 
 
 @given(BINS, st.floats(0.001, 0.999), st.floats(0.001, 0.999))
 def test_quantiles_rise(bins: list[int], one: float, other: float) -> None:
-    """A higher quantile is never told lower, and lies in the bin where the count says that it is."""
+    """A higher quantile is never lower, and is in the bin of its count."""
     low, high = sorted((one, other))
     first, second = quantile_ns(BOUNDS, bins, low), quantile_ns(BOUNDS, bins, high)
     if first is None or second is None:
