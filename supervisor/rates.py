@@ -1,4 +1,4 @@
-"""Rates and latencies: the difference of two readings of a file's totals. Pure, and imports next to nothing."""
+"""Computes rates and latencies from two readings of a file's totals. Pure, with few imports."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NS_PER_SECOND: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A file's totals as of `at` (seconds; any clock, the same for all readings that are compared).
+    """A file's totals at `at` (seconds; compared readings must use the same clock).
 
-    Times and bounds are nanoseconds. `histogram` has one bin more than there are bounds, or is empty.
+    Times and bounds are in ns. `histogram` has one bin more than there are bounds, or is empty.
     """
 
     at: float
@@ -28,7 +28,7 @@ class Reading:
     histogram: tuple[int, ...] = ()
 
     def totals(self) -> tuple[int, ...]:
-        """Return the counters that only grow, without the histogram."""
+        """Return the counters, which only grow, without the histogram."""
         return (self.reads, self.writes, self.bytes_read, self.bytes_written, self.read_ns, self.write_ns)
 
 
@@ -36,8 +36,8 @@ class Reading:
 class Rates:
     """The rates of a file in the `seconds` between two readings.
 
-    A latency is the mean of the I/Os that completed, in nanoseconds; None where none did. `bins` are these I/Os
-    by latency, as in a histogram of the readings' `bounds_ns`, empty where there is none.
+    A latency is the mean of the completed I/Os, in ns; None if there are none. `bins` are these I/Os by latency, in
+    the bins of the readings' `bounds_ns`; empty without a histogram.
     """
 
     seconds: float
@@ -67,12 +67,12 @@ class Rates:
         return self.ios_per_s * (self.latency_ns or 0.0) / NS_PER_SECOND
 
     def quantile_ns(self, q: float) -> float | None:
-        """Return the latency that the share `q` of the I/Os did not exceed; see quantile_ns()."""
+        """Return the quantile `q` of the latency; see quantile_ns()."""
         return quantile_ns(self.bounds_ns, self.bins, q)
 
 
 def reading(status: Mapping[str, Any], at: float) -> Reading:
-    """Return the totals in the status of a file or a device (supervisor/control/status.py), as of `at`."""
+    """Return the totals in the status of a file or device (supervisor/control/status.py), read at `at`."""
     return Reading(
         at,
         status["reads"],
@@ -87,19 +87,19 @@ def reading(status: Mapping[str, Any], at: float) -> Reading:
 
 
 def rates(before: Reading, after: Reading) -> Rates | None:
-    """Return what was done between two readings of one file; None where they don't tell.
+    """Return the rates between two readings of one file; None if they can't be compared.
 
-    They don't where no time lies between them, where a total went back (the ledger was lost, so it began anew), and
-    where the histogram's bounds are others: then the regions were made anew in between.
+    This is so if no time has passed, if a total decreased (the ledger was lost), and if the histogram's bounds differ
+    (the regions were recreated).
     """
     seconds = after.at - before.at
     if seconds <= 0 or before.bounds_ns != after.bounds_ns:
         return None
-    grown = [new - old for old, new in zip(before.totals(), after.totals(), strict=True)]
+    growth = [new - old for old, new in zip(before.totals(), after.totals(), strict=True)]
     bins = _grown_bins(before, after)
-    if min(grown) < 0 or min(bins, default=0) < 0:
+    if min(growth) < 0 or min(bins, default=0) < 0:
         return None
-    reads, writes, bytes_read, bytes_written, read_ns, write_ns = grown
+    reads, writes, bytes_read, bytes_written, read_ns, write_ns = growth
     return Rates(
         seconds,
         reads / seconds,
@@ -115,7 +115,7 @@ def rates(before: Reading, after: Reading) -> Rates | None:
 
 
 def _grown_bins(before: Reading, after: Reading) -> tuple[int, ...]:
-    """Return the difference of two histograms; empty where one of them doesn't go with the bounds."""
+    """Return the difference of two histograms; empty if one of them doesn't fit the bounds."""
     bins = len(after.bounds_ns) + 1
     if len(before.histogram) != bins or len(after.histogram) != bins:
         return ()
@@ -127,14 +127,13 @@ def _mean(total: int, count: int) -> float | None:
 
 
 def quantile_ns(bounds_ns: Sequence[int], bins: Sequence[int], q: float) -> float | None:
-    """Return the latency that the share `q` (above 0, below 1) of the I/Os did not exceed, in nanoseconds.
+    """Return the quantile `q` (above 0, below 1) of the latency, in ns.
 
-    Within a bin the I/Os are taken to lie evenly, so the answer is as coarse as the bounds are. Nothing is known of
-    how slow those in the last bin were: a quantile that falls there is math.inf, to be told as "more than the last
-    bound".
+    I/Os are assumed to be spread evenly within a bin, so the result is as coarse as the bounds. The last bin has no
+    upper bound: a quantile in it is math.inf, to be shown as "more than the last bound".
 
-    None where there are too few I/Os to tell: less than one of them would lie on either side of the quantile. So the
-    99th percentile takes 100 I/Os, the median two; with fewer it would be another name for the slowest.
+    Return None if there are too few I/Os, so that less than one would lie on a side of the quantile. The 99th
+    percentile needs 100 I/Os, the median two; with fewer it would just be the slowest.
     """
     count = sum(bins)
     if len(bins) != len(bounds_ns) + 1 or count < least_ios(q):
@@ -148,8 +147,8 @@ def quantile_ns(bounds_ns: Sequence[int], bins: Sequence[int], q: float) -> floa
 
 
 def least_ios(q: float) -> int:
-    """Return how many I/Os the quantile `q` needs. Raises ValueError for a `q` outside 0 to 1."""
+    """Return the number of I/Os that the quantile `q` needs. Raises ValueError for a `q` outside 0 to 1."""
     if not 0 < q < 1:
         raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
-    # Rounded first: 1 / (1 - 0.99) comes out a little above 100.
+    # Rounded first: 1 / (1 - 0.99) is a little above 100.
     return math.ceil(round(1 / min(q, 1 - q), 6))

@@ -1,5 +1,5 @@
-"""The `filemapd` command: one module a subcommand, and what they print.
+"""The `filemapd` command: a module for each subcommand, and the tables that they print.
 
-Imported by nobody; the entry point is `cli.main`, which imports each subcommand when it is called.
+No other folder imports it. The entry point is `cli.main`, which imports each subcommand when it is called.
 May import every other folder of the supervisor.
 """

@@ -1,4 +1,4 @@
-"""Cells of the tables on a terminal: numbers short, names harmless."""
+"""Formats cells of tables on a terminal: short numbers, names without control characters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ _WIDE: Final = 1000
 
 
 def text(value: object) -> Text:
-    """Return `value` as text that is no markup and can't steer the terminal: a guest may choose a file's name."""
+    """Return `value` without markup and terminal control characters: a guest may choose a file's name."""
     return Text(printable(str(value)))
 
 
 def standard_output() -> Console:
-    """Return the standard output: as wide as its terminal, or COLUMNS; else as wide as a table takes, so that no name
-    is broken for who searches it."""
+    """Return the standard output, as wide as its terminal or COLUMNS.
+
+    Otherwise it is as wide as any table, so that `grep` finds names unbroken.
+    """
     out = Console()
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = _WIDE
@@ -30,7 +32,7 @@ def standard_output() -> Console:
 
 
 def count(value: int | None) -> str:
-    """Return a whole number, "-" for None."""
+    """Return an integer, "-" for None."""
     return "-" if value is None else str(value)
 
 
@@ -42,16 +44,16 @@ def size(value: float | None) -> str:
         return f"{value:.0f}B"
     for unit in _UNITS:
         value /= 1024
-        if value < 1023.5 or unit == _UNITS[-1]:  # noqa: PLR2004 - what still rounds to four digits
+        if value < 1023.5 or unit == _UNITS[-1]:  # noqa: PLR2004 - still rounds to four digits
             break
     return f"{value:.1f}{unit}" if value < _FEW else f"{value:.0f}{unit}"
 
 
-def many(number: int, what: str) -> str:
+def many(number: int, noun: str) -> str:
     """Return "1 file", "2 files"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(value: float | None) -> str:
-    """Return hundredths with a sign, "-" for None."""
+    """Return percent with a sign, "-" for None."""
     return "-" if value is None else f"{value:.1f}%"

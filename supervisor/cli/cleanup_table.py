@@ -1,4 +1,4 @@
-"""What `filemapd cleanup` prints."""
+"""Prints the table of `filemapd cleanup`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.table import Table
 from supervisor.cli.cells import count, many, standard_output, text
 
 
-def print_cleanup(answer: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the answer of `filemapd cleanup` for a person."""
+def print_cleanup(result: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the JSON of `filemapd cleanup` as a table."""
     out = console or standard_output()
-    left = answer["left_over"]
+    left = result["left_over"]
     if not left:
-        out.print("nothing is left over")
+        out.print("nothing to remove")
         return
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("DEVICE", overflow="fold", min_width=8)
@@ -31,12 +31,11 @@ def print_cleanup(answer: Mapping[str, Any], console: Console | None = None) -> 
     out.print(table)
     for one in left:
         if one["error"] is not None:
-            what = "its regions" if one["group_id"] is None else f"group {one['group_id']}"
+            what = "regions" if one["group_id"] is None else f"group {one['group_id']}"
             out.print(
                 text(f"{one['device']}: {what} not removed: {one['error']}"), style="red", soft_wrap=True
             )
-    gone = [one for one in left if one["removed"] or answer["dry_run"]]
-    verb = "would be removed" if answer["dry_run"] else "removed"
-    out.print(
-        f"{many(sum(len(one['regions']) for one in gone), 'region')} of {many(len(gone), 'file')} {verb}"
-    )
+    removed = [one for one in left if one["removed"] or result["dry_run"]]
+    verb = "would be removed" if result["dry_run"] else "removed"
+    total = sum(len(one["regions"]) for one in removed)
+    out.print(f"{many(total, 'region')} of {many(len(removed), 'file')} {verb}")

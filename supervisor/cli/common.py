@@ -1,4 +1,4 @@
-"""What the commands share: their options, how they ask the supervisor, and how they end."""
+"""What the commands share: options, requests to the supervisor, and exit statuses."""
 
 from __future__ import annotations
 
@@ -15,32 +15,37 @@ EX_CONFIG: Final = 78
 NOT_RUNNING: Final = 3
 DEFAULT_CONFIG: Final = "/etc/filemapd/filemaps.yaml"
 DEFAULT_RUNTIME_DIR: Final = "/run/filemapd"
-_COMPLETION_PATIENCE: Final = 2.0
+_COMPLETION_TIMEOUT: Final = 2.0
 
-json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 config_option = click.option(
-    "-c", "--config", metavar="FILE", default=DEFAULT_CONFIG, show_default=True, help="The configuration."
+    "-c",
+    "--config",
+    metavar="FILE",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The configuration file.",
 )
 
 
 def complete_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of the running supervisor's files that begin so, none where it can't be asked."""
-    from supervisor.control.client import ControlError, call  # noqa: PLC0415 - what it needs is slow to import
+    """Return the names of the supervisor's files that begin with `incomplete`; none if it doesn't respond."""
+    from supervisor.control.client import ControlError, call  # noqa: PLC0415 - slow to import
 
     try:
-        status = call(runtime_dir(context), "GET", "/v1/status", timeout=_COMPLETION_PATIENCE)
+        status = call(runtime_dir(context), "GET", "/v1/status", timeout=_COMPLETION_TIMEOUT)
     except (ControlError, OSError):
         return []
     return [f["name"] for f in status["filemaps"] if f["name"].startswith(incomplete)]
 
 
 def runtime_dir(context: click.Context) -> Path:
-    """Return where the control socket lies."""
+    """Return the control socket's directory."""
     return Path(context.find_root().params.get("runtime_dir") or DEFAULT_RUNTIME_DIR)
 
 
 def load_config(path: str, context: click.Context, *, wait: bool = True) -> Config:
-    """Return the configuration with the command line's folders, or end with status 78; `wait` as for load()."""
+    """Return the configuration with the command line's directories. Exit with 78 if invalid; `wait`: see load()."""
     from supervisor.config.problems import ConfigError  # noqa: PLC0415 - `--help` needs none of these
 
     try:
@@ -51,24 +56,24 @@ def load_config(path: str, context: click.Context, *, wait: bool = True) -> Conf
 
 
 def load_or_raise(path: str, context: click.Context, *, wait: bool = True) -> Config:
-    """Return the same, or raise ConfigError."""
+    """Like load_config(), but raise ConfigError."""
     from supervisor.config.load import load  # noqa: PLC0415 - as above
 
-    given = context.find_root().params
-    folders = {
-        key: str(Path(given[key]).absolute()) for key in ("runtime_dir", "state_dir") if given.get(key)
+    options = context.find_root().params
+    directories = {
+        key: str(Path(options[key]).absolute()) for key in ("runtime_dir", "state_dir") if options.get(key)
     }
-    return load(path, wait=wait).model_copy(update=folders)
+    return load(path, wait=wait).model_copy(update=directories)
 
 
 def send_request(
     context: click.Context, method: str, path: str, body: object = None, *, raise_errors: bool = False
 ) -> Any:
-    """Return what the running supervisor answers; end with status 3 where there is none, 1 where it refuses.
+    """Return the supervisor's response. Exit with 3 if it isn't running, with 1 if it responds with an error.
 
-    With `raise_errors` a refusal is raised as ControlError.
+    With `raise_errors`, raise ControlError for an error response instead.
     """
-    from supervisor.control.client import ControlError, NotRunning, call  # noqa: PLC0415 - what it needs is slow to import
+    from supervisor.control.client import ControlError, NotRunning, call  # noqa: PLC0415 - slow to import
 
     try:
         return call(runtime_dir(context), method, path, body)
@@ -79,13 +84,13 @@ def send_request(
 
 
 def exit_with(error: Exception) -> NoReturn:
-    """End for what went wrong in asking the supervisor."""
+    """Exit with the error of a request to the supervisor."""
     from supervisor.control.client import NotRunning  # noqa: PLC0415 - as above
 
     fail(str(error), NOT_RUNNING if isinstance(error, NotRunning) else 1)
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """Say on stderr what is wrong, and end."""
+    """Print an error to stderr and exit."""
     click.echo(f"filemapd: {message}", err=True)
     sys.exit(status)

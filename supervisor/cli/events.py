@@ -1,4 +1,4 @@
-"""`filemapd events`."""
+"""`filemapd events`: prints and follows the event log."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _STYLES: Final = {"moved": "yellow", "restarted": "red", "state": "cyan"}
 
 @click.command()
 @json_option
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
-@click.option("--since", type=click.IntRange(min=0), metavar="ID", help="All after the event with this id.")
+@click.option("-f", "--follow", is_flag=True, help="Continue with new events, until Ctrl-C.")
+@click.option("--since", type=click.IntRange(min=0), metavar="ID", help="All events after this id.")
 @click.option(
     "-n",
     "--lines",
     type=click.IntRange(0, _PAGE),
     metavar="COUNT",
-    help=f"The last so many.  [default: {_SHOWN}]",
+    help=f"The last COUNT events.  [default: {_SHOWN}]",
 )
 @click.argument("name", required=False, shell_complete=complete_names)
 @click.pass_context
@@ -42,26 +42,26 @@ def events(
     lines: int | None,
     name: str | None,
 ) -> None:
-    """Show what happened to all files, or to that called NAME.
+    """Show the events of all files, or of the file NAME.
 
-    That is moves of groups, restarts of workers, and files that are not followed just now or are again. With --json
-    each event is one line.
+    Events are moves of groups, restarts of workers, and files that are currently not followed or are followed again.
+    With --json, each event is one line.
     """
     if since is not None and lines is not None:
         raise click.UsageError("--since and --lines can't be given together")
     shown = 0
     with contextlib.suppress(KeyboardInterrupt):
-        for event in _walk(context, name, since, _SHOWN if lines is None else lines, follow=follow):
+        for event in _events(context, name, since, _SHOWN if lines is None else lines, follow=follow):
             click.echo(json.dumps(event) if as_json else _line(event))
             shown += 1
         if name is not None and shown == 0 and lines != 0 and since is None:
-            _check_there(context, name)
+            _check_known(context, name)
 
 
-def _walk(
+def _events(
     context: click.Context, name: str | None, since: int | None, lines: int, *, follow: bool
 ) -> Iterator[dict[str, Any]]:
-    """Yield the events that are asked for, and with `follow` those to come."""
+    """Yield the requested events, with `follow` new ones too."""
     last = since
     if last is None:
         found, last = _page(context, name=name, limit=max(lines, 1))
@@ -78,34 +78,34 @@ def _walk(
         time.sleep(_INTERVAL)
 
 
-def _page(context: click.Context, **wanted: object) -> tuple[list[dict[str, Any]], int]:
-    """Return events, and the id of the last there is."""
-    given = {key: value for key, value in wanted.items() if value is not None}
+def _page(context: click.Context, **query: object) -> tuple[list[dict[str, Any]], int]:
+    """Return one request's events, and the id of the newest event of all files."""
+    given = {key: value for key, value in query.items() if value is not None}
     # A name that is a path may hold any bytes.
-    query = urlencode(given, errors="surrogateescape")
-    answer = send_request(context, "GET", f"/v1/events?{query}")
-    return answer["events"], answer["last"]
+    encoded = urlencode(given, errors="surrogateescape")
+    response = send_request(context, "GET", f"/v1/events?{encoded}")
+    return response["events"], response["last"]
 
 
-def _check_there(context: click.Context, name: str) -> None:
-    """End with status 1 where no file has the name, of which there are no events. Files that have gone have some."""
+def _check_known(context: click.Context, name: str) -> None:
+    """Exit with 1 if no file has the name. Call it only without events, as files no longer followed may have some."""
     filemaps = send_request(context, "GET", "/v1/status")["filemaps"]
     if not any(name in (filemap["name"], filemap["path"]) for filemap in filemaps):
-        fail(f"there is no filemap {name!r}, and no event of one")
+        fail(f"there is no filemap {name!r}, and no event of that name")
 
 
 def _line(event: dict[str, Any]) -> str:
     kind = click.style(event["kind"], fg=_STYLES.get(event["kind"]))
-    return f"{event['id']}  {event['at'][:19]}Z  {printable(event['name'])}  {kind}{_what(event)}"
+    return f"{event['id']}  {event['at'][:19]}Z  {printable(event['name'])}  {kind}{_description(event)}"
 
 
-def _what(event: dict[str, Any]) -> str:
+def _description(event: dict[str, Any]) -> str:
     details, reason = event["details"], printable(event["reason"])
     match event["kind"]:
         case "moved":
-            what = f" {details['from']}→{details['to']} on {printable(details['device'])}"
+            description = f" {details['from']}→{details['to']} on {printable(details['device'])}"
         case "restarted":
-            what = f" ({details['restarts']})"
+            description = f" ({details['restarts']})"
         case _:
-            what = f" {details.get('from', '')}→{details.get('to', '')}"
-    return f"{what}: {reason}" if reason else what
+            description = f" {details.get('from', '')}→{details.get('to', '')}"
+    return f"{description}: {reason}" if reason else description

@@ -1,4 +1,4 @@
-"""How a file's bytes lie on its device and which regions count them. Pure."""
+"""Computes where a file's bytes lie on its device and which regions count them. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`length` bytes of a file that are alike: from byte `offset` of the file, at byte `place` of the device, None
-    where they have none. `flags` are words for what is special about them ("hole", "delayed", "shared"...); `regions`
-    are the ids of those that count them, none where they are a hole, have no place, or nobody counts them.
+    """A contiguous part of a file: `length` bytes from byte `offset`, with the same flags and regions.
+
+    `place` is the first byte on the device, None for a hole or bytes without a place. `flags` are words ("hole",
+    "delayed", "shared"...). `regions` are the ids of the regions that count the piece.
     """
 
     offset: int
@@ -37,13 +38,15 @@ class Piece:
 
     @property
     def uncovered(self) -> bool:
-        """Return whether they lie on the device and no region counts them."""
+        """Return whether the piece lies on the device and no region counts it."""
         return self.place is not None and not self.regions
 
 
 def layout(size: int, extents: Iterable[Extent], regions: Sequence[Region]) -> dict[str, Any]:
-    """Return how a file of `size` bytes lies, as JSON has it: its pieces, and those of the `regions` (ids ascending)
-    of its device, and of the groups, that lie on them. Places are in sectors of 512 bytes, all else is in bytes."""
+    """Return the layout of a file of `size` bytes as JSON: its pieces, and the regions and groups that count them.
+
+    `regions` are all regions of the device, ids ascending. Places are in sectors of 512 bytes, all else is in bytes.
+    """
     found = pieces(size, extents, regions)
     place = joined(
         (piece.place // SECTOR, (piece.place + piece.length) // SECTOR)
@@ -82,17 +85,17 @@ def _region(region: Region, group_id: int | None) -> dict[str, Any]:
 
 
 def _group(group: Group, found: Iterable[Piece], place: Sequence[Range]) -> dict[str, Any]:
-    """Return what a group is, how much of the file it counts, and how much of the device that is not the file's."""
+    """Return a group as JSON, with how much it counts of the file and, in excess, of the rest of the device."""
     ids = _ids(group)
     covered = sum(piece.length for piece in found if not ids.isdisjoint(piece.regions))
-    lies_on = joined((region.start, region.end) for region in group.regions)
+    ranges = joined((region.start, region.end) for region in group.regions)
     return {
         "group_id": group.id,
         "alias": group.tag.alias,
         "program": group.leader.program,
         "regions": len(group.regions),
         "covered_bytes": covered,
-        "excess_bytes": (total(lies_on) - overlap(lies_on, place)) * SECTOR,
+        "excess_bytes": (total(ranges) - overlap(ranges, place)) * SECTOR,
     }
 
 
@@ -101,7 +104,7 @@ def _ids(group: Group) -> set[int]:
 
 
 def pieces(size: int, extents: Iterable[Extent], regions: Iterable[Region]) -> list[Piece]:
-    """Return a file of `size` bytes in pieces, by offset, holes too."""
+    """Return the pieces of a file of `size` bytes, by offset, including holes."""
     cuts = _Cuts(regions)
     found: list[Piece] = []
     end = 0
@@ -124,7 +127,7 @@ def _words(flags: int) -> tuple[str, ...]:
 
 
 class _Cuts:
-    """The places, in bytes, at which regions begin and end, and which regions lie between two of them."""
+    """The bytes of the device at which regions begin or end, and the regions between two of them."""
 
     def __init__(self, regions: Iterable[Region]) -> None:
         changes: dict[int, list[tuple[bool, int]]] = {}
@@ -133,14 +136,14 @@ class _Cuts:
             changes.setdefault(region.end * SECTOR, []).append((False, region.id))
         self._at = sorted(changes)
         self._between: list[tuple[int, ...]] = []
-        now: set[int] = set()
+        current: set[int] = set()
         for place in self._at:
-            now |= {number for begins, number in changes[place] if begins}
-            now -= {number for begins, number in changes[place] if not begins}
-            self._between.append(tuple(sorted(now)))
+            current |= {number for begins, number in changes[place] if begins}
+            current -= {number for begins, number in changes[place] if not begins}
+            self._between.append(tuple(sorted(current)))
 
     def cut(self, extent: Extent) -> list[Piece]:
-        """Return an extent that lies on the device in pieces that the same regions count."""
+        """Cut an extent that lies on the device into pieces, each counted by the same regions throughout."""
         found: list[Piece] = []
         start, end, flags = extent.physical, extent.physical + extent.length, _words(extent.flags)
         index = bisect_right(self._at, start)
@@ -155,7 +158,7 @@ class _Cuts:
 
 
 def _joined(found: Sequence[Piece]) -> list[Piece]:
-    """Return the pieces, those that go on from each other and are alike made one."""
+    """Return the pieces, with contiguous ones that have the same flags and regions joined."""
     result: list[Piece] = []
     for piece in found:
         last = result[-1] if result else None

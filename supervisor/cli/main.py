@@ -1,4 +1,4 @@
-"""The filemapd command. What a command needs is imported when it is called: workers share the memory of `run`."""
+"""The filemapd command. Commands import their modules when called: workers share the memory of `run`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from supervisor.cli.common import DEFAULT_RUNTIME_DIR
 
-# Each command, and the module of supervisor.cli that defines it under the same name.
+# The module of supervisor.cli that defines each command, under the command's name.
 _COMMANDS: Final = {
     "check": "run",
     "cleanup": "cleanup",
@@ -41,23 +41,23 @@ class _Commands(click.Group):
 
 _EXIT_STATUSES: Final = """\b
 Exit statuses:
-   0  Done.
-   1  It failed; stderr says why.
-   2  The command line is wrong.
+   0  Success.
+   1  Failure; stderr has the reason.
+   2  The command line is invalid.
    3  filemapd is not running.
-  78  The configuration is wrong.
+  78  The configuration is invalid.
 """
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_STATUSES)
 @click.option(
-    "--runtime-dir", metavar="DIR", help=f"Where the control socket lies.  [default: {DEFAULT_RUNTIME_DIR}]"
+    "--runtime-dir", metavar="DIR", help=f"Directory of the control socket.  [default: {DEFAULT_RUNTIME_DIR}]"
 )
 @click.option(
-    "--state-dir", metavar="DIR", help="Where the ledger lies.  [default: the configuration's state_dir]"
+    "--state-dir", metavar="DIR", help="Directory of the ledger.  [default: the configuration's state_dir]"
 )
 @click.version_option(package_name="filemapd")
 def main(runtime_dir: str | None, state_dir: str | None) -> None:  # noqa: ARG001 - see cli.common
-    """Keep device-mapper statistics on the extents of disk images."""
+    """Maintain device-mapper statistics on the extents of disk images."""
     if os.environ.get("NO_COLOR"):
         click.get_current_context().color = False

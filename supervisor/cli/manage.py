@@ -1,4 +1,4 @@
-"""`filemapd status`, `reload`, `restart` and `stop`: one question to the running supervisor each."""
+"""`filemapd status`, `reload`, `restart` and `stop`: one request to the supervisor each."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _UNPROCESSABLE: Final = 422
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
 @click.pass_context
 def status(context: click.Context, *, as_json: bool, names: tuple[str, ...]) -> None:
-    """Show the fleet, or only the files called NAME."""
-    answer = send_request(context, "GET", "/v1/status")
+    """Show all files, or only the files NAME."""
+    response = send_request(context, "GET", "/v1/status")
     if names:
-        answer["filemaps"] = _called(answer["filemaps"], names)
+        response["filemaps"] = _select(response["filemaps"], names)
     if as_json:
-        click.echo(json.dumps(answer, indent=1))
+        click.echo(json.dumps(response, indent=1))
         return
     from supervisor.cli.status_table import print_status  # noqa: PLC0415 - rich is not needed for JSON
 
-    print_status(answer)
+    print_status(response)
 
 
-def _called(filemaps: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return the files with one of these names or paths, or end with status 1 where there is none for one of them."""
+def _select(filemaps: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the files with these names or paths. Exit with 1 if one of them is unknown."""
     known = {word for filemap in filemaps for word in (filemap["name"], filemap["path"])}
     for name in names:
         if name not in known:
@@ -46,11 +46,11 @@ def _called(filemaps: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict
 @json_option
 @click.pass_context
 def reload(context: click.Context, *, as_json: bool) -> None:
-    """Have the configuration read again.
+    """Reload the configuration.
 
-    Where it is wrong nothing changes and the exit status is 78.
+    An invalid configuration is rejected, and the exit status is 78.
     """
-    from supervisor.control.client import ControlError  # noqa: PLC0415 - as in ask()
+    from supervisor.control.client import ControlError  # noqa: PLC0415 - slow to import
 
     try:
         changes = send_request(context, "POST", "/v1/reload", raise_errors=True)
@@ -68,7 +68,7 @@ def reload(context: click.Context, *, as_json: bool) -> None:
 @click.argument("name", shell_complete=complete_names)
 @click.pass_context
 def restart(context: click.Context, name: str) -> None:
-    """Start the worker of file NAME anew, one that was given up too."""
+    """Restart the worker of the file NAME, also one that FAILED."""
     send_request(context, "POST", "/v1/restart", {"name": name})
     click.echo(f"{printable(name)}: restarted")
 
@@ -76,8 +76,8 @@ def restart(context: click.Context, name: str) -> None:
 @click.command()
 @click.pass_context
 def stop(context: click.Context) -> None:
-    """Stop the supervisor and wait for its end."""
-    from dmstats.marker import start_time  # noqa: PLC0415 - nothing to wait for where nobody runs
+    """Stop the supervisor and wait until it has exited."""
+    from dmstats.marker import start_time  # noqa: PLC0415 - only needed if filemapd runs
 
     pid = send_request(context, "POST", "/v1/stop")["pid"]
     deadline = time.monotonic() + _STOP_DEADLINE

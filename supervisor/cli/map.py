@@ -1,4 +1,4 @@
-"""`filemapd map`: from the kernel itself, whether or not filemapd runs."""
+"""`filemapd map`: reads a file's extents and regions from the kernel."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from supervisor.text.printable import printable
 def map(*, file: str, as_json: bool) -> None:  # noqa: A001 - the command's name
     """Show where FILE lies on its device and which regions count it.
 
-    All is read from the kernel, whether or not filemapd runs or knows the file.
+    This reads the kernel's data, whether or not filemapd runs or follows the file.
     """
     from dmstats.errors import DmStatsError  # noqa: PLC0415 - `--help` needs none of these
 
     try:
-        answer = _answer(file)
+        result = _read(file)
     except DmStatsError as error:
         fail(f"{printable(file)}: {error}")
     except OSError as error:
         fail(f"{printable(file)}: {error.strerror}")
     if as_json:
-        click.echo(json.dumps(answer, indent=1))
+        click.echo(json.dumps(result, indent=1))
         return
     from supervisor.cli.map_table import print_map  # noqa: PLC0415 - rich is not needed for JSON
 
-    print_map(answer)
+    print_map(result)
 
 
-def _answer(file: str) -> dict[str, Any]:
-    """Return what there is to say of a file. Raises DmStatsError and OSError."""
+def _read(file: str) -> dict[str, Any]:
+    """Return what `map --json` prints. Raises DmStatsError and OSError."""
     from dmstats.device import Device  # noqa: PLC0415 - as above
     from dmstats.fiemap import read_extents  # noqa: PLC0415
     from dmstats.files import identify_mappable  # noqa: PLC0415

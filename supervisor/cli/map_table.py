@@ -1,4 +1,4 @@
-"""What `filemapd map` prints."""
+"""Prints the table of `filemapd map`."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from supervisor.cli.cells import many, standard_output, text
 _UNITS: Final = {40: "TiB", 30: "GiB", 20: "MiB", 10: "KiB"}
 
 
-def print_map(answer: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the answer of `filemapd map` for a person."""
+def print_map(result: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the JSON of `filemapd map` as a table."""
     out = console or standard_output()
-    out.print(_head(answer), soft_wrap=True)
-    if answer["pieces"]:
-        out.print(_table(answer))
-    for group in answer["groups"]:
+    out.print(_head(result), soft_wrap=True)
+    if result["pieces"]:
+        out.print(_table(result))
+    for group in result["groups"]:
         out.print(_group(group), soft_wrap=True)
-    if answer["uncovered_bytes"]:
+    if result["uncovered_bytes"]:
         out.print(
-            Text(f"uncovered: {exact(answer['uncovered_bytes'])} that no region counts", style="yellow")
+            Text(f"uncovered: {exact(result['uncovered_bytes'])} that no region counts", style="yellow")
         )
 
 
 def exact(value: int) -> str:
-    """Return a number of bytes in the largest unit of which it is a multiple."""
+    """Return a number of bytes, unrounded, in the largest unit that divides it."""
     for power, unit in _UNITS.items():
         if value and value % (1 << power) == 0:
             return f"{value >> power}{unit}"
     return f"{value}B"
 
 
-def _head(answer: Mapping[str, Any]) -> Text:
-    extents = many(answer["extents"], "extent")
-    where = f"inode {answer['inode']} on {answer['device']} ({answer['number']})"
-    return text(f"{answer['path']}: {exact(answer['size'])} in {extents}, {where}")
+def _head(result: Mapping[str, Any]) -> Text:
+    extents = many(result["extents"], "extent")
+    where = f"inode {result['inode']} on {result['device']} ({result['number']})"
+    return text(f"{result['path']}: {exact(result['size'])} in {extents}, {where}")
 
 
-def _table(answer: Mapping[str, Any]) -> Table:
-    """Return a line for each piece, and one more for each further region on it."""
-    group_of = {region["id"]: region["group_id"] for region in answer["regions"]}
+def _table(result: Mapping[str, Any]) -> Table:
+    """Return a table with a line for each piece, and one for each further region on it."""
+    group_of = {region["id"]: region["group_id"] for region in result["regions"]}
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for number in ("OFFSET", "LENGTH", "SECTOR", "REGION", "GROUP"):
         table.add_column(number, justify="right", no_wrap=True)
     table.add_column("FLAGS")
-    for piece in answer["pieces"]:
+    for piece in result["pieces"]:
         sector, flags = piece["sector"], list(piece["flags"])
         uncovered = sector is not None and not piece["regions"]
         where = [exact(piece["offset"]), exact(piece["length"]), "-" if sector is None else str(sector)]

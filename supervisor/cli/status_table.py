@@ -1,4 +1,4 @@
-"""What `filemapd status` prints: one table, and below it why a file isn't followed."""
+"""Prints `filemapd status`: a table of the files, and below it why files aren't followed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _STYLES: Final = {
     "STOPPED": "dim",
     "FAILED": "bold red",
 }
-# Of what a worker logged before it was given up.
-_SAID_LAST: Final = 3
+# The last lines of a FAILED worker's log.
+_LOG_LINES: Final = 3
 _NUMBERS: Final = ("MOVES", "EXTENTS", "REGIONS", "UNCOV", "RST", "RSS", "CPU")
 
 
 def print_status(status: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print `status` (GET /v1/status) for a person."""
+    """Print `status` (GET /v1/status) as a table."""
     out = console or standard_output()
     out.print(_header(status))
-    for trouble in (_web(status), _ledger(status)):
-        if trouble is not None:
-            out.print(trouble)
+    for problem in (_web(status), _ledger(status)):
+        if problem is not None:
+            out.print(problem)
     if not status["filemaps"]:
         return
     out.print(filemap_table(status))
@@ -41,9 +41,9 @@ def print_status(status: Mapping[str, Any], console: Console | None = None) -> N
 
 
 def filemap_table(status: Mapping[str, Any]) -> Table:
-    """Return a line for each file."""
+    """Return a table with a line for each file."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    # The name is what `filemapd restart` takes: it is folded, never cut.
+    # `filemapd restart` takes the name, so it is folded, never cut.
     table.add_column("NAME", overflow="fold", min_width=8)
     table.add_column("STATE", no_wrap=True)
     table.add_column("GROUP", no_wrap=True)
@@ -77,7 +77,7 @@ def _header(status: Mapping[str, Any]) -> Text:
 
 
 def _reasons(status: Mapping[str, Any]) -> list[Text]:
-    """Return why each file that isn't RUNNING isn't, and why one is degraded."""
+    """Return the reasons of files that aren't RUNNING or are degraded, and the last log lines of FAILED ones."""
     lines = []
     for filemap in status["filemaps"]:
         if filemap["state"] != "RUNNING" and filemap["reason"]:
@@ -86,7 +86,7 @@ def _reasons(status: Mapping[str, Any]) -> list[Text]:
         elif filemap["degraded"]:
             lines.append(_degraded(filemap))
         if filemap["state"] == "FAILED":
-            lines += [text(f"    {said}") for said in filemap["log_lines"][-_SAID_LAST:]]
+            lines += [text(f"    {logged}") for logged in filemap["log_lines"][-_LOG_LINES:]]
     return lines
 
 
@@ -96,7 +96,7 @@ def _degraded(filemap: Mapping[str, Any]) -> Text:
 
 
 def _web(status: Mapping[str, Any]) -> Text | None:
-    """Return why there is no web process where there should be one."""
+    """Return why the web process isn't running; None if it is, or is off."""
     web = status["web"]
     if web["listen"] is None or web["state"] == "RUNNING":
         return None
@@ -104,7 +104,7 @@ def _web(status: Mapping[str, Any]) -> Text | None:
 
 
 def _ledger(status: Mapping[str, Any]) -> Text | None:
-    """Return why the ledger is kept in memory only, if it is."""
+    """Return why the ledger is in memory only; None if it is on disk."""
     problem = status["ledger_problem"]
     return None if problem is None else text(f"ledger: in memory only: {problem}")
 
@@ -115,7 +115,7 @@ def _state(state: str) -> Text:
     return word
 
 
-def _group(configured: int | None, now: int | None) -> str:
-    if now is None:
+def _group(configured: int | None, current: int | None) -> str:
+    if current is None:
         return "-"
-    return str(now) if configured in {None, now} else f"{configured}→{now}"
+    return str(current) if configured in {None, current} else f"{configured}→{current}"

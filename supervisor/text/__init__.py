@@ -1,4 +1,4 @@
-"""Names and times as text that is safe to print.
+"""Formats names and times as text that is safe to print.
 
-Imports nothing of ours.
+May be imported from everywhere. Imports nothing of filemapd.
 """

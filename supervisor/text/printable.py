@@ -1,4 +1,4 @@
-"""Text that others chose, such as an image's name, made harmless."""
+"""Makes untrusted text, such as an image's name, safe to print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as they are shown and sent."""
+"""Converts times from and to RFC 3339."""
 
 from __future__ import annotations
 

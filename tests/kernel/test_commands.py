@@ -1,4 +1,4 @@
-"""All commands that the documents show do what is shown there, one after the other, with a small fleet."""
+"""The commands in the documents have the output shown there, run in order with a small fleet."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.kernel import oracle
 from tests.kernel.conftest import Disk
 from tests.kernel.running import write
 
-# What a guest can't run, or runs elsewhere, and who does it.
+# Commands that are not run here, and where they are run.
 ELSEWHERE: Final = {
-    "git clone <this repository> filemapd && cd filemapd": "whoever reads this has done it",
+    "git clone <this repository> filemapd && cd filemapd": "before the tests",
     "make check": "make test",
     "make deb": "make test",
     "make run": "the demonstration is a guest of its own",
@@ -35,7 +35,7 @@ ELSEWHERE: Final = {
     ".venv/bin/python -m bench compare docs/performance.json out/bench/bench.json": "tests/unit/bench/test_bench.py",
 }
 CONSOLE: Final = {name: list(commands((ROOT / name).read_text(encoding="utf-8"))) for name in DOCUMENTS}
-HERE: Final = [name for name, told in CONSOLE.items() if any(one.text not in ELSEWHERE for one in told)]
+HERE: Final = [name for name, shown in CONSOLE.items() if any(one.text not in ELSEWHERE for one in shown)]
 IMAGES: Final = Path("/var/lib/libvirt/images")
 _MACHINE: Final = """
 <domain type="kvm">
@@ -50,7 +50,7 @@ _MACHINE: Final = """
 
 @pytest.fixture
 def fleet() -> Iterator[None]:
-    """The three images of the README's session, none of them followed yet, and its configuration."""
+    """Create the three images of the README's session, not followed yet, and its configuration."""
     with contextlib.ExitStack() as undo:
         fs = undo.enter_context(filesystem("ext4", 400, IMAGES))
         oracle.run("dmsetup", "rename", fs.device.name, "vg-images")
@@ -74,15 +74,15 @@ def fleet() -> Iterator[None]:
 @pytest.mark.usefixtures("fleet")
 @pytest.mark.parametrize("name", HERE)
 def test_commands(name: str) -> None:
-    """Each ends with status 0, but where the next one asks for the status, and prints lines as shown."""
-    told = CONSOLE[name]
+    """Each command prints the lines shown, and exits with 0 unless the next command prints the status."""
+    shown = CONSOLE[name]
     with contextlib.closing(Shell()) as shell:
-        for one, after in zip(told, [*told[1:], Command("", ())], strict=True):
+        for one, after in zip(shown, [*shown[1:], Command("", ())], strict=True):
             if one.text not in ELSEWHERE:
                 shell.check(one, may_fail=after.text == "echo $?")
 
 
-def test_those_run_elsewhere_are_there() -> None:
-    """Nothing is left out that no document shows."""
-    assert set(ELSEWHERE) <= {one.text for told in CONSOLE.values() for one in told}
-    assert os.getcwd() == str(ROOT), "the commands are for the tree's root"
+def test_commands_run_elsewhere_are_shown() -> None:
+    """Every command in ELSEWHERE is in a document."""
+    assert set(ELSEWHERE) <= {one.text for shown in CONSOLE.values() for one in shown}
+    assert os.getcwd() == str(ROOT), "the commands run in the repository's root"

@@ -1,4 +1,4 @@
-"""What happened, as the commands tell it, and the command that is run for a move."""
+"""`filemapd events`, the on_move program, the control socket, and completion of names."""
 
 from __future__ import annotations
 
@@ -24,56 +24,60 @@ from tests.kernel.test_moves import free_leader, lay_out
 
 @pytest.fixture
 def fs() -> Iterator[Filesystem]:
-    """A file system of its own for each test."""
+    """Return a new file system for each test."""
     with filesystem("ext4", size_mb=200) as made:
         yield made
 
 
 def events(supervisor: Running, *words: str) -> list[dict[str, Any]]:
-    """Return what `filemapd events --json` prints."""
+    """Return the events that `filemapd events --json` prints."""
     done = supervisor.command("events", "--json", *words)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def in_ledger(folder: Path) -> list[tuple[Any, ...]]:
-    """Return the events that SQLite's own means find in the ledger."""
+    """Return the events in the ledger, read with sqlite3."""
     with closing(sqlite3.connect(f"file:{folder}/state/ledger.sqlite3?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT id, kind, path, reason FROM events ORDER BY id").fetchall()
     return [(number, kind, os.fsdecode(path), reason) for number, kind, path, reason in rows]
 
 
 def test_events(fs: Filesystem, tmp_path: Path) -> None:
-    """A move, a crash, a file that is emptied and one that can't be mapped: told once each, in order, by id, by name,
-    as JSON and as text, and the same over a restart of the supervisor."""
+    """A move, a crash, a truncated file and one that can't be mapped are one event each, in order.
+
+    They are selected by id and by name, printed as JSON and as text, and survive a restart of the supervisor.
+    """
     file, other = lay_out(fs), fs.mountpoint / "other.img"
     write(other, 1)
     filemaps = [{"path": str(path)} for path in (file, tmp_path / "filemaps.yaml", other)]
     options = {"supervisor": {"restart": {"initial": "50ms"}}}
     with running(tmp_path, {**options, "filemaps": filemaps[:1]}) as supervisor:
         supervisor.wait_state(file)
-        # Only now, so that it is the other one's group that has the higher id.
+        # Added now, so that the other file's group has the higher id.
         supervisor.write({**options, "filemaps": filemaps})
         assert supervisor.command("reload").returncode == 0
         supervisor.wait_state(other)
         supervisor.wait_state(tmp_path / "filemaps.yaml", "FAILED")
         free_leader(file)
-        wait_for("the move is told", lambda: [e["kind"] for e in events(supervisor, "disk.img")] == ["moved"])
+        wait_for(
+            "the move is an event", lambda: [e["kind"] for e in events(supervisor, "disk.img")] == ["moved"]
+        )
         pid = supervisor.filemap(file)["pid"]
         os.kill(pid, signal.SIGKILL)
-        wait_for("so is the crash", lambda: len(events(supervisor, "disk.img")) == 2)
+        wait_for("the crash is an event", lambda: len(events(supervisor, "disk.img")) == 2)
         os.truncate(other, 0)
-        wait_for("and the empty file", lambda: len(events(supervisor, str(other))) == 1)
+        wait_for("the empty file is an event", lambda: len(events(supervisor, str(other))) == 1)
         write(other, 1)
-        wait_for("which comes back", lambda: len(events(supervisor, str(other))) == 3)
+        wait_for("its return is an event", lambda: len(events(supervisor, str(other))) == 3)
 
-        told = events(supervisor, "--since", "0")
-        assert [e["id"] for e in told] == sorted(e["id"] for e in told)
-        assert [(e["id"], e["kind"], e["path"], e["reason"]) for e in told] == in_ledger(tmp_path)
-        what = [(e["name"], e["kind"], e["details"]) for e in told]
+        found = events(supervisor, "--since", "0")
+        assert [e["id"] for e in found] == sorted(e["id"] for e in found)
+        assert [(e["id"], e["kind"], e["path"], e["reason"]) for e in found] == in_ledger(tmp_path)
+        facts = [(e["name"], e["kind"], e["details"]) for e in found]
         device = fs.device.name
-        # The file is RUNNING while its first extent waits to land, and has a group only then.
-        assert [*what[:4], *sorted(what[4:], key=lambda event: event[1])] == [
+        # The file can be RUNNING before its first extent is on disk. It has a group only afterwards.
+        assert [*facts[:4], *sorted(facts[4:], key=lambda event: event[1])] == [
             ("filemaps.yaml", "state", {"from": "STARTING", "to": "FAILED"}),
             ("disk.img", "moved", {"from": 0, "to": 1, "device": device}),
             ("disk.img", "restarted", {"restarts": 1}),
@@ -81,16 +85,16 @@ def test_events(fs: Filesystem, tmp_path: Path) -> None:
             ("other.img", "moved", {"from": 3, "to": 0, "device": device}),
             ("other.img", "state", {"from": "WAITING", "to": "RUNNING"}),
         ]
-        assert told[1]["reason"] == "the first region's extent was freed"
-        assert told[2]["reason"] == "killed by SIGKILL"
-        assert told[3]["reason"] == "the file is empty"
-        assert events(supervisor, "-n", "2") == told[-2:]
-        assert events(supervisor, "--since", str(told[1]["id"])) == told[2:]
+        assert found[1]["reason"] == "the first region's extent was freed"
+        assert found[2]["reason"] == "killed by SIGKILL"
+        assert found[3]["reason"] == "the file is empty"
+        assert events(supervisor, "-n", "2") == found[-2:]
+        assert events(supervisor, "--since", str(found[1]["id"])) == found[2:]
         assert events(supervisor, "-n", "0") == []
         line = supervisor.command("events", "disk.img").stdout.splitlines()[0]
-        at = told[1]["at"][:19] + "Z"
+        at = found[1]["at"][:19] + "Z"
         expected = (
-            f"{told[1]['id']}  {at}  disk.img  moved 0→1 on {device}: the first region's extent was freed"
+            f"{found[1]['id']}  {at}  disk.img  moved 0→1 on {device}: the first region's extent was freed"
         )
         assert line == expected
 
@@ -98,11 +102,11 @@ def test_events(fs: Filesystem, tmp_path: Path) -> None:
         supervisor.again()
         supervisor.wait_state(file)
         supervisor.wait_state(tmp_path / "filemaps.yaml", "FAILED")
-        assert events(supervisor, "-n", "7")[:6] == told
+        assert events(supervisor, "-n", "7")[:6] == found
 
 
 def test_follow(fs: Filesystem, tmp_path: Path) -> None:
-    """--follow begins with what was, goes on with what comes, and ends with the supervisor, by status 3."""
+    """--follow prints past and new events, and exits with 3 when the supervisor stops."""
     file = lay_out(fs)
     with running(tmp_path, {"filemaps": [{"path": str(file)}]}) as supervisor:
         supervisor.wait_state(file)
@@ -122,8 +126,7 @@ def test_follow(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_on_move(fs: Filesystem, tmp_path: Path) -> None:
-    """The command is run for each move with its facts; one that hangs or fails holds up nothing, and all of it can be
-    changed by a reload."""
+    """The program is run for each move, with its environment. A hung one blocks nothing. A reload changes it."""
     file = lay_out(fs)
     out = tmp_path / "out"
     program = tmp_path / "program"
@@ -133,7 +136,7 @@ def test_on_move(fs: Filesystem, tmp_path: Path) -> None:
         f"with open({str(out)!r}, 'a') as out:\n"
         "    facts = {k: v for k, v in sorted(os.environ.items()) if k.startswith('FILEMAPD_')}\n"
         "    print(*sys.argv[1:], facts, file=out)\n"
-        "print('said\\x1b[31m something')\n"
+        "print('some\\x1b[31m output')\n"
     )
     program.chmod(0o755)
     config: dict[str, Any] = {"filemaps": [{"path": str(file)}]}
@@ -141,7 +144,7 @@ def test_on_move(fs: Filesystem, tmp_path: Path) -> None:
     with running(tmp_path, config) as supervisor:
         supervisor.wait_state(file)
         free_leader(file)
-        wait_for("it was run", out.exists)
+        wait_for("the program was run", out.exists)
         facts = {
             "FILEMAPD_DEVICE": fs.device.name,
             "FILEMAPD_NAME": "disk.img",
@@ -150,32 +153,32 @@ def test_on_move(fs: Filesystem, tmp_path: Path) -> None:
             "FILEMAPD_PATH": str(file),
             "FILEMAPD_REASON": "the first region's extent was freed",
         }
-        wait_for("and told all", lambda: out.read_text() == f"--flag two words {facts}\n")
-        wait_for("what it says is logged", lambda: r"said\x1b[31m something" in supervisor.log.read_text())
+        wait_for("it has its environment", lambda: out.read_text() == f"--flag two words {facts}\n")
+        wait_for("its output is logged", lambda: r"some\x1b[31m output" in supervisor.log.read_text())
         idle = {"running": 0, "waiting": 0, "failed": 0, "dropped": 0}
-        wait_for("it is over", lambda: supervisor.status()["on_move"] == idle)
+        wait_for("it has exited", lambda: supervisor.status()["on_move"] == idle)
 
         config["supervisor"]["on_move"] = ["/bin/sleep", "1000"]
         supervisor.write(config)
         supervisor.command("reload")
         os.truncate(file, 0)
-        wait_for("it is empty", lambda: supervisor.filemap(file)["state"] == "WAITING")
+        wait_for("the file is empty", lambda: supervisor.filemap(file)["state"] == "WAITING")
         stranger = [oracle.message(fs.device.name, "@stats_create 0+8 8") for _ in range(3)]
         assert stranger
         write(file, 1)
-        wait_for("it hangs", lambda: supervisor.status()["on_move"]["running"] == 1)
-        wait_for("it is followed", lambda: bool(oracle.assert_exact_cover(file, fs.device.name)))
-        # A process is not yet the program when it is forked, and that has more open while it is loaded.
+        wait_for("the program hangs", lambda: supervisor.status()["on_move"]["running"] == 1)
+        wait_for("the file is followed", lambda: bool(oracle.assert_exact_cover(file, fs.device.name)))
+        # A forked process isn't the program yet, and more files are open while that is loaded.
         sleeper = wait_for("the program runs", lambda: int(oracle.run("pgrep", "-x", "sleep")))
         wait_for("it has three files open", lambda: len(open_files(sleeper)) == 3)
         assert sorted(os.listdir(f"/proc/{sleeper}/fd")) == ["0", "1", "2"]
         assert os.readlink(f"/proc/{sleeper}/fd/0") == "/dev/null"
         assert supervisor.stop() == 0
-        wait_for("it is ended with filemapd", lambda: not Path(f"/proc/{sleeper}").exists())
+        wait_for("it is killed with filemapd", lambda: not Path(f"/proc/{sleeper}").exists())
 
 
 def test_control(fs: Filesystem, tmp_path: Path) -> None:
-    """The socket is for the configured group; what is asked wrongly is told by its key."""
+    """The socket belongs to the configured group. Errors in requests name the key."""
     file = lay_out(fs)
     config: dict[str, Any] = {"filemaps": [{"path": str(file)}], "supervisor": {"control_group": "nogroup"}}
     with running(tmp_path, config) as supervisor:
@@ -203,21 +206,21 @@ def test_control(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def completions(supervisor: Running, *words: str) -> list[str]:
-    """Return what bash is offered for the last of `words`."""
+    """Return bash's completions of the last of `words`."""
     program = Path(sys.executable).with_name("filemapd")
     line = ["filemapd", "--runtime-dir", str(supervisor.runtime_dir), *words]
-    asked = {
+    variables = {
         "_FILEMAPD_COMPLETE": "bash_complete",
         "COMP_WORDS": " ".join(line),
         "COMP_CWORD": str(len(line) - 1),
     }
-    done = subprocess.run([program], env=os.environ | asked, capture_output=True, text=True, check=False)
+    done = subprocess.run([program], env=os.environ | variables, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     return [line.removeprefix("plain,") for line in done.stdout.split()]
 
 
 def test_names(fs: Filesystem, tmp_path: Path) -> None:
-    """Commands that take a name offer those of the running supervisor; `status` shows those that it is given."""
+    """Commands that take a name complete those of the running supervisor. `status` shows the given files."""
     files = [lay_out(fs, name) for name in ("db01.img", "db02.img", "web01.img")]
     with running(tmp_path, {"filemaps": [{"path": str(file)} for file in files]}) as supervisor:
         for file in files:
@@ -227,8 +230,8 @@ def test_names(fs: Filesystem, tmp_path: Path) -> None:
             assert completions(supervisor, command, "db") == ["db01.img", "db02.img"]
         shown = supervisor.command("status", "web01.img", str(files[0])).stdout.splitlines()
         assert [line.split()[0] for line in shown[3:]] == ["db01.img", "web01.img"]
-        told = json.loads(supervisor.command("status", "--json", "db02.img").stdout)
-        assert [f["name"] for f in told["filemaps"]] == ["db02.img"]
+        printed = json.loads(supervisor.command("status", "--json", "db02.img").stdout)
+        assert [f["name"] for f in printed["filemaps"]] == ["db02.img"]
         wrong = supervisor.command("status", "db03.img")
         assert wrong.returncode == 1
         assert wrong.stderr == "filemapd: there is no filemap 'db03.img'\n"

@@ -1,4 +1,4 @@
-"""`filemapd top` against I/O that the test made and what dmstats counted of it."""
+"""Compares `filemapd top` with the I/O of the test and with dmstats."""
 
 from __future__ import annotations
 
@@ -32,41 +32,41 @@ def start_top(supervisor: Running, *words: str) -> subprocess.Popen[str]:
 
 
 def result(top: subprocess.Popen[str]) -> str:
-    """Return what it printed."""
+    """Return the output of `top`, once it has exited."""
     text, _ = top.communicate(timeout=DEADLINE)
     assert top.returncode == 0
     return text
 
 
 def wait_sampled(supervisor: Running, *files: Path, after: str = "") -> str:
-    """Return when the last of the files' counters was read, once all were after `after`."""
+    """Wait until all files were sampled after `after`. Return the time of the latest sample."""
 
     def read() -> str:
         at = [supervisor.filemap(file).get("sampled_at") or "" for file in files]
         assert min(at) > after, at
         return max(at)
 
-    return wait_for("counters are read", read)
+    return wait_for("the files are sampled", read)
 
 
 def wait_measuring(top: subprocess.Popen[str], supervisor: Running, after: str, *files: Path) -> None:
-    """Return once it has read the counters and but waits for its interval's end.
+    """Wait until `top` has its first samples and waits for the end of its interval.
 
-    It looks at the device itself a moment after the workers have read theirs, and asks again each 0.2 s until then.
-    So it was not woken in forty looks 0.02 s apart: time alone may pass while the whole machine stands still.
+    `top` polls every 0.2 s until it has the samples. So it has them if it doesn't wake in forty checks 0.02 s apart.
+    A time limit would not do, as the whole machine may be suspended.
     """
     wait_sampled(supervisor, *files, after=after)
-    looks = Counter[int]()
+    checks = Counter[int]()
 
-    def still() -> bool:
-        looks[now := wakes_of(top.pid)] += 1
-        return looks[now] > 40
+    def idle() -> bool:
+        checks[wakes := wakes_of(top.pid)] += 1
+        return checks[wakes] > 40
 
-    wait_for("top waits", still, seldom=0.02)
+    wait_for("top waits", idle, seldom=0.02)
 
 
 def dmstats(device: str) -> dict[int, list[int]]:
-    """Return reads, writes, bytes read and bytes written of each region, as `dmstats report` tells (and zeroes)."""
+    """Return reads, writes, bytes read and bytes written of each region from `dmstats report`, which resets them."""
     text = oracle.run(
         "dmstats", "report", "--region", "--noheadings", "--separator", "|", "--units", "s", "--nosuffix", "-o",
         "region_id,read_count,write_count,read_sector_count,write_sector_count", device,
@@ -75,38 +75,38 @@ def dmstats(device: str) -> dict[int, list[int]]:
     return {row[0]: [row[1], row[2], row[3] * 512, row[4] * 512] for row in rows}
 
 
-def added(rows: Iterable[list[int]]) -> list[int]:
-    """Return the sums of columns."""
+def sums(rows: Iterable[list[int]]) -> list[int]:
+    """Return the sum of each column."""
     return [sum(column) for column in zip(*rows, strict=True)]
 
 
 def times(device: str, numbers: list[int]) -> list[int]:
-    """Return the ns that reads and writes of regions took, as the kernel prints them."""
+    """Return the total ns of reads and of writes of regions, from the kernel."""
     lines = [oracle.message(device, f"@stats_print {number}").split() for number in numbers]
     return [sum(int(words[field]) for words in lines) for field in (4, 8)]
 
 
-def figures(told: dict[str, Any], keys: Sequence[str]) -> list[float]:
-    """Return how often per interval, from how often per second."""
-    return [told[key] * told["seconds"] for key in keys]
+def figures(row: dict[str, Any], keys: Sequence[str]) -> list[float]:
+    """Return counts per interval from rates per second."""
+    return [row[key] * row["seconds"] for key in keys]
 
 
-def test_the_busier_is_first_and_its_figures_are_dmstats(disk: Disk, tmp_path: Path) -> None:
-    """Two images with known O_DIRECT I/O: the order, the rates and the latencies are those that dmstats counted."""
+def test_order_and_figures_agree_with_dmstats(disk: Disk, tmp_path: Path) -> None:
+    """With known O_DIRECT I/O to two images, order, rates and latencies agree with dmstats."""
     slow, busy = disk.write("a-slow.img", MIB), disk.write("z-busy.img", MIB)
     quiet = disk.write("m-quiet.img", MIB)
     files = {"filemaps": [{"path": str(path)} for path in (slow, busy, quiet)]}
     with running(tmp_path, files | {"defaults": {"sample": "1h"}}) as supervisor:
         before = wait_sampled(supervisor, slow, busy, quiet)
-        # What was read within the last second is as good as new to `top`.
-        wait_for("the counters are old", lambda: time.time() - seconds_of(before) > 1.5)
+        # `top` accepts samples of the last second.
+        wait_for("the samples are old", lambda: time.time() - seconds_of(before) > 1.5)
         top = start_top(supervisor, "--json", "--interval", str(INTERVAL))
         wait_measuring(top, supervisor, before, slow, busy, quiet)
         write_direct(slow, 0, 40)
         read_direct(busy, 0, 150)
         write_direct(busy, 8192, 50)
-        told = json.loads(result(top))
-        first, second, last = told["filemaps"]
+        printed = json.loads(result(top))
+        first, second, last = printed["filemaps"]
         assert [f["name"] for f in (first, second, last)] == ["z-busy.img", "a-slow.img", "m-quiet.img"]
         assert [f["ios"] for f in (first, second, last)] == [200, 40, 0]
         groups = oracle.groups(disk.name)
@@ -114,24 +114,24 @@ def test_the_busier_is_first_and_its_figures_are_dmstats(disk: Disk, tmp_path: P
         took = [times(disk.name, numbers) for numbers in members]
         regions = dmstats(disk.name)
         for filemap, numbers, ns in zip((first, second), members, took, strict=True):
-            counted = added(regions[number] for number in numbers)
+            counted = sums(regions[number] for number in numbers)
             assert figures(filemap, RATES) == pytest.approx(counted, abs=0.1 * INTERVAL)
-            # Told in whole nanoseconds, of which such a device takes few.
+            # Printed in whole ns, and this device's latencies are only a few ns.
             assert filemap["latency_ns"] == pytest.approx(sum(ns) / sum(counted[:2]), abs=0.5)
-        # Each file's share is of its own time between two samples, and these differ on a busy machine.
-        lasted = second["seconds"] / first["seconds"]
+        # Each file's share is over its own interval, and intervals differ on a busy machine.
+        ratio = second["seconds"] / first["seconds"]
         assert first["share"] / second["share"] == pytest.approx(
-            sum(took[0]) / sum(took[1]) * lasted, rel=0.01
+            sum(took[0]) / sum(took[1]) * ratio, rel=0.01
         )
         assert first["share"] + second["share"] <= 1.0001
         assert last["share"] == 0
-        (device,) = told["devices"]
+        (device,) = printed["devices"]
         assert device["device"] == disk.name
         assert device["reads_per_s"] * device["seconds"] >= 149.9
 
 
 def test_by_name_and_device(disk: Disk, tmp_path: Path) -> None:
-    """The table for a person: in the order asked for, only of the device's node that was named."""
+    """The table in the given order, only with files on the device of the given path."""
     one, other = disk.write("a.img", MIB), disk.write("b.img", MIB)
     with running(tmp_path, {"filemaps": [{"path": str(path)} for path in (other, one)]}) as supervisor:
         wait_sampled(supervisor, one, other)

@@ -1,5 +1,5 @@
-"""`filemapd top`: the live table of what each image does.
+"""`filemapd top`: the live table of each image's I/O.
 
-`command` is the subcommand, `once` and `live` its two ways to run. Imported by `cli.main` only; imports control, text
+`command` is the subcommand; `once` and `live` are its two modes. Only `cli.main` imports it. It imports control, text
 and rates.
 """

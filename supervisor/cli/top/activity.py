@@ -1,4 +1,4 @@
-"""What each file does, from one status to the next: the rows of `filemapd top`. Pure."""
+"""Computes the rows of `filemapd top`: each file's rates between its last two samples. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ P99: Final = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file. `rates` is None until there are two samples; `share` is what part of the time that its device spent
-    on I/Os (each I/O's own, summed) was spent on the file's, from 0 to 1."""
+    """One file. `rates` is None until there are two samples.
+
+    `share` is the file's share, from 0 to 1, of the device's total I/O time (the sum of all latencies).
+    """
 
     name: str
     path: str
@@ -25,13 +27,13 @@ class Row:
     state: str
     vm: Mapping[str, Any] | None
     sampled_at: str | None
-    """As of when the counters are (RFC 3339)."""
+    """When the counters were sampled (RFC 3339)."""
     rates: Rates | None
     share: float | None
 
     @property
     def ios(self) -> int:
-        """How many I/Os the rates tell of."""
+        """The number of I/Os in the interval of the rates."""
         return round(self.rates.ios_per_s * self.rates.seconds) if self.rates is not None else 0
 
     @property
@@ -41,27 +43,26 @@ class Row:
 
 
 class Activity:
-    """The last two samples of each file, and the last two looks at each device.
+    """The last two samples of each file and of each device.
 
-    Counters are read only so often, so several statuses can tell of the same sample: rates lie between two distinct
-    ones, however often the status is asked for.
+    Several statuses can have the same sample. Rates are always between two distinct samples.
     """
 
     def __init__(self, device: str | None = None) -> None:
-        """Take in only what is on `device` (its name), or everything."""
+        """Track only what is on `device` (its name); None: everything."""
         self._device = device
         self._files: dict[str, tuple[Reading | None, Reading]] = {}
         self._devices: dict[str, tuple[Reading | None, Reading]] = {}
         self._statuses: list[Mapping[str, Any]] = []
         self.at: str | None = None
-        """When the last status was asked for (RFC 3339)."""
+        """The time of the last status (RFC 3339)."""
 
     def take(self, status: Mapping[str, Any]) -> None:
-        """Take in a status (GET /v1/status)."""
+        """Add a status (GET /v1/status)."""
         self._statuses = [f for f in status["filemaps"] if self._device in {None, f["device"]}]
         self.at = status["at"]
         at = seconds_of(status["at"])
-        looks = {
+        device_samples = {
             d["device"]: reading(d, at) for d in status["devices"] if self._device in {None, d["device"]}
         }
         samples = {
@@ -69,22 +70,22 @@ class Activity:
             for f in self._statuses
             if f["sampled_at"] is not None
         }
-        self._devices = _advanced(self._devices, looks)
+        self._devices = _advanced(self._devices, device_samples)
         self._files = _advanced(self._files, samples)
 
     def rows(self) -> list[Row]:
-        """Return what the files did between their last two samples."""
+        """Return a row for each file, with the rates between its last two samples."""
         found = {path: rates(*pair) for path, pair in _complete(self._files).items()}
         loads = self._loads(found)
         return [self._row(f, found.get(f["path"]), loads) for f in self._statuses]
 
     def devices(self) -> dict[str, Rates]:
-        """Return what the devices did between the last two looks, by name."""
+        """Return the rates of the devices between their last two samples, by name."""
         found = {name: rates(*pair) for name, pair in _complete(self._devices).items()}
         return {name: done for name, done in found.items() if done is not None}
 
     def _row(self, status: Mapping[str, Any], done: Rates | None, loads: Mapping[str, float]) -> Row:
-        # What was measured before a worker went away is not what goes on now.
+        # Rates from before a worker stopped are not current.
         done = done if status["state"] == "RUNNING" else None
         load = loads.get(status["device"], 0.0)
         return Row(
@@ -99,7 +100,7 @@ class Activity:
         )
 
     def _loads(self, found: Mapping[str, Rates | None]) -> dict[str, float]:
-        """Return how many I/Os each device had in flight in the mean, by its name."""
+        """Return the mean number of I/Os in flight of each device, by name."""
         on_device: defaultdict[str, list[Rates]] = defaultdict(list)
         for status in self._statuses:
             done = found.get(status["path"])
@@ -110,10 +111,10 @@ class Activity:
 
 
 def _load(device: Rates | None, files: Sequence[Rates]) -> float:
-    """Return how many I/Os a device had in flight: the files', which are measured in ns, and those of others.
+    """Return the mean number of I/Os in flight of a device: those of `files` and all others.
 
-    The kernel measures its own latencies by the ticks of its clock, which most I/Os fall between, so they are only
-    taken for the others, of which nothing better is known.
+    The device's latencies have the resolution of the kernel's ticks, which most I/Os are shorter than. So they are
+    used only for the others; the files' latencies are in ns.
     """
     load = sum(done.load for done in files)
     if device is None or device.latency_ns is None:
@@ -125,7 +126,7 @@ def _load(device: Rates | None, files: Sequence[Rates]) -> float:
 def _advanced(
     known: Mapping[str, tuple[Reading | None, Reading]], now: Mapping[str, Reading]
 ) -> dict[str, tuple[Reading | None, Reading]]:
-    """Return the last two readings of each, with those of `now`; the same one told again changes nothing."""
+    """Return the last two readings of each key of `now`. A reading of the same time changes nothing."""
     found = {}
     for key, latest in now.items():
         before, after = known.get(key, (None, None))
@@ -153,9 +154,9 @@ SORTS: Final = (*_KEYS, "name")
 
 
 def ordered(rows: Iterable[Row], sort: str, *, backwards: bool = False) -> list[Row]:
-    """Return rows by `sort` (one of SORTS), the highest first, names from A; `backwards` the other way round.
+    """Return rows by `sort` (one of SORTS), the highest first, names from A; with `backwards` in reverse.
 
-    Those of which it is not known come last either way; those that are alike, by name.
+    Rows without a value come last in both orders. Rows with the same value are ordered by name.
     """
     by_name = sorted(rows, key=lambda row: row.name, reverse=backwards and sort == "name")
     if sort == "name":
@@ -167,7 +168,7 @@ def ordered(rows: Iterable[Row], sort: str, *, backwards: bool = False) -> list[
 
 
 def as_json(activity: Activity, sort: str) -> dict[str, Any]:
-    """Return what `top --json` prints. Latencies are ns; of a p99 beyond the last bound just that bound is known."""
+    """Return what `top --json` prints. Latencies are ns. `p99_above_ns` is the last bound if the p99 is above it."""
     return {
         "at": activity.at,
         "devices": [{"device": name, **_rates_json(done)} for name, done in activity.devices().items()],

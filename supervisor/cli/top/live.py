@@ -1,9 +1,9 @@
-"""`filemapd top` on a terminal: asks the running filemapd again and again, and draws what the files do.
+"""`filemapd top` on a terminal: polls the supervisor and refreshes the table.
 
-Counters are read once in `sample` (10 s unless configured). Whoever looks on wants to see more, so each round begins
-with POST /v1/sample: then those files are read that were not within the last second and whose device did anything.
-The answer doesn't wait for the workers, so the status is asked for a moment later; what is not in it by then is
-older, and shown to be.
+The supervisor samples counters only every `sample` (10 s unless configured). So each round begins with POST
+/v1/sample, which samples all files that were not sampled within the last second and whose device was active. The
+response doesn't wait for the workers, so the status is requested a moment later. A file whose sample is missing by
+then has its older figures, as AGE shows.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from rich.text import Text
 
 from supervisor.cli.cells import text
 from supervisor.cli.top.activity import Activity, ordered
-from supervisor.cli.top.once import RECENT, Ask, View, sample_body
+from supervisor.cli.top.once import RECENT, Request, View, sample_body
 from supervisor.cli.top.table import footer, header, top_table
 from supervisor.control.client import ControlError
 
 _KEYS: Final = {"i": "iops", "b": "bytes", "l": "latency", "p": "p99", "s": "share", "n": "name"}
 _HELP: Final = "q quit, r reverse, space now; by i iops b bytes l latency p p99 s share n name"
-# So long the workers have to tell their counters before the status is asked for.
+# The time in seconds that workers have to report counters before the status is requested.
 _SETTLE: Final = 0.5
-# Beside the files' lines: header, the table's head, two lines below it.
+# Besides the files' lines: the header, the table's head and two lines below it.
 _OTHER_LINES: Final = 4
 
 
 def press(view: View, key: str) -> View:
-    """Return what is to be shown after a key; one that says nothing changes nothing."""
+    """Return the view after a key. An unknown key changes nothing."""
     if key in _KEYS:
         return replace(view, sort=_KEYS[key], backwards=False)
     match key:
@@ -53,10 +53,10 @@ def press(view: View, key: str) -> View:
 
 
 class LiveTop:
-    """The table on a terminal, drawn anew until `q` or Ctrl-C."""
+    """The table on a terminal, refreshed until `q` or Ctrl-C."""
 
-    def __init__(self, ask: Ask, view: View, console: Console, version: str) -> None:
-        self._ask = ask
+    def __init__(self, request: Request, view: View, console: Console, version: str) -> None:
+        self._request = request
         self._view = view
         self._console = console
         self._version = version
@@ -64,65 +64,65 @@ class LiveTop:
         self._problem = ""
         self._rounds = 0
         self._sample_at = time.monotonic()
-        self._look_at: float | None = None
+        self._status_at: float | None = None
 
     def run(self) -> None:
-        """Show the table until the end; Ctrl-Z and `fg` work as elsewhere."""
-        with _woken_by(signal.SIGWINCH, signal.SIGTSTP) as wakes, contextlib.suppress(KeyboardInterrupt):
+        """Show the table until the user quits. Ctrl-Z and `fg` work as usual."""
+        with _wakeup_fd(signal.SIGWINCH, signal.SIGTSTP) as wakes, contextlib.suppress(KeyboardInterrupt):
             while not self._view.over:
-                with _keys_at_once(), Live(console=self._console, screen=True, auto_refresh=False) as screen:
+                with _cbreak_mode(), Live(console=self._console, screen=True, auto_refresh=False) as screen:
                     self._show(screen, wakes)
                 if not self._view.over:
                     os.kill(os.getpid(), signal.SIGSTOP)
 
     def _show(self, screen: Live, wakes: int) -> None:
-        """Show the table until the end, or until the terminal is wanted for something else."""
+        """Show the table until the user quits or suspends the process."""
         while not self._view.over:
-            self._take_turn(time.monotonic())
+            self._update(time.monotonic())
             screen.update(self._picture(), refresh=True)
-            ready = select.select([sys.stdin, wakes], [], [], self._left(time.monotonic()))[0]
+            ready = select.select([sys.stdin, wakes], [], [], self._seconds_left(time.monotonic()))[0]
             if wakes in ready and signal.SIGTSTP in os.read(wakes, 64):
                 return
             if sys.stdin in ready:
-                self._pressed(os.read(sys.stdin.fileno(), 64))
+                self._handle_keys(os.read(sys.stdin.fileno(), 64))
 
-    def _pressed(self, typed: bytes) -> None:
-        if not typed:  # the terminal has gone
+    def _handle_keys(self, typed: bytes) -> None:
+        if not typed:  # the terminal is closed
             self._view = replace(self._view, over=True)
-        elif not typed.startswith(b"\x1b"):  # an arrow and the like
+        elif not typed.startswith(b"\x1b"):  # not an escape sequence, such as an arrow key's
             for key in typed.decode("ascii", "ignore"):
                 self._view = press(self._view, key)
 
-    def _left(self, now: float) -> float:
-        """Return the seconds until there is something to do; ages are drawn anew each second."""
-        due = self._sample_at if self._look_at is None else min(self._sample_at, self._look_at)
+    def _seconds_left(self, now: float) -> float:
+        """Return the seconds until the next request or refresh. Ages are refreshed each second."""
+        due = self._sample_at if self._status_at is None else min(self._sample_at, self._status_at)
         return min(1.0, max(0.0, due - now))
 
-    def _take_turn(self, now: float) -> None:
+    def _update(self, now: float) -> None:
         if now >= self._sample_at or self._view.at_once:
             self._try("POST", "/v1/sample", sample_body(self._view))
-            # From the answer on, so that the next time is not too soon for a file to be read again. The first two
-            # samples make the first figures: those need not wait for a whole interval.
-            asked = time.monotonic()
-            self._sample_at = asked + (self._view.interval if self._rounds else RECENT)
-            self._look_at = asked + _SETTLE
+            # Counted from the response, so that the next request isn't too early for a file to be sampled again. The
+            # first figures need two samples, and the second one doesn't wait for a whole interval.
+            now = time.monotonic()
+            self._sample_at = now + (self._view.interval if self._rounds else RECENT)
+            self._status_at = now + _SETTLE
             self._view = replace(self._view, at_once=False)
             self._rounds += 1
-        elif self._look_at is not None and now >= self._look_at:
-            self._look_at = None
+        elif self._status_at is not None and now >= self._status_at:
+            self._status_at = None
             status = self._try("GET", "/v1/status", None)
             if status is not None:
                 self._activity.take(status)
 
     def _try(self, method: str, path: str, body: object) -> Any:
-        """Return the answer; None where there is none, which is shown and tried again with the next round."""
+        """Return the response. If the request fails, show the error and return None; the next round retries."""
         try:
-            answer = self._ask(method, path, body)
+            response = self._request(method, path, body)
         except ControlError as error:
             self._problem = str(error)
             return None
         self._problem = ""
-        return answer
+        return response
 
     def _picture(self) -> Group:
         view, size = self._view, self._console.size
@@ -144,14 +144,14 @@ def _problem(problem: str) -> Text:
 
 
 def _line(line: Text) -> Text:
-    """Return a line that is cut where the terminal ends."""
+    """Return a line that is cut off at the terminal's width."""
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 
 
 @contextlib.contextmanager
-def _keys_at_once() -> Iterator[None]:
-    """Have keys told as they are pressed, and not shown."""
+def _cbreak_mode() -> Iterator[None]:
+    """Read each key when it is pressed, without echo. Restore the terminal's mode afterwards."""
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)
@@ -162,9 +162,11 @@ def _keys_at_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _woken_by(*signals: signal.Signals) -> Iterator[int]:
-    """Yield a descriptor on which each of the signals that come is a byte. SIGTERM and SIGHUP end the program in
-    order, so that the terminal is left as it was."""
+def _wakeup_fd(*signals: signal.Signals) -> Iterator[int]:
+    """Yield a descriptor that receives a byte for each of `signals`.
+
+    SIGTERM and SIGHUP exit through SystemExit, so that the terminal is restored.
+    """
     wakes, feed = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(feed, warn_on_full_buffer=False)
     for number in signals:

@@ -1,4 +1,4 @@
-"""What `filemapd top` asks the running filemapd for, and its figures of one interval (`--once`)."""
+"""`filemapd top --once`: the figures of one interval. Also the requests that both modes of `top` send."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from supervisor.cli.top.activity import Activity, ordered
 from supervisor.cli.top.table import footer, header, top_table
 from supervisor.text.times import seconds_of
 
-Ask = Callable[[str, str, object], Any]
-"""(method, path, body) -> the JSON that filemapd answers. Raises ControlError."""
+Request = Callable[[str, str, object], Any]
+"""(method, path, body) -> the JSON of the supervisor's response. Raises ControlError."""
 
-# What was read so shortly before is not read anew.
+# The supervisor doesn't sample a file again within this time, in seconds.
 RECENT: Final = 1.0
-# An answer that takes longer is none.
-PATIENCE: Final = 5.0
+# For a response, and for all workers' samples, in seconds.
+TIMEOUT: Final = 5.0
 _POLL: Final = 0.2
 
 
 def device_named(given: str, devices: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the name of that one of the status's `devices` which `given` means by name, number or path, or None."""
+    """Return the name of the device (of the status's `devices`) with name, number or path `given`, or None."""
     number = None
     with contextlib.suppress(OSError):
         device = os.stat(given).st_rdev if given.startswith("/") else 0
@@ -40,7 +40,7 @@ def device_named(given: str, devices: Iterable[Mapping[str, Any]]) -> str | None
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is to be shown. `device` is a name, None for all."""
+    """The options of `top`, as changed by keys. `device` is a name, None for all."""
 
     sort: str
     device: str | None
@@ -48,27 +48,27 @@ class View:
     backwards: bool = False
     over: bool = False
     at_once: bool = False
-    """Whether the next round is to begin now."""
+    """Whether to sample now, without waiting for the interval."""
 
 
-def once(ask: Ask, view: View, progress: Console) -> tuple[Mapping[str, Any], Activity]:
-    """Return the last status, and what the files did within one interval; it takes somewhat longer.
+def once(request: Request, view: View, progress: Console) -> tuple[Mapping[str, Any], Activity]:
+    """Return the last status and the activity of one interval. This takes a little longer than the interval.
 
-    `progress` gets a bar meanwhile, if it is a terminal. Raises ControlError.
+    `progress` shows a bar meanwhile, if it is a terminal. Raises ControlError.
     """
     activity = Activity(view.device)
-    _fresh(ask, view, activity)
+    _sample(request, view, activity)
     _wait(time.monotonic() + view.interval, progress)
-    return _fresh(ask, view, activity), activity
+    return _sample(request, view, activity), activity
 
 
-def _fresh(ask: Ask, view: View, activity: Activity) -> Mapping[str, Any]:
-    """Have the counters read and take the status in once all are new, or don't come."""
-    asked, deadline = time.time(), time.monotonic() + PATIENCE
-    ask("POST", "/v1/sample", sample_body(view))
+def _sample(request: Request, view: View, activity: Activity) -> Mapping[str, Any]:
+    """Request samples. Add and return the first status that has all of them, or the one after TIMEOUT."""
+    since, deadline = time.time() - RECENT, time.monotonic() + TIMEOUT
+    request("POST", "/v1/sample", sample_body(view))
     while True:
-        status: Mapping[str, Any] = ask("GET", "/v1/status", None)
-        if _all_since(asked - RECENT, status, view.device) or time.monotonic() > deadline:
+        status: Mapping[str, Any] = request("GET", "/v1/status", None)
+        if _all_since(since, status, view.device) or time.monotonic() > deadline:
             activity.take(status)
             return status
         time.sleep(_POLL)
@@ -80,7 +80,7 @@ def sample_body(view: View) -> object:
 
 
 def _all_since(since: float, status: Mapping[str, Any], device: str | None) -> bool:
-    """Return whether the counters of all files that run, on `device` or all, are as of `since` or later."""
+    """Return whether all RUNNING files (on `device`, if given) were sampled at `since` or later."""
     return all(
         f["sampled_at"] is not None and seconds_of(f["sampled_at"]) >= since
         for f in status["filemaps"]
@@ -89,7 +89,7 @@ def _all_since(since: float, status: Mapping[str, Any], device: str | None) -> b
 
 
 def _wait(until: float, console: Console) -> None:
-    """Wait to `until` (monotonic), with a bar on a terminal."""
+    """Wait until `until` (monotonic), with a bar on a terminal."""
     seconds = max(0.0, until - time.monotonic())
     if not console.is_terminal:
         time.sleep(seconds)
@@ -103,7 +103,7 @@ def _wait(until: float, console: Console) -> None:
 
 
 def print_once(status: Mapping[str, Any], activity: Activity, view: View, console: Console) -> None:
-    """Print all files."""
+    """Print the table with all files."""
     rows = ordered(activity.rows(), view.sort)
     console.print(header(rows, view.sort, version=status["version"], device=view.device))
     if rows:

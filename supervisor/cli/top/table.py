@@ -1,4 +1,4 @@
-"""What `filemapd top` shows: a line for each file, the busiest first."""
+"""The table of `filemapd top`: formats of its cells, header and footer."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _MINUTE: Final = 60
 
 
 def iops(value: float) -> str:
-    """Return a rate in five characters; what is less than ten with a decimal, as 0.3 a second is not idle."""
+    """Return a rate in five characters. Below ten it has a decimal, as 0.3 a second is not idle."""
     if 0 < value < _FEW:
         return f"{max(value, 0.1):.1f}"
     return f"{value:.0f}" if value < _MANY else f"{value / _THOUSAND:.0f}k"
 
 
 def latency(ns: float | None) -> str:
-    """Return a latency with the unit in which it has one to three digits before the point."""
+    """Return a latency in the unit that gives one to three digits before the point."""
     if ns is None:
         return "-"
     value, unit = float(ns), "ns"
@@ -42,8 +42,10 @@ def latency(ns: float | None) -> str:
 
 
 def p99(done: Rates) -> str:
-    """Return the 99th percentile: "few" where there were too few I/Os to tell; what lies below the first bound or
-    beyond the last is not known better than that."""
+    """Return the 99th percentile; "few" if there are too few I/Os for one.
+
+    Below the first bound and above the last, only the bound is known.
+    """
     found, bounds = done.quantile_ns(P99), done.bounds_ns
     if found is None:
         return "few" if 0 < sum(done.bins) < least_ios(P99) else "-"
@@ -53,12 +55,12 @@ def p99(done: Rates) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a share of 1 in hundredths."""
+    """Return a share (0 to 1) in percent."""
     return "-" if value is None else f"{value * 100:.0f}%"
 
 
 def age(sampled_at: str | None, now: float) -> str:
-    """Return how old figures are at `now` (seconds since the epoch)."""
+    """Return the age of a sample at `now` (seconds since the epoch)."""
     if sampled_at is None:
         return "-"
     seconds = max(0.0, now - seconds_of(sampled_at))
@@ -68,7 +70,7 @@ def age(sampled_at: str | None, now: float) -> str:
 
 
 def machine(vm: Mapping[str, Any] | None) -> str:
-    """Return a virtual machine's name, how many others have the file too, and whether it is a backing file."""
+    """Return a VM's name, the number of other VMs with the file, and the role if it isn't `disk`."""
     if vm is None:
         return "-"
     others = f" +{vm['others']}" if vm["others"] else ""
@@ -77,7 +79,7 @@ def machine(vm: Mapping[str, Any] | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What the files did: `sort` is what the column is sorted by, `width` what its longest cell takes."""
+    """A column of figures. `sort` is the order that marks it; `width` is that of its longest cell."""
 
     head: str
     sort: str
@@ -92,7 +94,7 @@ _FIGURES: Final = (
     Column("AVG", "latency", 5, lambda done: latency(done.latency_ns)),
     Column("P99", "p99", 6, p99),
 )
-# From which width on there is room for a word.
+# Columns of text, with the least width of the terminal that has room for them.
 _WORDS: Final[Mapping[str, tuple[int, Callable[[Row], str]]]] = {
     "VM": (100, lambda row: machine(row.vm)),
     "DEVICE": (120, lambda row: row.device or "-"),
@@ -100,9 +102,11 @@ _WORDS: Final[Mapping[str, tuple[int, Callable[[Row], str]]]] = {
 
 
 def top_table(rows: Sequence[Row], sort: str, *, width: int, now: float, cut: bool) -> Table:
-    """Return a line for each of `rows`, as they come. On `width` columns; with `cut` a name that is too long for its
-    column is cut off there, else folded. `now` is in seconds since the epoch."""
-    # The columns have their widths, whatever is in them: a live table that shifts can't be read.
+    """Return a table with a line for each of `rows`, in their order, for a terminal of `width` columns.
+
+    With `cut`, long names are cut off at their column's width, else folded. `now` is in seconds since the epoch.
+    """
+    # Widths are fixed: a live table whose columns shift is unreadable.
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", expand=True)
     overflow: OverflowMethod = "ellipsis" if cut else "fold"
     words = {head: cell for head, (least, cell) in _WORDS.items() if width >= least}
@@ -136,11 +140,11 @@ def header(rows: Sequence[Row], sort: str, *, version: str, device: str | None) 
 
 
 def footer(rows: Sequence[Row], shown: int) -> Text:
-    """Return the line below the table: over which time the figures are, and how many files have no line."""
+    """Return the line below the table: the interval of the figures, and the number of files not shown."""
     windows = [row.rates.seconds for row in rows if row.rates is not None]
-    line = "no figures yet: they take two samples"
+    line = "no figures yet: they need two samples"
     if windows:
         low, high = (f"{seconds:.1f}" for seconds in (min(windows), max(windows)))
         line = f"over {low if low == high else f'{low} to {high}'}s; few: under {least_ios(P99)} I/Os, no p99"
-    more = len(rows) - shown
-    return text(f"{line}; {more} more file{'' if more == 1 else 's'}" if more else line)
+    hidden = len(rows) - shown
+    return text(f"{line}; {hidden} more file{'' if hidden == 1 else 's'}" if hidden else line)

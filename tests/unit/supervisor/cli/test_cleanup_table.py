@@ -1,4 +1,4 @@
-"""What `filemapd cleanup` prints."""
+"""The table of `filemapd cleanup`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def printed(left: list[dict[str, Any]], *, dry_run: bool = False) -> list[str]:
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def test_what_was_removed() -> None:
-    """A line for each, by path where it is known, and how much it was in all."""
+def test_removed() -> None:
+    """A line for each file, by its path if known, and the totals."""
     assert printed([ONE, ORPHAN]) == [
         "DEVICE    GROUP REGIONS FILE                          WHY",
         r"vg-images     4       3 /var/lib/libvirt/images/\x1b[ the file is not configured",
@@ -43,13 +43,13 @@ def test_what_was_removed() -> None:
     ]
 
 
-def test_what_would_be() -> None:
-    """A dry run says so."""
+def test_dry_run() -> None:
+    """A dry run reports what would be removed."""
     assert printed([ONE | {"removed": False}], dry_run=True)[-1] == "3 regions of 1 file would be removed"
 
 
-def test_what_is_still_there() -> None:
-    """What could not be removed is told with the reason, and doesn't count."""
+def test_not_removed() -> None:
+    """Regions that can't be removed are reported with the reason, and are not counted."""
     error = {"removed": False, "error": "group 4 is already followed by process 77"}
     assert printed([ONE | error, ORPHAN])[-2:] == [
         "vg-images: group 4 not removed: group 4 is already followed by process 77",
@@ -57,6 +57,6 @@ def test_what_is_still_there() -> None:
     ]
 
 
-def test_nothing() -> None:
-    """That is told in a line."""
-    assert printed([]) == ["nothing is left over"]
+def test_nothing_to_remove() -> None:
+    """One line, and no table."""
+    assert printed([]) == ["nothing to remove"]

@@ -1,4 +1,4 @@
-"""A file in pieces: against a model that looks at every sector."""
+"""The pieces of a file, compared with a model that has every sector."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def region(number: int, start: int, end: int) -> Region:
 
 @st.composite
 def files(draw: st.DrawFn) -> tuple[int, list[Extent]]:
-    """Draw a file's size and extents, with holes and such that have no place."""
+    """Draw a file's size and extents, with holes and extents without a place."""
     extents, at = [], 0
     for gap, length, place, flags in draw(
         st.lists(
@@ -61,7 +61,7 @@ def by_sector(found: list[Piece]) -> list[tuple[int, int | None, tuple[str, ...]
 
 @given(files(), REGIONS)
 def test_any_file(file: tuple[int, list[Extent]], regions: list[Region]) -> None:
-    """Every sector is told once with just its regions, and no two pieces could be one."""
+    """Every sector is in one piece with exactly its regions, and no two pieces could be joined."""
     size, extents = file
     words: dict[int, tuple[str, ...]] = {0: (), 0x800: ("unwritten",), 0x2000: ("shared",), 0x7: ("delayed",)}
     expected: dict[int, tuple[int | None, tuple[str, ...], tuple[int, ...]]] = dict.fromkeys(
@@ -83,7 +83,7 @@ def test_any_file(file: tuple[int, list[Extent]], regions: list[Region]) -> None
 
 
 def test_words() -> None:
-    """Each flag that says something of the bytes has its word; one without a place and a word says that."""
+    """Each relevant flag has its word. Bytes without a place and without such a flag are \"unknown\"."""
     flags = [0x1, 0x200, 0x8, 0x2, 0x2801]
     extents = [Extent(n * SECTOR, n * SECTOR, SECTOR, flag) for n, flag in enumerate(flags)]
     found = pieces(5 * SECTOR, extents, [])
@@ -98,7 +98,7 @@ def test_words() -> None:
 
 
 def test_linear() -> None:
-    """A file of 50,000 extents with a region each is cut without comparing all with all."""
+    """50,000 extents with a region each take linear time."""
     count = 50_000
     extents = [Extent(2 * n * SECTOR, 2 * n * SECTOR, SECTOR, 0) for n in range(count)]
     found = pieces(2 * count * SECTOR, extents, [region(n, 2 * n, 2 * n + 1) for n in range(count)])
@@ -106,7 +106,7 @@ def test_linear() -> None:
 
 
 def test_as_json() -> None:
-    """Sectors on the device, bytes else; of the device's regions and groups those that lie on the file."""
+    """Places are in sectors, the rest in bytes. Only regions and groups that count the file are listed."""
     regions = [
         Region(0, 0, 4, 4, "dmstats", "DMS_GROUP=vm.img:0-1#-"),
         Region(1, 8, 8, 8, "dmstats", "-"),

@@ -1,4 +1,4 @@
-"""What the commands say where there is nothing to be done: in this process, without a supervisor."""
+"""Commands run in this process, without a supervisor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from supervisor.cli.main import main
 
 
-def test_check_tells_what_is_left_out(tmp_path: Path) -> None:
-    """A directory that is not there, and what is beyond a limit, are no mistakes, but told."""
+def test_check_reports_missing_directories_and_limits(tmp_path: Path) -> None:
+    """A missing directory and files beyond a limit are reported, but are no errors."""
     (tmp_path / "full").mkdir()
     for name in ("a.img", "b.img", "c.img"):
         (tmp_path / "full" / name).touch()
@@ -23,12 +23,14 @@ def test_check_tells_what_is_left_out(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["check", "-c", str(config)])
     assert done.exit_code == 0
     assert f"directory {tmp_path}/full: left out: 2 more, as max_files is 1\n" in done.output
-    assert f"directory {tmp_path}/gone: No such file or directory (it would be waited for)\n" in done.output
-    assert done.output.endswith("right; 1 file now\n")
+    assert (
+        f"directory {tmp_path}/gone: No such file or directory (filemapd would wait for it)\n" in done.output
+    )
+    assert done.output.endswith("OK, 1 file selected\n")
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("words", "status", "message"),
     [
         (("events", "--since", "1", "-n", "1"), 2, "--since and --lines can't be given together"),
         (("map", "/nowhere/disk.img"), 1, "filemapd: /nowhere/disk.img: No such file or directory"),
@@ -36,8 +38,8 @@ def test_check_tells_what_is_left_out(tmp_path: Path) -> None:
         (("nonsense",), 2, "No such command 'nonsense'"),
     ],
 )
-def test_what_can_not_be_done(words: tuple[str, ...], status: int, told: str) -> None:
-    """It is said in a line, with the status that the README names."""
+def test_errors(words: tuple[str, ...], status: int, message: str) -> None:
+    """An error is one line, with the exit status that the README lists."""
     done = CliRunner().invoke(main, words)
     assert done.exit_code == status
-    assert told in done.output
+    assert message in done.output

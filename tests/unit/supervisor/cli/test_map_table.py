@@ -1,4 +1,4 @@
-"""What `filemapd map` prints."""
+"""The table of `filemapd map`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def region(number: int, group_id: int | None) -> dict[str, Any]:
     return {"id": number, "group_id": group_id, "program": "dmstats", "sector": 0, "length": 1 << 20}
 
 
-ANSWER: dict[str, Any] = {
+RESULT: dict[str, Any] = {
     "path": "/images/\x1b[2Jdb01.img",
     "device": "vg-images",
     "number": "253:3",
@@ -59,16 +59,16 @@ ANSWER: dict[str, Any] = {
 }
 
 
-def printed(answer: dict[str, Any]) -> list[str]:
+def printed(result: dict[str, Any]) -> list[str]:
     """Return the lines on a terminal of 80 columns without colours."""
     out = io.StringIO()
-    print_map(answer, Console(file=out, width=80))
+    print_map(result, Console(file=out, width=80))
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def test_all_of_it() -> None:
-    """The file, each piece with what counts it, the groups, and what nothing counts."""
-    assert printed(ANSWER) == [
+def test_table() -> None:
+    """The file, each piece with its regions, the groups, and the uncovered bytes."""
+    assert printed(RESULT) == [
         r"/images/\x1b[2Jdb01.img: 5MiB in 3 extents, inode 12 on vg-images (253:3)",
         " OFFSET LENGTH     SECTOR REGION GROUP FLAGS",
         "     0B   1MiB       2048      0     0",
@@ -84,10 +84,10 @@ def test_all_of_it() -> None:
 
 
 def test_the_widest_fits() -> None:
-    """Offsets, sectors and ids of the largest disks: 80 columns hold them uncut, the flags' words may wrap."""
+    """The longest offsets, sectors and ids fit into 80 columns; the flags may wrap."""
     most = (16 << 40) - 4096
     widest = piece(most, most, 1 << 35, ["encoded", "unwritten", "shared"], 1234567)
-    lines = printed(ANSWER | {"pieces": [widest], "regions": [region(1234567, 1234567)]})
+    lines = printed(RESULT | {"pieces": [widest], "regions": [region(1234567, 1234567)]})
     assert lines[2].split()[:5] == ["17179869180KiB", "17179869180KiB", "34359738368", "1234567", "1234567"]
     words = " ".join(line[len(lines[2].split("encoded")[0]) :].strip() for line in lines[2:4])
     assert words == "encoded, unwritten, shared"
@@ -95,13 +95,13 @@ def test_the_widest_fits() -> None:
 
 
 def test_a_long_path_is_one_line() -> None:
-    """It isn't broken, so that it can be copied and searched for."""
-    assert printed(ANSWER | {"path": "/" + 200 * "x"})[0].startswith("/" + 200 * "x" + ": 5MiB")
+    """A long path isn't broken, so that it can be copied and searched for."""
+    assert printed(RESULT | {"path": "/" + 200 * "x"})[0].startswith("/" + 200 * "x" + ": 5MiB")
 
 
 def test_an_empty_file() -> None:
-    """It has a head and nothing else."""
-    empty = ANSWER | {
+    """An empty file has a header and nothing else."""
+    empty = RESULT | {
         "size": 0,
         "extents": 0,
         "uncovered_bytes": 0,
@@ -124,5 +124,5 @@ def test_an_empty_file() -> None:
     ],
 )
 def test_exact(value: int, text: str) -> None:
-    """Nothing is rounded."""
+    """Sizes are not rounded."""
     assert exact(value) == text

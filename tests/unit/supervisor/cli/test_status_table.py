@@ -1,4 +1,4 @@
-"""What `filemapd status` prints."""
+"""The table of `filemapd status`."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def row(**changes: Any) -> list[str]:
     return printed(changes)[3].split()
 
 
-def test_a_file_is_a_line() -> None:
-    """All columns, in their order, below a header with the daemon and the states."""
+def test_one_line_for_each_file() -> None:
+    """All columns in order, below a header with the daemon and the states."""
     assert printed({}) == [
         "filemapd 0.1.0, pid 812, since 2026-11-23T03:20:22Z",
         "1 file: 1 RUNNING",
@@ -90,23 +90,23 @@ def test_no_files() -> None:
     assert printed() == ["filemapd 0.1.0, pid 812, since 2026-11-23T03:20:22Z", "0 files"]
 
 
-def test_the_states_are_counted_in_the_order_of_a_life() -> None:
-    """The header tells how many stand where; a word from a newer daemon comes last."""
+def test_states_are_counted_in_order_of_the_life_cycle() -> None:
+    """The header counts the files in each state. An unknown state of a newer daemon comes last."""
     states = ("FAILED", "RUNNING", "RUNNING", "ODD", "STARTING")
     assert printed(*({"state": state} for state in states))[1] == (
         "5 files: 1 STARTING, 2 RUNNING, 1 FAILED, 1 ODD"
     )
 
 
-def test_a_moved_group_shows_where_it_was() -> None:
-    """A group that left its configured id shows both; one that filemapd made, or hasn't any, doesn't."""
+def test_a_moved_group_shows_its_configured_id() -> None:
+    """Both ids are shown if they differ. Without a configured id or a group there is nothing to compare."""
     assert row(configured_group_id=0)[2] == "0→4"
     assert row(configured_group_id=None)[2] == "4"
     assert row(configured_group_id=0, group_id=None)[2] == "-"
 
 
-def test_bytes_are_for_people() -> None:
-    """Bytes have a unit; nothing uncovered is a dash."""
+def test_bytes_have_a_unit() -> None:
+    """Bytes have a unit; no uncovered bytes are a dash."""
     sizes = {
         0: "-",
         1: "1B",
@@ -119,14 +119,14 @@ def test_bytes_are_for_people() -> None:
     assert {size: row(uncovered_bytes=size)[6] for size in sizes} == sizes
 
 
-def test_what_is_not_known_is_a_dash() -> None:
-    """A file without a process has neither memory nor CPU time."""
+def test_unknown_values_are_dashes() -> None:
+    """A file without a worker process has neither memory nor CPU time."""
     nothing = {"group_id": None, "extents": None, "regions": None, "rss_bytes": None, "cpu_percent": None}
     assert row(state="FAILED", **nothing) == ["db01.img", "FAILED", "-", "2", "-", "-", "-", "1", "-", "-"]
 
 
-def test_reasons_come_below() -> None:
-    """Each file that isn't RUNNING has its reason in full below the table; one that is has none."""
+def test_reasons_are_below_the_table() -> None:
+    """Each file that isn't RUNNING has its full reason below the table; a RUNNING one has none."""
     lines = printed(
         {"reason": "all is well"},
         {"name": "b", "state": "FAILED", "reason": "not on a device-mapper device"},
@@ -135,8 +135,8 @@ def test_reasons_come_below() -> None:
     assert lines[6:] == ["b: not on a device-mapper device"]
 
 
-def test_what_is_degraded_comes_below() -> None:
-    """So has each that runs but whose group is not exact."""
+def test_degraded_files_are_below_the_table() -> None:
+    """A RUNNING file whose group is not exact has its reason below the table."""
     assert printed({"degraded": "max_regions of the file"})[4:] == [
         "db01.img: degraded: max_regions of the file"
     ]
@@ -146,7 +146,7 @@ def test_what_is_degraded_comes_below() -> None:
 
 
 def test_a_pipe_has_whole_names(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a terminal no name or reason is broken, so that `grep` finds it; COLUMNS says otherwise."""
+    """Without a terminal no name or reason is broken, so that `grep` finds it, unless COLUMNS is set."""
     name = 3 * "a-long-name-of-a-machine "
     status = status_of({"name": name, "state": "FAILED", "reason": 3 * name})
     monkeypatch.delenv("COLUMNS", raising=False)
@@ -159,13 +159,13 @@ def test_a_pipe_has_whole_names(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-def test_a_ledger_in_memory_is_told() -> None:
-    """Above the table, as it concerns all files."""
+def test_a_ledger_in_memory_is_reported() -> None:
+    """The line is above the table, as it concerns all files."""
     assert printed({}, problem="/x: disk is full")[2] == "ledger: in memory only: /x: disk is full"
 
 
 def test_the_widest_line_fits() -> None:
-    """A file with long figures has 14 columns left for its name on a terminal of 80."""
+    """With long figures, 14 of 80 columns remain for the name."""
     lines = printed(
         {
             "name": "0123456789.img",
@@ -185,23 +185,28 @@ def test_the_widest_line_fits() -> None:
     )
 
 
-def test_what_a_worker_said_last_comes_below() -> None:
-    """Of one that was given up the last three lines of its log are shown below the reason."""
+def test_the_log_of_a_failed_worker_is_below_the_table() -> None:
+    """The last three lines of a FAILED worker's log are below its reason."""
     lines = printed(
-        {"name": "b", "state": "FAILED", "reason": "gave up", "log_lines": ["1", "2", "3", "4\x1b[2J"]}
+        {
+            "name": "b",
+            "state": "FAILED",
+            "reason": "too many restarts",
+            "log_lines": ["1", "2", "3", "4\x1b[2J"],
+        }
     )
-    assert lines[-4:] == ["b: gave up", "    2", "    3", "    4\\x1b[2J"]
-    assert "said" not in " ".join(printed({"log_lines": ["said"]})), "one that runs has none"
+    assert lines[-4:] == ["b: too many restarts", "    2", "    3", "    4\\x1b[2J"]
+    assert "logged" not in " ".join(printed({"log_lines": ["logged"]})), "not for a RUNNING file"
 
 
 def test_colour_is_for_terminals() -> None:
-    """A terminal gets colours, a file the words alone."""
+    """Output to a terminal has colours, other output has none."""
     assert "\x1b[32mRUNNING" in "\n".join(printed({}, terminal=True))
     assert "\x1b" not in "\n".join(printed({}))
 
 
 def test_a_long_name_is_shown_whole() -> None:
-    """The name is what `restart` takes, so it is folded within its column and not cut."""
+    """`restart` takes the name, so it is folded within its column and not cut."""
     name = "images/" + "0123456789" * 5
     lines = printed(
         {"name": name, "configured_group_id": 1000, "uncovered_bytes": 1023 << 20, "state": "STOPPING"}
@@ -210,24 +215,24 @@ def test_a_long_name_is_shown_whole() -> None:
     assert "1000→4" in lines[3]
 
 
-def test_names_are_no_markup() -> None:
-    """Square brackets and colons in a name are shown as they are."""
+def test_markup_in_names_is_text() -> None:
+    """Square brackets and colons in a name are shown unchanged."""
     assert row(name="[red]:x:")[0] == "[red]:x:"
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_nothing_steers_the_terminal(name: str, reason: str) -> None:
-    """Whatever a name or reason holds, every line is printable, and none is wider than the terminal."""
+def test_names_and_reasons_are_escaped(name: str, reason: str) -> None:
+    """For any name or reason, every line is printable and none is wider than the terminal."""
     lines = printed({"name": name, "reason": reason, "state": "FAILED"})
     assert all(line.isprintable() for line in lines)
     assert all(cell_len(line) <= 80 for line in lines)
 
 
-def test_a_web_process_that_is_not_there() -> None:
-    """It is told where it should run and does not, with the reason, and without any file too; `off` is no trouble."""
-    trouble = {"state": "WAITING", "reason": "the port\x1b[31m is taken"}
+def test_a_web_process_that_is_not_running() -> None:
+    """It is reported with the reason, also without any files. `web.listen: off` is not reported."""
+    problem = {"state": "WAITING", "reason": "the port\x1b[31m is taken"}
     fleets: list[list[dict[str, Any]]] = [[], [{}]]
     for files in fleets:
-        assert "web: WAITING: the port\\x1b[31m is taken" in printed(*files, web=trouble)
+        assert "web: WAITING: the port\\x1b[31m is taken" in printed(*files, web=problem)
         off = printed(*files, web={"listen": None, "state": "STOPPED", "reason": "web.listen is off"})
         assert not [line for line in (*off, *printed(*files)) if "web" in line]

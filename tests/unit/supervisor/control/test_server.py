@@ -284,7 +284,7 @@ def test_events_of_any_path(loop: Loop, tmp_path: Path, monkeypatch: pytest.Monk
     wrong = command(loop, tmp_path, "events", "b.img")
     assert (wrong.exit_code, wrong.output) == (
         1,
-        "filemapd: there is no filemap 'b.img', and no event of one\n",
+        "filemapd: there is no filemap 'b.img', and no event of that name\n",
     )
     assert command(loop, tmp_path, "events", "-n", "0", "b.img").exit_code == 0
 

@@ -1,4 +1,4 @@
-"""What the files do between two samples, in which order, and what share of their device it is."""
+"""Rates between two samples, the order of rows, and shares of the device's I/O time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def device(reads: int, read_ns: int, name: str = "vg-lv") -> dict[str, Any]:
 
 
 def status(now: float, *filemaps: dict[str, Any], devices: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
-    """Return an answer to GET /v1/status."""
+    """Return a response to GET /v1/status."""
     return {"at": at(now), "devices": list(devices), "filemaps": list(filemaps)}
 
 
@@ -62,7 +62,7 @@ def only(activity: Activity) -> Row:
 
 
 def test_two_samples_make_a_row() -> None:
-    """With one sample nothing is known; with two, the difference by the time between them, not between the looks."""
+    """One sample has no rates. Two have rates by the time between the samples, not between the statuses."""
     activity = Activity()
     activity.take(status(11, filemap("db01.img", 10, 100)))
     assert (only(activity).rates, only(activity).share) == (None, None)
@@ -74,7 +74,7 @@ def test_two_samples_make_a_row() -> None:
 
 
 def test_the_same_sample_again_changes_nothing() -> None:
-    """Who asks more often than counters are read gets the figures of before, with the time of before."""
+    """A status without a new sample doesn't change the figures or their time."""
     activity = Activity()
     for now, sampled, reads in ((10, 10, 0), (13, 13, 300), (14, 13, 300), (15, 13, 300)):
         activity.take(status(now, filemap("db01.img", sampled, reads)))
@@ -83,8 +83,8 @@ def test_the_same_sample_again_changes_nothing() -> None:
     assert (row.rates.seconds, row.rates.reads_per_s, row.sampled_at) == (3.0, 100.0, at(13))
 
 
-def test_what_retires_between_two_samples_counts_once() -> None:
-    """Totals that grow without a sample (regions went) are told with the next sample: not before, not twice."""
+def test_retired_regions_count_once() -> None:
+    """Totals that grow without a sample (of removed regions) count once, with the next sample."""
     activity = Activity()
     for now, sampled, reads in ((10, 10, 0), (11, 10, 40), (12, 12, 100), (13, 12, 130), (14, 14, 200)):
         activity.take(status(now, filemap("db01.img", sampled, reads)))
@@ -93,8 +93,8 @@ def test_what_retires_between_two_samples_counts_once() -> None:
     assert only(activity).ios == 100
 
 
-def test_a_file_that_is_not_followed_now_has_no_figures() -> None:
-    """What was measured before its worker went is not what goes on now. When it is back, the next sample tells."""
+def test_a_file_that_is_not_running_has_no_figures() -> None:
+    """Figures from before the worker stopped are hidden. After a restart the next sample has new ones."""
     activity = Activity()
     activity.take(status(10, filemap("db01.img", 10, 0)))
     activity.take(status(12, filemap("db01.img", 12, 100)))
@@ -104,8 +104,8 @@ def test_a_file_that_is_not_followed_now_has_no_figures() -> None:
     assert only(activity).ios == 100
 
 
-def test_files_that_come_and_go() -> None:
-    """One that has gone has no row, one that is new has no figures yet; one that was never sampled has no age."""
+def test_removed_and_new_files() -> None:
+    """A removed file has no row, a new one no figures yet, and one that was never sampled no age."""
     activity = Activity()
     activity.take(status(10, filemap("a", 10), filemap("b", 10)))
     activity.take(status(12, filemap("b", 12), filemap("c", 12), filemap("d", None)))
@@ -117,7 +117,7 @@ def test_files_that_come_and_go() -> None:
 
 
 def test_only_one_device() -> None:
-    """Rows, devices and shares are just those of the device that was asked for."""
+    """Rows, devices and shares are only those of the given device."""
     activity = Activity("vg-b")
     for now, reads in ((10, 0), (12, 100)):
         files = filemap("a", now, reads, device="vg-a"), filemap("b", now, reads, device="vg-b")
@@ -128,7 +128,7 @@ def test_only_one_device() -> None:
 
 
 def shares(*files: tuple[int, int], others: tuple[int, int] = (0, 0)) -> list[float | None]:
-    """Return the share of each file, given by its I/Os and their latency in ns; so are those of `others`."""
+    """Return the share of each file, given its I/Os and their latency in ns. `others` are I/Os of no file."""
     activity = Activity()
     activity.take(status(10, *(filemap(str(i), 10) for i in range(len(files))), devices=(device(0, 0),)))
     total = sum(ios for ios, _ in files) + others[0]
@@ -137,26 +137,26 @@ def shares(*files: tuple[int, int], others: tuple[int, int] = (0, 0)) -> list[fl
     return [row.share for row in activity.rows()]
 
 
-def test_a_share_is_one_of_time() -> None:
-    """As many I/Os that take three times as long are three times the share; idle is none."""
+def test_a_share_is_of_time() -> None:
+    """The same number of I/Os with three times the latency is three times the share. An idle file has 0."""
     assert shares((100, 50_000), (100, 150_000), (0, 0)) == [0.25, 0.75, 0.0]
     assert shares((0, 0), (0, 0)) == [0.0, 0.0]
 
 
-def test_the_kernels_ticks_do_not_matter_where_all_io_is_the_files() -> None:
-    """A device whose clock caught no I/O, or too many, changes nothing: the files' own times are exact."""
+def test_the_kernels_ticks_do_not_matter_without_other_io() -> None:
+    """If all I/O is that of files, the device's inexact latency is not used."""
     for ns in (0, 10_000_000):
         assert shares((100, 50_000), (100, 150_000), others=(0, ns)) == [0.25, 0.75]
 
 
-def test_what_others_do_counts() -> None:
-    """I/O of nobody's image takes from the shares, with the device's mean latency."""
+def test_other_io_counts() -> None:
+    """I/O outside the files reduces the shares. It has the device's mean latency."""
     assert shares((100, 50_000), others=(100, 50_000)) == [0.5]
     assert shares((100, 50_000), others=(300, 50_000)) == [0.25]
 
 
-def test_an_io_that_counts_twice_does_not_make_more_than_all() -> None:
-    """One that crosses from a region into the next counts in both, so files can have more I/Os than their device."""
+def test_an_io_that_counts_twice_makes_no_share_above_one() -> None:
+    """An I/O across two regions counts in both, so files can have more I/Os than their device."""
     activity = Activity()
     activity.take(status(10, filemap("a", 10), devices=(device(0, 0),)))
     activity.take(status(12, filemap("a", 12, 110), devices=(device(100, 5_000_000),)))
@@ -164,7 +164,7 @@ def test_an_io_that_counts_twice_does_not_make_more_than_all() -> None:
 
 
 def row(name: str, **changes: Any) -> Row:
-    """Return a row with `rates` of these changes, or none for rates=None."""
+    """Return a row whose rates have these changes; without rates for `rates=None`."""
     done = None
     if "rates" not in changes:
         figures: dict[str, Any] = dict.fromkeys(
@@ -193,30 +193,28 @@ ROWS = {
 
 @pytest.mark.parametrize("sort", SORTS)
 def test_order(sort: str) -> None:
-    """The highest first, whatever the order was; p99: what is beyond the last bound is the highest, what can't be
-    told the last."""
+    """The highest comes first, from any order. A p99 above the last bound is the highest, an unknown one the last."""
     for rows in permutations(ROWS[sort]):
         assert ordered(rows, sort) == ROWS[sort]
 
 
 @pytest.mark.parametrize("sort", SORTS)
 def test_backwards(sort: str) -> None:
-    """The other way round, but what isn't known is last still."""
+    """The reverse order, but unknown values are still last."""
     unknown = [r for r in ROWS[sort] if sort in {"iops", "latency", "p99", "share"} and r.name == "a"]
     known = [r for r in ROWS[sort] if r not in unknown]
     assert ordered(ROWS[sort], sort, backwards=True) == known[::-1] + unknown
 
 
-def test_alike_is_by_name() -> None:
-    """Idle files keep their places from one table to the next."""
+def test_equal_values_are_by_name() -> None:
+    """Idle files stay in the same order from one table to the next."""
     rows = [row(name) for name in "cab"]
     assert [r.name for r in ordered(rows, "iops")] == ["a", "b", "c"]
     assert [r.name for r in ordered(rows, "iops", backwards=True)] == ["a", "b", "c"]
 
 
 def test_json() -> None:
-    """Keys of a file and of a device; null where something is not known; a p99 beyond the last bound is told apart
-    from one that can't be told."""
+    """The keys of files and devices. Unknown values are null. A p99 above the last bound has `p99_above_ns`."""
     activity = Activity()
     files = [filemap("a", 10), filemap("b", 10), filemap("c", 10), filemap("d", None, state="WAITING")]
     activity.take(status(10, *files, devices=(device(0, 0),)))
@@ -227,9 +225,9 @@ def test_json() -> None:
         filemap("d", None, state="WAITING"),
     ]
     activity.take(status(12.5, *files, devices=(device(399, 399 * 50_000),)))
-    told = as_json(activity, "iops")
-    assert told["at"] == at(12.5)
-    assert told["devices"] == [
+    result = as_json(activity, "iops")
+    assert result["at"] == at(12.5)
+    assert result["devices"] == [
         {
             "device": "vg-lv",
             "seconds": 2.5,
@@ -242,7 +240,7 @@ def test_json() -> None:
             "latency_ns": 50_000,
         }
     ]
-    first, second, third, last = told["filemaps"]
+    first, second, third, last = result["filemaps"]
     assert first == {
         "name": "a",
         "path": "/images/a",

@@ -1,4 +1,4 @@
-"""What `filemapd top` draws."""
+"""The table of `filemapd top`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RATES: dict[str, Any] = {
 
 
 def row(name: str = "db01.img", vm: dict[str, Any] | None = None, **changes: Any) -> Row:
-    """Return a row; changes are of its rates."""
+    """Return a row whose rates have these changes."""
     sampled = "2027-01-15T07:59:58.500Z"
     return Row(name, f"/{name}", "vg-lv", "RUNNING", vm, sampled, Rates(**(RATES | changes)), 0.42)
 
@@ -41,7 +41,7 @@ UNKNOWN = Row("new.img", "/new.img", None, "STARTING", None, None, None, None)
 
 
 def printed(what: Any, width: int = 80, *, terminal: bool = False) -> list[str]:
-    """Return the lines that a console of that width gets."""
+    """Return the lines on a console of this width."""
     out = io.StringIO()
     Console(
         file=out, width=width, force_terminal=terminal, color_system="standard" if terminal else None
@@ -54,8 +54,8 @@ def table(*rows: Row, sort: str = "iops", width: int = 80, cut: bool = True) -> 
     return top_table(rows, sort, width=width, now=NOW, cut=cut)
 
 
-def test_a_file_is_a_line() -> None:
-    """All columns in their order; a dash where nothing is known."""
+def test_one_line_for_each_file() -> None:
+    """All columns in order; unknown values are dashes."""
     head, first, second = printed(table(row(), UNKNOWN))
     assert head.split() == ["NAME", "IOPS", "READ/S", "WRITE/S", "AVG", "P99", "SHARE", "AGE"]
     assert first.split() == ["db01.img", "120", "400KiB", "1.0MiB", "917us", ">1.0ms", "42%", "1.5s"]
@@ -63,14 +63,14 @@ def test_a_file_is_a_line() -> None:
 
 
 def test_columns_do_not_move() -> None:
-    """Whatever the figures are, the columns stand where they stood: a table that shifts can't be read."""
+    """Columns have the same place for all figures: a table that shifts is unreadable."""
     heads = {printed(table(r))[0] for r in (row(), UNKNOWN, row("x" * 200, reads_per_s=1e9, latency_ns=1e12))}
     assert len(heads) == 1
 
 
 @pytest.mark.parametrize("width", [60, 80, 99, 100, 119, 120, 200])
-def test_it_fits(width: int) -> None:
-    """No line is longer than the terminal, and with names cut none takes two."""
+def test_lines_fit_the_terminal(width: int) -> None:
+    """No line is longer than the terminal. With `cut`, each file has one line."""
     vm = {"name": "v" * 300, "uuid": "", "role": "backing", "others": 0}
     lines = printed(table(row("n" * 300, vm), row(), width=width), width)
     assert len(lines) == 3
@@ -78,23 +78,23 @@ def test_it_fits(width: int) -> None:
     assert lines[1].split()[-2:] == ["42%", "1.5s"]
 
 
-def test_a_wide_terminal_tells_more() -> None:
-    """The virtual machine from 100 columns on, the device from 120."""
+def test_wide_terminals_have_more_columns() -> None:
+    """VM needs 100 columns, DEVICE needs 120."""
     vm = {"name": "web", "uuid": "", "role": "disk", "others": 0}
     assert "VM" not in printed(table(row(vm=vm), width=99), 99)[0].split()
     assert printed(table(row(vm=vm), width=100), 100)[1].split()[:2] == ["db01.img", "web"]
     assert printed(table(row(vm=vm), width=120), 120)[1].split()[:3] == ["db01.img", "web", "vg-lv"]
 
 
-def test_names_are_whole_where_nothing_scrolls_away() -> None:
-    """With --once a name is folded, never cut: it may be wanted for `filemapd restart`."""
+def test_names_are_folded_without_cut() -> None:
+    """With --once a name is folded, never cut: `filemapd restart` takes it."""
     name = "".join(f"part{i:02}." for i in range(30))
     lines = printed(table(row(name), cut=False))
     assert "".join(line.split(" ")[0] for line in lines[1:]) == name
 
 
-def test_what_it_is_sorted_by_is_marked() -> None:
-    """In reverse, so also without colours; the attribute is no part of the text that a pipe gets."""
+def test_the_sorted_column_is_marked() -> None:
+    """It is in reverse video, so visible without colours. Output to a pipe has no attributes."""
     assert "\x1b[1;7m  AVG\x1b[0m" in printed(table(row(), sort="latency"), terminal=True)[0]
     assert "\x1b" not in "".join(printed(table(row(), sort="latency")))
 
@@ -102,8 +102,8 @@ def test_what_it_is_sorted_by_is_marked() -> None:
 @given(
     st.text(st.characters(categories=["Cc", "Cf", "Cs", "Co", "L", "P", "S", "Z"]), min_size=1, max_size=60)
 )
-def test_nothing_steers_the_terminal(name: str) -> None:
-    """Names of files and machines are shown, not obeyed: no escape, no line break, no markup of rich's."""
+def test_names_are_escaped(name: str) -> None:
+    """Names of files and VMs are printed without escape sequences, line breaks and rich's markup."""
     vm = {"name": name, "uuid": "", "role": "disk", "others": 0}
     what = table(row(name, vm), row(f"[bold red]{name}[/]"), width=120)
     lines = printed(what, 120)
@@ -111,13 +111,13 @@ def test_nothing_steers_the_terminal(name: str) -> None:
     assert all(character.isprintable() for line in lines for character in line)
 
 
-def test_markup_is_text() -> None:
-    """A name that looks like rich's markup is shown as it is."""
+def test_markup_in_names_is_text() -> None:
+    """A name that looks like rich's markup is shown unchanged."""
     assert printed(table(row("[bold]x[/bold].img")))[1].startswith("[bold]x[/bold].img ")
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (0, "0"),
         (0.001, "0.1"),
@@ -128,13 +128,13 @@ def test_markup_is_text() -> None:
         (123_456, "123k"),
     ],
 )
-def test_iops(value: float, told: str) -> None:
-    """Next to nothing is not nothing; five characters."""
-    assert iops(value) == told
+def test_iops(value: float, expected: str) -> None:
+    """A low rate isn't shown as 0. A rate has at most five characters."""
+    assert iops(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("ns", "told"),
+    ("ns", "expected"),
     [
         (None, "-"),
         (0, "0ns"),
@@ -147,13 +147,13 @@ def test_iops(value: float, told: str) -> None:
         (1e12, "1000s"),
     ],
 )
-def test_latency(ns: float | None, told: str) -> None:
-    """A unit that leaves up to three digits; those of the configuration, in ASCII."""
-    assert latency(ns) == told
+def test_latency(ns: float | None, expected: str) -> None:
+    """The unit gives up to three digits. Units are those of the configuration, in ASCII."""
+    assert latency(ns) == expected
 
 
 @pytest.mark.parametrize(
-    ("bins", "told"),
+    ("bins", "expected"),
     [
         ((0, 0, 0), "-"),
         ((), "-"),
@@ -163,18 +163,18 @@ def test_latency(ns: float | None, told: str) -> None:
         ((98, 0, 2), ">1.0ms"),
     ],
 )
-def test_p99(bins: tuple[int, ...], told: str) -> None:
-    """Too few is told apart from none; what is below the first bound or beyond the last is told as just that."""
-    assert p99(Rates(**(RATES | {"bins": bins}))) == told
+def test_p99(bins: tuple[int, ...], expected: str) -> None:
+    """Too few I/Os and none differ. Below the first bound and above the last, the bound is shown."""
+    assert p99(Rates(**(RATES | {"bins": bins}))) == expected
 
 
 def test_share() -> None:
-    """Hundredths."""
+    """Shares are in percent."""
     assert [share(value) for value in (None, 0.0, 0.006, 0.42, 1.0)] == ["-", "0%", "1%", "42%", "100%"]
 
 
 @pytest.mark.parametrize(
-    ("sampled", "told"),
+    ("sampled", "expected"),
     [
         (None, "-"),
         ("2027-01-15T07:59:59.600Z", "0.4s"),
@@ -183,13 +183,13 @@ def test_share() -> None:
         ("2027-01-15T07:50:00.000Z", "10m"),
     ],
 )
-def test_age(sampled: str | None, told: str) -> None:
-    """How old figures are is told, however old; a clock that is a little ahead makes them new."""
-    assert age(sampled, NOW) == told
+def test_age(sampled: str | None, expected: str) -> None:
+    """The age of a sample. With a clock that is slightly ahead, it is 0."""
+    assert age(sampled, NOW) == expected
 
 
 def test_machine() -> None:
-    """A backing file is no disk of its machine's: others may use it too."""
+    """A backing file is marked, as is a file that other VMs have too."""
     assert machine(None) == "-"
     assert machine({"name": "web", "uuid": "", "role": "disk", "others": 0}) == "web"
     assert machine({"name": "web", "uuid": "", "role": "backing", "others": 0}) == "web (backing)"
@@ -197,7 +197,7 @@ def test_machine() -> None:
 
 
 def test_header() -> None:
-    """How many files, how many of them busy, on which device, in which order."""
+    """The number of files, the number with I/O, the device and the order."""
     rows = [row(), row(reads_per_s=0.0, writes_per_s=0.0), UNKNOWN]
     assert printed(header(rows, "share", version="0.1.0", device=None)) == [
         "filemapd 0.1.0: 3 files, 1 with I/O, by share"
@@ -208,8 +208,8 @@ def test_header() -> None:
 
 
 def test_footer() -> None:
-    """Over which time the figures are, and what has no line."""
-    assert printed(footer([UNKNOWN], 1)) == ["no figures yet: they take two samples"]
+    """The interval of the figures, and the number of files that are not shown."""
+    assert printed(footer([UNKNOWN], 1)) == ["no figures yet: they need two samples"]
     assert printed(footer([row()], 1)) == ["over 3.0s; few: under 100 I/Os, no p99"]
     assert printed(footer([row(), row(seconds=10.0), UNKNOWN], 2)) == [
         "over 3.0 to 10.0s; few: under 100 I/Os, no p99; 1 more file"
