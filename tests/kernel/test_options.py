@@ -30,13 +30,13 @@ def test_changed_options_of_a_made_group(tmp_path: Path) -> None:
             supervisor.write({"filemaps": [{"path": str(file)}], "defaults": changed})
             assert "changed: disk.img" in supervisor.command("reload").stdout
 
-            def anew() -> bool:
+            def recreated() -> bool:
                 oracle.assert_exact_cover(file, fs.device.name)
                 row = oracle.rows(fs.device.name)[0]
                 assert row.aux.endswith(b"histogram:2000000,20000000"), row
                 return row.program == b"fleet"
 
-            wait_for("the regions are recreated", anew)
+            wait_for("the regions are recreated", recreated)
             assert len(oracle.rows(fs.device.name)) == 1
             wait_for("what was counted stays", lambda: supervisor.filemap(file)["reads"] == drive.reads)
 
@@ -55,12 +55,12 @@ def test_long_histograms(tmp_path: Path) -> None:
             supervisor.write({"filemaps": [entry | {"histogram": ["1ms"]}], "defaults": defaults})
             supervisor.command("reload")
 
-            def anew() -> dict[str, Any]:
+            def recreated() -> dict[str, Any]:
                 filemap = supervisor.filemap(file)
                 assert (filemap["state"], filemap["bounds_ns"]) == ("RUNNING", [1_000_000])
                 return filemap
 
-            filemap = wait_for("the regions are recreated", anew)
+            filemap = wait_for("the regions are recreated", recreated)
             oracle.assert_exact_cover(file, fs.device.name)
             assert (filemap["last_crash"], filemap["reads"]) == (None, drive.reads)
 

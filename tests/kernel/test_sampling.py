@@ -32,11 +32,11 @@ def rare(*files: Path) -> dict[str, Any]:
 def sampled(supervisor: Running, file: Path, after: str = "") -> dict[str, Any]:
     """Return a file's status once its counters are newer than `after`."""
 
-    def told() -> dict[str, Any]:
+    def found() -> dict[str, Any]:
         filemap = supervisor.filemap(file)
         return filemap if (filemap.get("sampled_at") or "") > after else {}
 
-    return wait_for(f"the counters of {file.name} are as of after {after}", told)
+    return wait_for(f"the counters of {file.name} are as of after {after}", found)
 
 
 def test_counters_are_sampled_on_request(disk: Disk, tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_the_status_has_the_devices_counters(disk: Disk, tmp_path: Path) -> None
         def agree() -> bool:
             before = diskstats(disk.name)
             (device,) = supervisor.status()["devices"]
-            told = [device[key] for key in ("reads", "bytes_read", "writes", "bytes_written")]
-            assert diskstats(disk.name) == before == told
+            found = [device[key] for key in ("reads", "bytes_read", "writes", "bytes_written")]
+            assert diskstats(disk.name) == before == found
             assert (device["device"], device["max_regions"]) == (disk.name, 300)
             assert device["regions"] == len(oracle.table(disk.name)) == 2
             return True

@@ -78,8 +78,8 @@ def exported(port: int, *drives: Driver) -> bool:
     found = scrape(port)
     for drive in drives:
         name = drive.file.name
-        told = [found[f"file_{what}_total", name] for what in NAMES]
-        assert told == [drive.reads, drive.writes, drive.reads * drive.block, drive.writes * drive.block]
+        counters = [found[f"file_{what}_total", name] for what in NAMES]
+        assert counters == [drive.reads, drive.writes, drive.reads * drive.block, drive.writes * drive.block]
         assert found["file_io_latency_seconds_count", name] == drive.reads + drive.writes
         spent = sum(found[f"file_{what}_time_seconds_total", name] for what in ("read", "write"))
         assert found["file_io_latency_seconds_sum", name] == pytest.approx(spent, rel=1e-12)

@@ -33,7 +33,7 @@ def test_filesystem(report: dict[str, Any], fs: str) -> None:
 
 def test_all_is_removed_but_others(report: dict[str, Any]) -> None:
     """No device, loop device, file or mount is left; another program's device is."""
-    assert report["left"] == {"devices": ["somebody-elses"], "loops": "", "files": [], "mounts": []}
+    assert report["left"] == {"devices": ["another-owner"], "loops": "", "files": [], "mounts": []}
 
 
 def test_waits_for_a_busy_device(report: dict[str, Any]) -> None:

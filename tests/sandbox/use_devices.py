@@ -51,7 +51,7 @@ def _error() -> str:
 
 
 def _main() -> None:
-    other = "somebody-elses"
+    other = "another-owner"
     subprocess.run(["dmsetup", "create", other, "--table", "0 8 error"], check=True)
     report: dict[str, object] = {"ext4": _use("ext4"), "xfs": _use("xfs")}
     report["late"] = _late_removal()

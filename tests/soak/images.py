@@ -43,7 +43,7 @@ class Image:
         if self.aged > _OLDEST or self.path.stat().st_size > LARGEST:
             self.aged = 0
             write_anew(rng, self.path)
-            return f"write anew of {self.path.name}"
+            return f"rewrite of {self.path.name}"
         contents = CONTENTS[self.volume.kind]
         kind = rng.choice(sorted(contents))
         contents[kind](rng, self.path)

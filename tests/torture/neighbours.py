@@ -66,7 +66,7 @@ def _intrude(pipe: Connection, dev_t: int, sectors: int, seed: int) -> None:
             program, aux = rng.choice(_PROGRAMS), f"theirs{count}"
             number = device.create(start, length, program=program, aux=aux)
             if number in book:
-                complaints.append(f"somebody deleted {number} {book[number]}")
+                complaints.append(f"another program deleted {number} {book[number]}")
             book[number] = (start, length, program.encode(), aux.encode())
         elif book:
             number = rng.choice(sorted(book))

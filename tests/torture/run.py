@@ -132,7 +132,7 @@ class Torture:
         image.aged += 1
         if image.aged > _OLDEST or image.at.stat().st_size > LARGEST:
             image.aged = 0
-            step.changes.append((image, "write anew"))
+            step.changes.append((image, "rewrite"))
             write_anew(rng, image.at)
             return
         choices = self._contents if image.fd is None else NAMELESS

@@ -58,23 +58,23 @@ def test_wrong_tls() -> None:
 
 def test_the_web_process_is_some_user_without_privileges() -> None:
     """Root is refused, and so is an unknown user."""
-    for name, told in (
+    for name, error in (
         ("root", "'root' has all privileges"),
         ("no-such-user", "there is no user 'no-such-user'"),
     ):
         (problem,) = problems(f"version: 1\nweb: {{user: {name}}}")
-        assert f"web.user: {told}" in problem
+        assert f"web.user: {error}" in problem
 
 
 def test_wrong_users() -> None:
     """A value that is no hash may be a password: it is not shown."""
     for wrong in ("secret", "4711", "[secret]", HASH[:-1], HASH.replace("2y", "2x"), f"'{HASH}\\n'"):
-        (told,) = problems(f"version: 1\nweb: {{basic_auth_users: {{anna: {wrong}}}}}")
-        assert "web.basic_auth_users.anna: is no bcrypt hash, as in '$2y$10$...' with 60 characters" in told
-        assert "secret" not in told
-        assert "4711" not in told
-    (told,) = problems(f"version: 1\nweb: {{basic_auth_users: {{anna: {HASH.replace('$10$', '$17$')}}}}}")
-    assert "the hash has a cost of 17, which can be 4 to 16" in told
+        (error,) = problems(f"version: 1\nweb: {{basic_auth_users: {{anna: {wrong}}}}}")
+        assert "web.basic_auth_users.anna: is no bcrypt hash, as in '$2y$10$...' with 60 characters" in error
+        assert "secret" not in error
+        assert "4711" not in error
+    (error,) = problems(f"version: 1\nweb: {{basic_auth_users: {{anna: {HASH.replace('$10$', '$17$')}}}}}")
+    assert "the hash has a cost of 17, which can be 4 to 16" in error
     for name in ("'a:b'", "''", '"a\\x01"'):
-        (told,) = problems(f"version: 1\nweb: {{basic_auth_users: {{{name}: {HASH}}}}}")
-        assert "can't be a user's name: it must not be empty nor hold a colon" in told
+        (error,) = problems(f"version: 1\nweb: {{basic_auth_users: {{{name}: {HASH}}}}}")
+        assert "can't be a user's name: it must not be empty nor hold a colon" in error

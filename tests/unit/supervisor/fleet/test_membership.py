@@ -67,11 +67,11 @@ def in_directory(fleet: Fleet, folder: Path) -> None:
 def test_the_file_of_a_dead_worker_stays_open(tmp_path: Path) -> None:
     """The descriptor may be the only way to the file. Another file replaces it."""
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
-        before, told = filemap.fd, holds(tmp_path / "a.img", 7)
+        before, reported = filemap.fd, holds(tmp_path / "a.img", 7)
         (tmp_path / "a.img").unlink()
-        fleet._messages.handle(filemap, told)
-        assert (filemap.fd, filemap.file) == (before, told)
-        fleet._messages.handle(filemap, replace(told, generation=1))
+        fleet._messages.handle(filemap, reported)
+        assert (filemap.fd, filemap.file) == (before, reported)
+        fleet._messages.handle(filemap, replace(reported, generation=1))
         assert filemap.fd is None
 
 
@@ -104,12 +104,12 @@ def test_a_file_that_is_not_followed_has_no_mapping(tmp_path: Path, status: int)
         list(file_messages(StatusSource(fleet, lambda _filemap: None), filemap.path))
         fleet.processes._by_pid[NO_PID] = filemap
         fleet.processes._exited(filemap, status)
-        told = {
+        reported = {
             message[0]: message
             for message in file_messages(StatusSource(fleet, lambda _filemap: None), filemap.path)
         }
-        assert (told["file"][1]["group_id"], told["file"][1]["extents"]) == (None, 0)
-        assert told["regions"] == ["regions", filemap.path, []]
+        assert (reported["file"][1]["group_id"], reported["file"][1]["extents"]) == (None, 0)
+        assert reported["regions"] == ["regions", filemap.path, []]
 
 
 def test_a_removed_file_is_not_restarted(tmp_path: Path) -> None:

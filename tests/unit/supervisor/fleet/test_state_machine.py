@@ -203,9 +203,9 @@ def test_recent_crashes_are_bounded() -> None:
 
 def test_which_states_are_reported() -> None:
     """Those in which a file isn't followed, once, and RUNNING after one of them."""
-    told = [(before, state) for before in (None, *State) for state in State if is_reported(before, state)]
+    reported = [(before, state) for before in (None, *State) for state in State if is_reported(before, state)]
     quiet = {State.WAITING, State.STOPPED, State.FAILED}
-    assert set(told) == {
+    assert set(reported) == {
         *((before, state) for before in (None, *State) for state in quiet if before is not state),
         *((before, State.RUNNING) for before in quiet),
     }

@@ -67,7 +67,7 @@ def test_retired_counters_come_in_packets_that_have_room_for_them() -> None:
         assert arrived == [[key, packed] for key in keys]
 
 
-def told(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
+def handled(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
     """Send packets as the worker of a fleet's one file; return whether it is terminated, and the file's status."""
     with TemporaryDirectory() as folder, small_fleet(Path(folder)) as fleet:
         filemap = fleet.filemaps["/x"]
@@ -89,7 +89,7 @@ def told(packets: list[bytes]) -> tuple[bool, dict[str, Any]]:
 
 def test_valid_messages_are_handled() -> None:
     """One after the other, without harm."""
-    assert not told([messages.encode(message) for message in RIGHT])[0]
+    assert not handled([messages.encode(message) for message in RIGHT])[0]
 
 
 VALUES = ANY_JSON | st.sampled_from(
@@ -108,4 +108,4 @@ VALUES = ANY_JSON | st.sampled_from(
 def test_invalid_messages_end_no_other_process(said: tuple[str, tuple[Any, ...]]) -> None:
     """With any values in place of valid ones, the status can be shown and the ledger written."""
     kind, values = said
-    told([json.dumps([kind, *values]).encode()])
+    handled([json.dumps([kind, *values]).encode()])
