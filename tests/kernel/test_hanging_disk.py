@@ -35,16 +35,32 @@ def waits(pid: int) -> bool:
     return psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP
 
 
-@contextlib.contextmanager
-def hanging(fs: Filesystem, folder: Path) -> Iterator[None]:
-    """Suspend a file system's device while the context lasts, with `folder` dropped from the caches."""
+def suspend(fs: Filesystem, folder: Path) -> subprocess.Popen[bytes] | None:
+    """Suspend a file system's device; return a process that waits for it. Resume it and return None where filemapd
+    has read the folder again, after it was dropped from the caches and before the suspend."""
     forget(fs)
     oracle.run("dmsetup", "suspend", "--nolockfs", "--noflush", fs.device.name)
     looking = subprocess.Popen(
         ["stat", str(folder / "none")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        wait_for("a process that reads there waits", lambda: waits(looking.pid))
+        wait_for("it waits or has ended", lambda: waits(looking.pid) or looking.poll() is not None)
+        if looking.returncode is None:
+            return looking
+    except BaseException:
+        oracle.run("dmsetup", "resume", fs.device.name)
+        raise
+    oracle.run("dmsetup", "resume", fs.device.name)
+    looking.communicate()
+    return None
+
+
+@contextlib.contextmanager
+def hanging(fs: Filesystem, folder: Path) -> Iterator[None]:
+    """Suspend a file system's device while the context lasts, with `folder` dropped from the caches."""
+    looking = wait_for("a process that reads there waits", lambda: suspend(fs, folder))
+    assert looking is not None
+    try:
         yield
         assert waits(looking.pid)
     finally:
