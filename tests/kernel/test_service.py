@@ -105,7 +105,9 @@ def test_level_of_the_log_follows_a_reload(fs: Filesystem, tmp_path: Path) -> No
         oracle.message(fs.device.name, "@stats_delete 0")
         wait_for(
             "the worker logs it",
-            lambda: f"disk.img[{pid}]: group 0 lost regions" in supervisor.log.read_text(),
+            lambda: (
+                f"disk.img[{pid}]: another program deleted regions of group 0" in supervisor.log.read_text()
+            ),
         )
         assert supervisor.filemap(file)["pid"] == pid
 
@@ -130,7 +132,9 @@ def test_json_records_have_the_file(fs: Filesystem, tmp_path: Path) -> None:
             return {name: found(text)[name] for name in ("level", "file", "device", "group_id", "pid")}
 
         about = {"file": "disk.img", "device": fs.device.name, "group_id": 0}
-        assert wait_for("the worker logs it", lambda: fields_of("group 0 lost regions")) == {
+        assert wait_for(
+            "the worker logs it", lambda: fields_of("another program deleted regions of group 0")
+        ) == {
             **about,
             "level": "warning",
             "pid": pid,
