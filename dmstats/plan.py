@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
-from dmstats.ranges import Range, joined, limited
+from dmstats.ranges import Range, joined, largest
 from dmstats.region import Region
 
 # So many regions on what one could cover are made one; before, joining costs more than it saves.
@@ -66,14 +66,17 @@ def decide(
     members: Collection[int] = (),
     join: bool = False,
 ) -> Plan:
-    """Return the plan that brings `regions` to cover `ranges` with at most `most` of them.
+    """Return the plan that brings `regions` to cover `ranges`, or the largest ones, with at most `most` of them.
 
     A region stays while it lies within what is to be covered; of two that overlap, a group's member
     (`members`, ids) goes before one that is not, then the longer one. With `join` every range is brought to one
     region, else only where it has more than MAX_PIECES, and the leader stays, so that the group keeps its id.
     """
-    target = limited(ranges, most)
-    exact, open_ranges, others = _exact(target, sorted(regions, key=_start), members)
+    ordered = sorted(regions, key=_start)
+    target = tuple(ranges)
+    if len(ranges) > most:
+        target = largest(ranges, most, [region.start for region in ordered])
+    exact, open_ranges, others = _exact(target, ordered, members)
     covers, retire = _covers(
         open_ranges, sorted(others, key=lambda r: (r.start, r.id not in members, -r.end, r.id))
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -113,6 +114,25 @@ def limited(ranges: Sequence[Range], most: int) -> tuple[Range, ...]:
         else:
             result.append(piece)
     return tuple(result)
+
+
+def largest(ranges: Sequence[Range], most: int, known: Sequence[int] = ()) -> tuple[Range, ...]:
+    """Return the longest `most` (at least one) of `ranges`, in their order; of equal ones the first.
+
+    A range with one of the sectors `known` (ascending) counts double: ranges of a similar length don't replace each
+    other.
+    """
+    if len(ranges) <= max(most, 1):
+        return tuple(ranges)
+
+    def length(place: int) -> tuple[int, int]:
+        start, end = ranges[place]
+        first = bisect_left(known, start)
+        is_known = first < len(known) and known[first] < end
+        return (end - start) * (2 if is_known else 1), -place
+
+    chosen = heapq.nlargest(max(most, 1), range(len(ranges)), key=length)
+    return tuple(ranges[place] for place in sorted(chosen))
 
 
 def overlap(one: Sequence[Range], other: Sequence[Range]) -> int:

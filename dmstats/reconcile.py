@@ -24,10 +24,14 @@ UNLIMITED: Final = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many regions a file may have, and all programs together on its device."""
+    """The maximum number of regions: `file` is the file's own, `grant` its part of the device's budget, `device` that
+    of all programs together on the device. With `retain` a group keeps its regions beyond the last two. A group that
+    another program made has no limit."""
 
     file: int = UNLIMITED
+    grant: int = UNLIMITED
     device: int = UNLIMITED
+    retain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Outcome:
     failure: DmError | None = None
     joinable: bool = False
     """Whether there are more regions than ranges: some could be one."""
+    size_bytes: int = 0
+    """The file's bytes on disk, and those without a place on the device."""
     in_order: bool = False
     """Whether all was as it should be already, and no message was sent."""
 
@@ -97,9 +103,16 @@ def _in_order(group: Group, keep: Sequence[Region], spec: GroupSpec, mark: str) 
 def plan_within(
     where: Footprint, table: Table, own: Own, spec: GroupSpec, limits: Limits, *, join: bool
 ) -> tuple[Plan, str | None]:
-    """Return the plan within the limits and within what a tag can list, and the limit that was reached."""
+    """Return the plan within the limits and within what a tag can list, and the limit that was reached.
+
+    Over a limit the largest ranges are covered: a region never counts the I/O of another file.
+    """
     alike, others = _by_options(own, spec)
-    room = limits.device - (len(table) - len(own.regions))
+    if parse_mark(spec.userdata) is None:
+        limits = Limits()
+    room = min(limits.grant, limits.device - (len(table) - len(own.regions)))
+    if limits.retain:
+        room = max(room, len(own.regions))
     most = max(1, min(limits.file, room))
     members = own.members()
     leader = own.group.id if own.group is not None else None
@@ -117,7 +130,7 @@ def plan_within(
         return fitting, None
     if most < min(limits.file, room):
         return fitting, "the length of a group's tag"
-    return fitting, "max_regions of the file" if limits.file <= room else "max_regions of the device"
+    return fitting, "max_regions of the file" if limits.file <= room else "the budget of the device"
 
 
 def _by_options(own: Own, spec: GroupSpec) -> tuple[Sequence[Region], list[Region]]:
@@ -151,4 +164,5 @@ def _outcome(where: Footprint, applied: Applied, plan: Plan, limit: str | None) 
         limit,
         applied.failure,
         applied.failure is None and len(applied.members) > len(plan.target),
+        total(where.ranges) * SECTOR + where.unplaced_bytes,
     )

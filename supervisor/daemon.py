@@ -19,6 +19,7 @@ from supervisor.control.status import StatusSource, SupervisorInfo
 from supervisor.discovery.directories import Directories
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.fork_server import ForkServer
+from supervisor.fleet.grants import GRANT_INTERVAL, Grants
 from supervisor.fleet.health import HealthCheck
 from supervisor.fleet.scheduler import TABLE_INTERVAL, Scheduler
 from supervisor.fleet.state_machine import Event, State
@@ -85,6 +86,7 @@ class Daemon:
         )
         self._directories = Directories(self._fleet, self._loop.selector, self._loop.timers)
         self._scheduler = Scheduler(self._fleet)
+        self._grants = Grants(self._fleet)
         self._vms = VmWatcher(self._fleet, self._loop.selector)
         self._status = StatusSource(self._fleet, self._vms.machine_of)
         self._health = HealthCheck(self._fleet, self._loop.timers)
@@ -150,6 +152,7 @@ class Daemon:
         loop.every(SWEEP, self._sweep)
         self._sweep_busy()
         loop.every(TABLE_INTERVAL, self._scheduler.check_regions)
+        loop.every(GRANT_INTERVAL, lambda: self._grants.tick(time.monotonic()))
         loop.every(MAINTENANCE_INTERVAL, self._ledger.maintain)
         self._health.start()
         loop.every(HEARTBEAT, self._heartbeat)

@@ -50,9 +50,10 @@ class Mapped:
     """Up: the group is in step with the extents.
 
     `group` has the group's id and its properties (ownership.GroupSpec), for the worker's successor; None without a
-    group. `tag` is the leader's aux. `degraded` is why the cover is not exact. `changed`: regions were created or
-    retired. `refused`: the kernel refused a region. `landing`: extents wait for delayed allocation. `joinable`: some
-    regions could be joined.
+    group. `tag` is the leader's aux. `size_bytes` are the file's bytes on disk and those without a place on the
+    device, `uncovered_bytes` the part of them without a region, `excess_bytes` the bytes of regions outside the file.
+    `degraded` is why the cover is not exact. `changed`: regions were created or retired. `refused`: the kernel
+    refused a region. `landing`: extents wait for delayed allocation. `joinable`: some regions could be joined.
     """
 
     group: dict[str, Any] | None
@@ -61,6 +62,7 @@ class Mapped:
     regions: int
     uncovered_bytes: int
     excess_bytes: int
+    size_bytes: int
     degraded: str | None
     changed: bool
     refused: bool
@@ -162,6 +164,13 @@ class Reconcile:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """Down: the group may have so many regions, as its part of the device's budget."""
+
+    regions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """Down: read the counters. A worker without a known group sends none."""
 
@@ -201,6 +210,7 @@ Message = (
     | ForeignChange
     | Exiting
     | Reconcile
+    | Grant
     | Sample
     | LogLevel
     | Stop
@@ -222,6 +232,7 @@ _KINDS: Final[dict[str, type[Message]]] = {
         ForeignChange,
         Exiting,
         Reconcile,
+        Grant,
         Sample,
         LogLevel,
         Stop,

@@ -18,7 +18,7 @@ from dmstats.marker import parse_mark
 from dmstats.moves import Move
 from dmstats.ownership import GroupSpec, Own, lost_regions, spec_of
 from dmstats.ranges import Footprint, footprint
-from dmstats.reconcile import Outcome, reconcile
+from dmstats.reconcile import UNLIMITED, Outcome, reconcile
 from dmstats.region import Region, Table
 from workers.followed_file import FollowedFile
 from workers.group_finder import GroupFinder, GroupSettings, KnownGroup
@@ -56,6 +56,7 @@ class Reconciler:
         self.totals = Totals()
         self.members: tuple[Region, ...] = ()
         self._settings = settings
+        self._limits = settings.limits
         self._last_file = known.file
         self._retirement = retirement
         self._report_foreign_change = notice
@@ -83,6 +84,10 @@ class Reconciler:
     def spec(self) -> GroupSpec | None:
         """The properties of the group; None where there never was one."""
         return self._finder.spec
+
+    def set_grant(self, regions: int) -> None:
+        """Set the file's part of the device's budget of regions; the next reconcile with `verify` applies it."""
+        self._limits = replace(self._limits, grant=regions, device=UNLIMITED, retain=False)
 
     @property
     def joinable(self) -> bool:
@@ -124,7 +129,7 @@ class Reconciler:
             table,
             own,
             spec,
-            limits=self._settings.limits,
+            limits=self._limits,
             retirement=_DropRetired(self._retirement, self.totals),
             join=join,
             before_move=self._before_move,
@@ -152,7 +157,7 @@ class Reconciler:
                 table,
                 own,
                 spec,
-                limits=self._settings.limits,
+                limits=self._limits,
                 retirement=_DropRetired(self._retirement, self.totals),
             )
         self.members, self._extents = (), None

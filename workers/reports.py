@@ -58,6 +58,7 @@ class Reports:
                 regions=len(last.members),
                 uncovered_bytes=last.uncovered_bytes,
                 excess_bytes=last.excess_bytes,
+                size_bytes=last.size_bytes,
                 degraded=str(last.failure) if last.failure is not None else last.limit,
                 changed=outcome is not None and bool(outcome.created or outcome.retired),
                 refused=outcome is not None and outcome.failure is not None,

@@ -69,23 +69,30 @@ class Worker:
             self._reports.file_opened()
         self._reconcile(verify=True)
         while True:
-            match self._link.next_message(self._retry_at):
-                case None:
-                    self._reconcile(verify=True)
-                case messages.Reconcile(verify, join, sample):
-                    unchanged = self._reconcile(verify=verify, join=join)
-                    if sample and self._reports.is_mapped:
-                        self._sample(unchanged=unchanged)
-                    elif unchanged:
-                        self._link.send(messages.Unchanged())
-                case messages.Sample():
-                    self._sample()
-                case messages.LogLevel(level):
-                    logging.getLogger().setLevel(level)
-                case messages.Stop(delete):
-                    self._stop(delete=delete)
-                case other:
-                    _log.warning("ignored a message that is not for a worker: %s", type(other).__name__)
+            self._handle(self._link.next_message(self._retry_at))
+
+    def _handle(self, message: messages.Message | None) -> None:
+        """Carry out a request; None where a retry is due."""
+        match message:
+            case None:
+                self._reconcile(verify=True)
+            case messages.Reconcile(verify, join, sample):
+                unchanged = self._reconcile(verify=verify, join=join)
+                if sample and self._reports.is_mapped:
+                    self._sample(unchanged=unchanged)
+                elif unchanged:
+                    self._link.send(messages.Unchanged())
+            case messages.Grant(regions):
+                self._reconciler.set_grant(regions)
+                self._reconcile(verify=True)
+            case messages.Sample():
+                self._sample()
+            case messages.LogLevel(level):
+                logging.getLogger().setLevel(level)
+            case messages.Stop(delete):
+                self._stop(delete=delete)
+            case other:
+                _log.warning("ignored a message that is not for a worker: %s", type(other).__name__)
 
     # What the reconciler calls.
 

@@ -15,8 +15,6 @@ class FilemapSpec:
     """Unique in the fleet, printable: the basename, or as much more of the path as it takes."""
     path: str
     options: FileOptions
-    device_regions: int
-    """How many regions its device may have."""
     group_id: int | None
     """The group to adopt, None to make one."""
     alias: str | None

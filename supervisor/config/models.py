@@ -156,7 +156,8 @@ class Defaults(Model):
     precise: bool = True
     histogram: Histogram = parse_bounds(("100us", "1ms", "10ms", "100ms", "1s"))
     """Nanoseconds."""
-    max_regions: Count = 64
+    max_regions: Count | None = None
+    """None for no limit but the device's budget."""
     sample: Seconds = 10.0
     program_id: ProgramId = "dmstats"
     on_unlink: Keep = "delete"
@@ -242,9 +243,10 @@ class Supervisor(Model):
 
 
 class Devices(Model):
-    """Limits for one block device."""
+    """The budget of regions of each block device: from `max_slowdown` (percent), unless `max_regions` sets it."""
 
-    max_regions: Count = 300
+    max_slowdown: Percent = 5.0
+    max_regions: Count | None = None
 
 
 class Vms(Model):
@@ -277,7 +279,7 @@ class FileOptions:
     mode: FilemapdMode
     precise: bool
     histogram_ns: tuple[int, ...]
-    max_regions: int
+    max_regions: int | None
     sample_seconds: float
     program_id: str
     on_unlink: Keep

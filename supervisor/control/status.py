@@ -18,6 +18,7 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.state_machine import State
 from supervisor.text.times import rfc3339
 from supervisor.vms.matching import Machine
+from workers.messages import Mapped
 from workers.pace import Pace
 
 # Read once: later no descriptor may be available, and after an upgrade it would be the new version.
@@ -99,6 +100,7 @@ def filemap_status(
         "extents": mapped.extents if mapped else 0,
         "regions": mapped.regions if mapped else 0,
         "uncovered_bytes": mapped.uncovered_bytes if mapped else 0,
+        "covered_share": _covered_share(mapped) if mapped else None,
         "excess_bytes": mapped.excess_bytes if mapped else 0,
         "pending_since": rfc3339(_pending_since(filemap, pace)),
         "refused_creates": filemap.refused_creates,
@@ -139,6 +141,12 @@ def filemap_status(
         if filemap.request_at is None
         else round((time.monotonic() - filemap.request_at) * 1000),
     }
+
+
+def _covered_share(mapped: Mapped) -> float:
+    """Return the share of the file's bytes that regions count."""
+    share = 1 - mapped.uncovered_bytes / mapped.size_bytes if mapped.size_bytes else 1.0
+    return round(max(0.0, share), 4)
 
 
 def _pending_since(filemap: Filemap, pace: Pace | None) -> float | None:

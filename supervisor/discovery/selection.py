@@ -151,7 +151,6 @@ def select_files(config: Config, scans: Mapping[str, Scan]) -> dict[str, Filemap
             name=names[path],
             path=path,
             options=options[source],
-            device_regions=config.devices.max_regions,
             group_id=entry.group_id if isinstance(entry, Filemap) else None,
             alias=entry.alias if isinstance(entry, Filemap) else None,
             source=source,

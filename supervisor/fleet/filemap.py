@@ -91,6 +91,10 @@ class Filemap:
     """The last of `moves_total`."""
     moves_total: int = 0
     refused_creates: int = 0
+    grant: int | None = None
+    """The file's part of the device's budget of regions, which its worker has."""
+    grant_is_first: bool = True
+    """Whether it was granted before the file's device and extents were known."""
     account: Account = field(default_factory=Account)
     placement: Placement = field(default_factory=Placement)
     foreign_changes: dict[str, int] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.config.models import Config
+from supervisor.fleet.budget import UNMEASURED
 from supervisor.fleet.filemap import Filemap, path_state
 from supervisor.fleet.fork_server import ForkServer
 from supervisor.fleet.job import job_for
@@ -51,6 +52,12 @@ class Fleet:
         self.filemaps: dict[str, Filemap] = {}
         self.device_regions: dict[int, int] = {}
         """Regions on each device when they were last listed, all programs'; by device number."""
+        self.budgets: dict[int, int] = {}
+        """The maximum number of regions of each device, by device number."""
+        self.grants_changed: dict[int, int] = {}
+        """How many grants were sent to the workers of each device, by device number."""
+        self.free_regions: int | None = None
+        """What is left of the budget of the fullest device; None before the first grants."""
         self.ledger = ledger
         self.watcher = watcher
         self.stopping = False
@@ -151,12 +158,29 @@ class Fleet:
     # Workers.
 
     def _start(self, filemap: Filemap) -> bool:
+        if filemap.grant is None:
+            filemap.grant = self._first_grant()
         try:
-            self.processes.spawn(filemap, job_for(filemap, self.ledger.entry(filemap.path)))
+            self.processes.spawn(
+                filemap, job_for(filemap, self.ledger.entry(filemap.path), self.first_budget)
+            )
         except OSError as error:
             self.advance(filemap, Event.CRASHED, f"can't start a process: {error.strerror}{advice(error)}")
             return False
         return True
+
+    @property
+    def first_budget(self) -> int:
+        """The budget of a device before it is measured."""
+        return self.config.devices.max_regions or UNMEASURED
+
+    def _first_grant(self) -> int:
+        """Return the grant of a file whose device is not known yet: an equal part, as far as it is free."""
+        grant = max(1, self.first_budget // max(1, len(self.filemaps)))
+        if self.free_regions is not None:
+            grant = max(1, min(grant, self.free_regions))
+            self.free_regions -= grant
+        return grant
 
     def _handle_message(self, filemap: Filemap, message: messages.Message) -> None:
         self._messages.handle(filemap, message)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dmstats.files import FileIdentity
 from dmstats.ownership import GroupSpec
-from dmstats.reconcile import Limits
+from dmstats.reconcile import UNLIMITED, Limits
 from supervisor.fleet.filemap import Filemap
 from supervisor.ledger.entries import Entry
 from workers.group_finder import GroupSettings, KnownGroup
 from workers.job import Job
 
 
-def job_for(filemap: Filemap, entry: Entry) -> Job:
-    """Return the job of a file's next worker."""
+def job_for(filemap: Filemap, entry: Entry, budget: int) -> Job:
+    """Return the job of a file's next worker. `budget` is that of a device: it holds until the file's part of it is
+    known."""
     spec, options = filemap.spec, filemap.spec.options
     return Job(
         path=spec.path,
@@ -23,7 +24,12 @@ def job_for(filemap: Filemap, entry: Entry) -> Job:
             alias=spec.alias,
             precise=options.precise,
             bounds_ns=options.histogram_ns,
-            limits=Limits(options.max_regions, spec.device_regions),
+            limits=Limits(
+                options.max_regions or UNLIMITED,
+                filemap.grant or UNLIMITED,
+                budget if filemap.grant_is_first else UNLIMITED,
+                retain=filemap.grant_is_first,
+            ),
             adopt=spec.group_id,
         ),
         known=_known(entry),

@@ -86,7 +86,7 @@ def _has_left_its_name(filemap: Filemap) -> bool:
 
 def _worker_settings(wanted: FilemapSpec) -> tuple[object, ...]:
     """Return the part of the specification that a worker depends on while it has its file open."""
-    return wanted.options, wanted.device_regions, wanted.group_id, wanted.alias
+    return wanted.options, wanted.group_id, wanted.alias
 
 
 def _rename(fleet: Fleet, filemap: Filemap, wanted: FilemapSpec) -> None:

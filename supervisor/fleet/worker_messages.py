@@ -158,9 +158,8 @@ class MessageHandler:
         if group_id is not None:
             self._record_move(filemap, group_id)
         self._record_mapping(filemap, message, is_other=is_other)
-        if message.changed and not is_first:
-            since = filemap.event_at if filemap.event_at is not None else now
-            filemap.follow_times.add((now - since) * 1000, time.time())
+        if message.changed and not is_first and filemap.event_at is not None:
+            filemap.follow_times.add((now - filemap.event_at) * 1000, time.time())
             filemap.log(logging.DEBUG, "%d extents, %d regions", message.extents, message.regions)
         filemap.event_at = None
         filemap.refused_creates += message.refused

@@ -28,6 +28,12 @@ class Driver:
                 os.preadv(fd, [self._buffer], at * MIB + i * self.block)
         self.reads += count
 
+    def read_at(self, offset: int) -> None:
+        """Read a block from an offset in bytes."""
+        with opened(self.file, os.O_RDONLY | os.O_DIRECT) as fd:
+            os.preadv(fd, [self._buffer], offset)
+        self.reads += 1
+
     def write(self, count: int, at: int) -> None:
         """Write `count` blocks that are already allocated on disk."""
         with opened(self.file, os.O_WRONLY | os.O_DIRECT) as fd:

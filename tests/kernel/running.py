@@ -68,7 +68,9 @@ class Running:
     def write(self, config: dict[str, Any]) -> None:
         """Write the configuration as JSON, which is YAML. Without `web` in it there is no web process."""
         folders = {"state_dir": str(self.folder / "state"), "runtime_dir": str(self.runtime_dir)}
-        self.config.write_text(json.dumps({"version": 1, "web": {"listen": "off"}, **folders, **config}))
+        # Not the measured budget, which depends on the speed of the machine.
+        fixed = {"version": 1, "web": {"listen": "off"}, "devices": {"max_regions": 300}}
+        self.config.write_text(json.dumps({**fixed, **folders, **config}))
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:

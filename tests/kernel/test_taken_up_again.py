@@ -235,7 +235,7 @@ def test_changed_by_others_before_it_was_known(disk: Disk, tmp_path: Path) -> No
         for one in (filemap, known):
             one.child, one.fd = Child(os.getpid(), ours), os.open(disk.folder, os.O_PATH)
             one.file = messages.FileOpened(disk.device.dev_t, 2, 0, one.fd)
-        known.mapped = messages.Mapped(None, "", 0, 0, 0, 0, None, False, False, False, False)
+        known.mapped = messages.Mapped(None, "", 0, 0, 0, 0, 0, None, False, False, False, False)
         turns = Scheduler(fleet)
         turns.check_regions()
         filemap.mapped, filemap.group_id = (

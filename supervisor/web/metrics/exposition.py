@@ -138,11 +138,27 @@ class _Supervisor(Collector):
         ):
             if value is not None:
                 yield GaugeMetricFamily(f"filemapd_{name}", documentation, float(value))
-        for name, documentation, key in (
-            ("device_regions", "Regions of the device, including those of other programs.", "regions"),
-            ("device_max_regions", "The maximum number of regions of the device.", "max_regions"),
+        for kind, name, documentation, key in (
+            (
+                GaugeMetricFamily,
+                "device_regions",
+                "Regions of the device, including those of other programs.",
+                "regions",
+            ),
+            (
+                GaugeMetricFamily,
+                "device_max_regions",
+                "The device's budget of regions: their maximum number.",
+                "max_regions",
+            ),
+            (
+                CounterMetricFamily,
+                "device_grants",
+                "How many times a worker of the device's files got another part of the budget.",
+                "grants",
+            ),
         ):
-            family = GaugeMetricFamily(f"filemapd_{name}", documentation, labels=["device"])
+            family = kind(f"filemapd_{name}", documentation, labels=["device"])
             for device in status["devices"]:
                 if device[key] is not None:
                     family.add_metric([display(device["device"])], device[key])

@@ -119,6 +119,11 @@ FAMILIES: Final = (
         "mapping_uncovered_bytes", "Bytes of the file that no region counts.", lambda s: s["uncovered_bytes"]
     ),
     _gauge(
+        "mapping_covered_ratio",
+        "The share of the file's bytes that its regions count.",
+        lambda s: s["covered_share"],
+    ),
+    _gauge(
         "mapping_excess_bytes", "Bytes outside the file that its regions count.", lambda s: s["excess_bytes"]
     ),
     Family(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmstats.fiemap import FIEMAP_EXTENT, Extent, ExtentFlag
-from dmstats.ranges import Range, footprint, growth, joined, limited, overlap, total
+from dmstats.ranges import Range, footprint, growth, joined, largest, limited, overlap, total
 
 PAIRS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(1, 8)).map(lambda p: (p[0], p[0] + p[1])), max_size=12
@@ -43,6 +43,21 @@ def fewest_extra(union: tuple[Range, ...], most: int) -> int:
     """Return the minimum of excess sectors when `most` ranges cover a union: its smallest gaps."""
     gaps = sorted(other.start - one.end for one, other in pairwise(union))
     return sum(gaps[: max(0, len(union) - max(most, 1))])
+
+
+@given(UNIONS, st.integers(1, 6), st.sets(st.integers(0, 60)))
+def test_largest(union: tuple[Range, ...], most: int, known: set[int]) -> None:
+    """The parts are ranges of the union; no other is longer, with those that are known at double length."""
+    parts = largest(union, most, sorted(known))
+    assert list(parts) == sorted(parts)
+    assert len(parts) == min(most, len(union))
+
+    def weight(part: Range) -> int:
+        return part.length * (2 if known & set(range(*part)) else 1)
+
+    left_out = set(union) - set(parts)
+    assert set(parts) <= set(union)
+    assert not left_out or max(map(weight, left_out)) <= min(map(weight, parts))
 
 
 @given(UNIONS, st.integers(-1, 13))
@@ -143,4 +158,5 @@ def test_many_ranges_are_linear() -> None:
     """A hundred thousand ranges limited to half take no quadratic time, which would be hours."""
     many = tuple(Range(4 * i, 4 * i + 1 + i % 2) for i in range(100_000))
     assert len(limited(many, 50_000)) == 50_000
+    assert len(largest(many, 50_000, range(0, 400_000, 8))) == 50_000
     assert overlap(many, many) == total(many)

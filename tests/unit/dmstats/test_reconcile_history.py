@@ -161,12 +161,12 @@ class DeviceHistory(RuleBasedStateMachine):
         )
 
     def check_cover(self, file: Followed, members: Sequence[Region], limit: int) -> None:
-        """The members cover the file exactly and once, or with some excess if limited."""
+        """The members cover the file exactly and once, or a part of it if limited, and no other sectors."""
         covered = sectors([(r.start, r.end) for r in members])
         assert len(covered) == len(set(covered))
-        assert set(covered) >= set(sectors(file.ranges))
+        assert set(covered) <= set(sectors(file.ranges))
         assert len(members) <= limit
-        if limit == UNLIMITED:
+        if limit >= len(file.ranges):
             assert len(covered) == total(file.ranges)
 
     @staticmethod

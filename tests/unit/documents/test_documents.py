@@ -23,7 +23,7 @@ from supervisor.config.models import Config, Defaults, Overrides
 from supervisor.control.status import StatusSource, SupervisorInfo, filemap_status
 from supervisor.discovery.selection import select_files
 from supervisor.fleet import state_machine
-from supervisor.fleet.devices import device_status
+from supervisor.fleet.devices import Budget, device_status
 from supervisor.fleet.filemap import Filemap
 from supervisor.fleet.state_machine import State
 from supervisor.web.metrics.exposition import Metrics
@@ -220,7 +220,7 @@ def test_every_status_key_is_explained(tmp_path: Path) -> None:
         }
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(supervisor)
     part = section(text("README.md"), "### Devices")
-    device = device_status("vg-lv", "253:0", None, 2000, 0, "0 " * 11)
+    device = device_status("vg-lv", "253:0", Budget(None, 2000), 0, "0 " * 11)
     assert sorted(key for row in rows(part) for key in code(row[0])) == sorted(device)
 
 

@@ -67,7 +67,7 @@ def test_defaults_are_the_documented_ones() -> None:
     config = Config.model_validate({"version": 1})
     assert config.defaults.histogram == (100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
     assert (config.defaults.mode, config.defaults.program_id) == (FilemapdMode.INODE, "dmstats")
-    assert (config.supervisor.on_stop, config.devices.max_regions) == ("keep", 300)
+    assert (config.supervisor.on_stop, config.devices.max_regions) == ("keep", None)
     assert (config.state_dir, config.runtime_dir) == ("/var/lib/filemapd", "/run/filemapd")
     policy = Restart().policy()
     assert (policy.initial, policy.max, policy.give_up, policy.within) == (0.1, 60.0, 12, 600.0)

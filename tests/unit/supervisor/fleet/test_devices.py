@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from supervisor.fleet.devices import device_status, devices_status
+from supervisor.fleet.devices import Budget, device_status, devices_status
 from supervisor.fleet.scheduler import Scheduler
 from tests.unit.fleets import small_fleet
 from workers.messages import FileOpened
@@ -16,12 +16,13 @@ STAT = "     300        7    26624       40      129        3    12392      120 
 
 def test_counters_have_the_units_of_a_files_status() -> None:
     """Sectors become bytes, ms become ns. Merges, I/Os in flight and discards are left out."""
-    assert device_status("vg-lv", "253:0", 37, 2000, 1 << 40, STAT) == {
+    assert device_status("vg-lv", "253:0", Budget(37, 2000, 3), 1 << 40, STAT) == {
         "device": "vg-lv",
         "number": "253:0",
         "size_bytes": 1 << 40,
         "regions": 37,
         "max_regions": 2000,
+        "grants": 3,
         "reads": 300,
         "writes": 129,
         "bytes_read": 26624 * 512,
@@ -42,4 +43,7 @@ def test_a_removed_device(tmp_path: Path) -> None:
 
 def test_older_kernels() -> None:
     """Before 4.18 there are 11 fields."""
-    assert device_status("vg-lv", "253:0", None, 2000, 0, "1 0 8 1 2 0 16 3 0 0 0\n")["bytes_written"] == 8192
+    assert (
+        device_status("vg-lv", "253:0", Budget(None, 2000), 0, "1 0 8 1 2 0 16 3 0 0 0\n")["bytes_written"]
+        == 8192
+    )

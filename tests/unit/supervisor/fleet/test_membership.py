@@ -98,7 +98,7 @@ def test_a_file_that_is_not_followed_has_no_mapping(tmp_path: Path, status: int)
     """It has no extents, no group and no place on the page."""
     with small_fleet(tmp_path) as fleet, held(fleet, tmp_path / "a.img") as filemap:
         filemap.record = Record(State.RUNNING, started_at=0.0)
-        filemap.mapped = messages.Mapped({"group_id": 3}, "", 1, 1, 0, 0, None, True, False, False, False)
+        filemap.mapped = messages.Mapped({"group_id": 3}, "", 1, 1, 0, 0, 0, None, True, False, False, False)
         filemap.group_id = 3
         filemap.placement.set_pieces([8], [8])
         list(file_messages(StatusSource(fleet, lambda _filemap: None), filemap.path))

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supervisor.fleet import validation
@@ -26,7 +26,7 @@ GROUP = {"group_id": 3, "program": "p", "alias": "a", "userdata": "u", "precise"
 RIGHT: list[messages.Message] = [
     messages.FileOpened(1, 2, 3, 4),
     messages.Moving(1, None, 2, "why"),
-    messages.Mapped(GROUP, "", 1, 1, 0, 0, None, True, False, False, False),
+    messages.Mapped(GROUP, "", 1, 1, 0, 0, 0, None, True, False, False, False),
     messages.Waiting("why"),
     messages.Placed([8], [8]),
     messages.Sampled(COUNTERS, [1], 1.5),
@@ -105,6 +105,9 @@ VALUES = ANY_JSON | st.sampled_from(
         )
     )
 )
+@example(("Moving", (1, None, 2**64, "why")))
+@example(("Sampled", (COUNTERS, [1], 2**64, None, False)))
+@example(("FileOpened", (2**64, 1, 1, 1)))
 def test_invalid_messages_end_no_other_process(said: tuple[str, tuple[Any, ...]]) -> None:
     """With any values in place of valid ones, the status can be shown and the ledger written."""
     kind, values = said

@@ -31,6 +31,7 @@ SCALARS = {
     "mapping_extents": ("extents", 1),
     "mapping_regions": ("regions", 1),
     "mapping_uncovered_bytes": ("uncovered_bytes", 1),
+    "mapping_covered_ratio": ("covered_share", 1),
     "mapping_excess_bytes": ("excess_bytes", 1),
     "mapping_changes_total": ("changes", 1),
     "group_moves_total": ("moves_total", 1),
@@ -45,7 +46,7 @@ def status() -> dict[str, Any]:
     found = recorded_status()
     first = found["filemaps"][0]
     for number, (key, _) in enumerate(SCALARS.values()):
-        first[key] = 10**number + number
+        first[key] = 2**number + number
     first["histogram"] = [3, 1, 4, 1, 5, 9]
     return found
 
@@ -83,7 +84,9 @@ def test_counters_and_gauges(status: dict[str, Any], accept: str) -> None:
     found = families(status, accept)
     for name, (key, unit) in SCALARS.items():
         exported = {labels["file"]: number for labels, number in samples(found, name)}
-        assert exported == {filemap["name"]: filemap[key] / unit for filemap in status["filemaps"]}, name
+        assert exported == {
+            filemap["name"]: filemap[key] / unit for filemap in status["filemaps"] if filemap[key] is not None
+        }, name
     resident = {labels["file"]: number for labels, number in samples(found, "worker_resident_memory_bytes")}
     assert resident == {f["name"]: f["rss_bytes"] for f in status["filemaps"] if f["rss_bytes"] is not None}
 
@@ -236,6 +239,7 @@ def test_supervisor(status: dict[str, Any]) -> None:
     (device,) = status["devices"]
     for name in ("regions", "max_regions"):
         assert value(found, f"device_{name}", device=device["device"]) == device[name]
+    assert value(found, "device_grants_total", device=device["device"]) == device["grants"]
 
 
 @pytest.mark.parametrize(
