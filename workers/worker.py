@@ -136,7 +136,7 @@ class Worker:
             raise _Finished("the file was unlinked and closed")
         if presence is Presence.MISSING:
             self._release_group()
-            self._reports.waiting(f"there is no file at {self._job.path}")
+            self._reports.waiting("there is no file at the path")
             return False
         if presence is Presence.REPLACED or self._locked_out:
             self._reports.file_opened()

@@ -52,6 +52,8 @@ class Fleet:
         self.filemaps: dict[str, Filemap] = {}
         self.device_regions: dict[int, int] = {}
         """Regions on each device when they were last listed, all programs'; by device number."""
+        self.mapping_changes = 0
+        """How many reconciles have changed a group, or mapped a file for the first time."""
         self.budgets: dict[int, int] = {}
         """The maximum number of regions of each device, by device number."""
         self.grants_changed: dict[int, int] = {}

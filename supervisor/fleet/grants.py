@@ -42,11 +42,17 @@ class Grants:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._rates: dict[Filemap, _Rate] = {}
+        # The fleet's count of changed mappings at the last round, and when the next round is due without a change.
+        self._mappings = 0
+        self._due = 0.0
         # The last measurement of each device: its time, I/Os and their time in ns.
         self._measured: dict[int, tuple[float, int, int]] = {}
 
     def tick(self, now: float) -> None:
-        """Measure, and grant again where the shares have changed."""
+        """Measure, and grant again where the shares have changed. While no mapping changes it is rarely done."""
+        if self._fleet.mapping_changes == self._mappings and now < self._due:
+            return
+        self._mappings, self._due = self._fleet.mapping_changes, now + _RATE_INTERVAL
         devices: dict[int, list[Filemap]] = {}
         for filemap in self._fleet.filemaps.values():
             if filemap.child is not None and filemap.mapped is not None and filemap.file is not None:
@@ -65,13 +71,12 @@ class Grants:
         )
 
     def _rate(self, filemap: Filemap, now: float) -> _Rate:
-        total = filemap.total()
-        ios = total.reads + total.writes
         last = self._rates.get(filemap)
+        if last is not None and now - last.at < _RATE_INTERVAL:
+            return last
+        ios = filemap.account.retired.ios() + filemap.account.live.ios()
         if last is None:
             return _Rate(ios, now)
-        if now - last.at < _RATE_INTERVAL:
-            return last
         latest = max(0, ios - last.ios) / (now - last.at)
         return _Rate(ios, now, _LATEST * latest + (1 - _LATEST) * last.a_second)
 

@@ -27,6 +27,7 @@ class FleetActions(Protocol):
 
     ledger: Ledger
     watcher: FileWatcher
+    mapping_changes: int
 
     def advance(self, filemap: Filemap, event: Event, reason: str = "") -> None:
         """Advance the state machine."""
@@ -153,6 +154,7 @@ class MessageHandler:
     def _mapped(self, filemap: Filemap, message: messages.Mapped) -> None:
         now = time.monotonic()
         is_first, filemap.mapped = filemap.mapped is None, message
+        self._fleet.mapping_changes += is_first or message.changed
         group_id = message.group["group_id"] if message.group is not None else None
         is_other, filemap.group_id = filemap.group_id != group_id, group_id
         if group_id is not None:

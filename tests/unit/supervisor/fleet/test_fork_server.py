@@ -39,7 +39,7 @@ def waiting(server: ForkServer, path: Path) -> Child:
     child = server.spawn(Job(str(path), FilemapdMode.PATH, GroupSettings()), {"filemap": path.name})
     child.channel.socket.setblocking(True)
     child.channel.socket.settimeout(60)
-    assert child.channel.receive() == messages.Waiting(f"there is no file at {path}")
+    assert child.channel.receive() == messages.Waiting("there is no file at the path")
     return child
 
 
