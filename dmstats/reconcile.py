@@ -25,8 +25,9 @@ UNLIMITED: Final = 2**31
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The maximum number of regions: `file` is the file's own, `grant` its part of the device's budget, `device` that
-    of all programs together on the device. With `retain` a group keeps its regions beyond the last two. A group that
-    another program made has no limit."""
+    of all programs together on the device. With `retain` a group keeps its regions beyond the last two, but gets no
+    more of a device that is half full: other groups may grow at the same time. A group that another program made has
+    no limit."""
 
     file: int = UNLIMITED
     grant: int = UNLIMITED
@@ -111,8 +112,8 @@ def plan_within(
     if parse_mark(spec.userdata) is None:
         limits = Limits()
     room = min(limits.grant, limits.device - (len(table) - len(own.regions)))
-    if limits.retain:
-        room = max(room, len(own.regions))
+    if limits.retain and own.regions:
+        room = max(room, len(own.regions)) if len(table) < limits.device // 2 else len(own.regions)
     most = max(1, min(limits.file, room))
     members = own.members()
     leader = own.group.id if own.group is not None else None

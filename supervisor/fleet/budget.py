@@ -57,34 +57,32 @@ class Demand:
 
 
 def grants(budget: int, demands: Sequence[Demand], *, increase: int) -> list[int]:
-    """Return the new grant of each file. Together they are at most `budget`, or one for each file.
+    """Return the new grant of each file. The regions that they allow are at most `budget`, or one for each file.
 
     The regions go where the I/O is. Grants that shrink do so at once; the others grow into what is free, by at most
-    `increase` regions together.
+    `increase` regions together. A grant above what the file wants lets it grow before the next round.
     """
-    granted = [one.granted for one in demands]
+    used = sum(min(one.granted, one.wanted) for one in demands)
     is_idle = all(one.rate < _IDLE_RATE for one in demands)
-    if is_idle and sum(granted) <= budget < sum(one.wanted for one in demands):
-        return granted
+    if is_idle and used <= budget < sum(one.wanted for one in demands):
+        return [one.granted for one in demands]
     targets = _targets(budget, demands)
     settled = [_settled(target, one) for target, one in zip(targets, demands, strict=True)]
-    if sum(settled) <= budget:
+    if sum(min(target, one.wanted) for target, one in zip(settled, demands, strict=True)) <= budget:
         targets = settled
-    held = sum(
-        max(min(target, one.granted), one.regions) for target, one in zip(targets, demands, strict=True)
+    room = budget - sum(
+        max(min(target, one.granted, one.wanted), one.regions)
+        for target, one in zip(targets, demands, strict=True)
     )
-    room = max(0, budget - held)
-    created = increase
+    left = max(0, min(room, increase))
     result = []
     for target, one in zip(targets, demands, strict=True):
-        more = max(0, min(target - one.granted, room))
-        # Regions beyond what the file wants are not created.
-        present = max(one.regions, 1)
-        needed = max(0, min(one.granted + more, one.wanted) - present)
-        if needed > created:
-            more, needed = min(more, max(0, present + created - one.granted)), created
-        room, created = room - more, created - needed
-        result.append(min(target, one.granted + more))
+        present = max(min(one.granted, one.wanted), one.regions, 1)
+        needed = max(0, min(target, one.wanted) - present)
+        more = min(needed, left)
+        left -= more
+        is_limited = target > one.granted and more < needed
+        result.append(max(one.granted, present + more) if is_limited else target)
     return result
 
 

@@ -66,9 +66,9 @@ class Grants:
         for dev, on_device in devices.items():
             self._measure(dev, now)
             self._grant(dev, [filemap for filemap in on_device if _has_limit(filemap)])
-        self._fleet.free_regions = min(
-            (self._free(dev, files) for dev, files in devices.items()), default=None
-        )
+        free = [self._free(dev, on_device) for dev, on_device in devices.items()]
+        starting = (f.grant or 0 for f in self._fleet.filemaps.values() if f.mapped is None)
+        self._fleet.free_regions = min(free) - sum(starting) if free else None
 
     def _rate(self, filemap: Filemap, now: float) -> _Rate:
         last = self._rates.get(filemap)
@@ -117,8 +117,9 @@ class Grants:
                 self._send(dev, filemap, grant)
 
     def _free(self, dev: int, filemaps: list[Filemap]) -> int:
-        held = (max(one.grant or 0, one.mapped.regions if one.mapped is not None else 0) for one in filemaps)
-        return self._fleet.budgets[dev] - sum(held)
+        return self._fleet.budgets[dev] - sum(
+            one.mapped.regions for one in filemaps if one.mapped is not None
+        )
 
     def _demand(self, filemap: Filemap) -> Demand:
         mapped, limit = filemap.mapped, filemap.spec.options.max_regions
