@@ -28,7 +28,7 @@ class Problem:
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
         text = f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
-        # One problem, one line, whatever the file holds.
+        # One problem is one line, for any content of the file.
         return printable(text)
 
 

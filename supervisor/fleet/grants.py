@@ -57,9 +57,9 @@ class Grants:
         for filemap in self._fleet.filemaps.values():
             if filemap.child is not None and filemap.mapped is not None and filemap.file is not None:
                 devices.setdefault(filemap.file.dev, []).append(filemap)
-        for gone in self._measured.keys() - devices.keys():
-            del self._measured[gone]
-            self._fleet.budgets.pop(gone, None)
+        for gone in self._fleet.budgets.keys() - devices.keys():
+            del self._fleet.budgets[gone]
+            self._measured.pop(gone, None)
         self._rates = {
             filemap: self._rate(filemap, now) for on_device in devices.values() for filemap in on_device
         }
@@ -127,7 +127,10 @@ class Grants:
         wanted = extents if limit is None else min(extents, limit)
         rate = self._rates[filemap].a_second
         regions = mapped.regions if mapped is not None else 0
-        return Demand(wanted, filemap.grant or 0, regions, rate)
+        granted = filemap.grant or 0
+        if filemap.grant_is_first:  # its worker retained a predecessor's regions
+            granted = max(granted, regions)
+        return Demand(wanted, granted, regions, rate)
 
     def _send(self, dev: int, filemap: Filemap, grant: int) -> None:
         self._fleet.grants_changed[dev] = self._fleet.grants_changed.get(dev, 0) + 1

@@ -23,7 +23,7 @@ FILES = 40
 SWEEPS = 10
 # The processes are listed every 5 s; each new one takes some calls, three times.
 SETTLING = 16
-# In a sweep, whatever the number of files: the loop's own, the device's statistics, its regions, its name.
+# In a sweep, for any number of files: the loop's own, the device's statistics, its regions, its name.
 FIXED = 25
 
 

@@ -123,7 +123,7 @@ def test_killed_and_the_group_deleted(fs: Filesystem, tmp_path: Path) -> None:
 
 
 def test_adopts_once_its_own_group_has_gone(fs: Filesystem, tmp_path: Path) -> None:
-    """A file with a group retains it, whatever id the configuration names. Once it is removed the named group
+    """A file with a group retains it, even if the configuration names another id. Once it is removed the named group
     is adopted, and totals go on."""
     file = scattered(fs, "disk.img")
     with running(tmp_path, config(file)) as supervisor:

@@ -97,7 +97,7 @@ def test_a_group_of_several_kinds(tmp_path: Path) -> None:
 
 
 def test_options_of_an_adopted_group(tmp_path: Path) -> None:
-    """An adopted group retains precision, bounds, alias and program, whatever the configuration."""
+    """An adopted group retains precision, bounds, alias and program, even if the configuration has others."""
     with filesystem("ext4", size_mb=100) as fs:
         file = fs.mountpoint / "disk.img"
         write(file, 3)

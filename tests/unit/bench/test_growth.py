@@ -95,7 +95,7 @@ def test_plots_are_of_what_was_measured() -> None:
 
 
 def test_a_plot() -> None:
-    """Lines connect the medians in order of size, whatever the order of rows. Each is labelled, with the
+    """Lines connect the medians in order of size, for any order of rows. Each is labelled, with the
     reason if the peer's ends early; the axes have labels with units."""
     stops = "ends at 128 files"
     picture = plots(run(point(1000, 100), point(10, 1, 10), point(100, 10, 100, note=stops)))[

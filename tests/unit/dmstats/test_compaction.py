@@ -63,7 +63,7 @@ def scattered(draw: st.DrawFn) -> tuple[Plan, set[int], int]:
 
 @given(scattered())
 def test_compacted_fits(drawn: tuple[Plan, set[int], int]) -> None:
-    """The tag of a compacted plan fits once the kernel has assigned its ids, whatever ids others have. The
+    """The tag of a compacted plan fits once the kernel has assigned its ids, with any ids of others. The
     plan still covers the same, and recreated regions are retired. Regions retired first overlap nothing
     covered, and none is the leader."""
     plan, others, overhead = drawn
@@ -95,7 +95,7 @@ def test_compacted_fits(drawn: tuple[Plan, set[int], int]) -> None:
 
 @given(scattered())
 def test_surely_fits(drawn: tuple[Plan, set[int], int]) -> None:
-    """A tag that surely fits, whatever ids others have, fits with the ids that the kernel assigns."""
+    """A tag that surely fits, with any ids of others, fits with the ids that the kernel assigns."""
     plan, others, overhead = drawn
     used = others | {r.id for r in [*plan.keep, *plan.retire]}
     ids = [*(r.id for r in plan.keep), *allocate(used, len(plan.create))]

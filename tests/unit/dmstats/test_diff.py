@@ -50,8 +50,8 @@ def regions_in(lines: Sequence[bytes]) -> Counter[Region]:
 
 @given(st.lists(st.sampled_from(LINES), max_size=12), EDITS)
 def test_rows(old: list[bytes], edits: list[tuple[int, int, list[bytes]]]) -> None:
-    """Whatever the edits to a list, and whatever the order of its rows: with the differing rows replaced it
-    equals the new one, and so do its regions."""
+    """After any edits of a list, also with its rows in another order, replacing the differing rows gives the new list
+    and its regions."""
     new = edited(old, edits)
     pairs = differing(b"".join(old), memoryview(b"".join(new)), ROWS)
     assert pairs is not None

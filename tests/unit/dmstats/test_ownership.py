@@ -169,8 +169,8 @@ DEVICES = st.lists(st.tuples(AUXES, st.sampled_from(["dmstats", "other"])), max_
 def test_candidates(
     rows: list[tuple[str, str]], remembered: set[int], replaced: bool, others_too: bool
 ) -> None:
-    """The candidates give the same result as all regions of the device, whatever is in their rows and
-    whatever others wrote into the file's earlier regions."""
+    """The candidates give the same result as all regions of the device, with any rows, and with any aux that others
+    wrote into the file's earlier regions."""
     regions = [region(n, aux, program) for n, (aux, program) in enumerate(rows)]
     if others_too:
         regions += [region(n, "filemapd.i99.g1.p1.t1") for n in range(10, 40)]

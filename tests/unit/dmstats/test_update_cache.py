@@ -54,7 +54,7 @@ CONCERNS: dict[str, Callable[[ModelDevice], object]] = {
 
 @pytest.mark.parametrize("action", STANDS)
 def test_unrelated_changes(action: str) -> None:
-    """The cache stays valid, whatever happens to regions unrelated to its file."""
+    """The cache stays valid when regions change that are unrelated to its file."""
     device, seen, ids = followed()
     STANDS[action](device)
     seen.read(device.list_view())

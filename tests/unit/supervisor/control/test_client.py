@@ -102,7 +102,7 @@ def test_queries_are_validated(loop: Loop, tmp_path: Path, query: str, text: str
 def test_errors_are_reported(
     loop: Loop, tmp_path: Path, method: str, path: str, status: int, text: str
 ) -> None:
-    """The client gets the status and the text, and the supervisor goes on, whatever a route raises."""
+    """The client gets the status and the text, and the supervisor goes on, for any exception of a route."""
     error = ask(loop, tmp_path, method, path)
     assert isinstance(error, ControlError)
     assert (error.status, str(error)) == (status, text)

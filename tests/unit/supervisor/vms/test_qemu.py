@@ -76,7 +76,7 @@ def test_programs() -> None:
 
 
 def test_open_files(tmp_path: Path) -> None:
-    """Files are matched by device and inode, whatever name was opened. Read-only ones are backing. Only
+    """Files are matched by device and inode, not by the opened name. Read-only ones are backing. Only
     requested files are returned."""
     disk, base, other = (tmp_path / name for name in ("disk.img", "base.img", "other.img"))
     for path in (disk, base, other):
